@@ -1,0 +1,88 @@
+//! What a trust provider proved about a caller, under names that only that kind of provider may use
+//! (`k8s.namespace`); what an issuer merely claims lives under `claims.*`.
+
+use alloc::{
+    collections::BTreeMap,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::fmt;
+
+/// The workload's own SPIFFE ID, an attribute that every attestation has.
+pub const SPIFFE_ID: &str = "spiffe.id";
+
+/// What a Kubernetes cluster proves of a pod. Only its trust providers may use these names.
+pub mod kubernetes {
+    /// The namespace.
+    pub const NAMESPACE: &str = "k8s.namespace";
+    /// The ServiceAccount's name.
+    pub const SERVICE_ACCOUNT: &str = "k8s.serviceAccount";
+    /// The ServiceAccount's UID: another one after it was deleted and made again.
+    pub const SERVICE_ACCOUNT_UID: &str = "k8s.serviceAccountUid";
+    /// The pod's name, if the token is bound to a pod.
+    pub const POD_NAME: &str = "k8s.podName";
+    /// The pod's UID, if the token is bound to a pod.
+    pub const POD_UID: &str = "k8s.podUid";
+    /// The name of the pod's node, if the cluster tells it.
+    pub const NODE_NAME: &str = "k8s.nodeName";
+}
+
+/// The value of one attribute. A claim may hold several values; a selector then matches any one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttributeValue {
+    /// A single value: `production`.
+    One(String),
+    /// A list, in the order of the token: `["admins", "payments"]`.
+    Many(Vec<String>),
+}
+
+impl AttributeValue {
+    /// Whether `accept` holds for the value, or for at least one value of a list.
+    pub fn any(&self, accept: impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::One(value) => accept(value),
+            Self::Many(values) => values.iter().any(|value| accept(value)),
+        }
+    }
+}
+
+/// As audit events print it: the value itself, or the list with `, ` between its values.
+impl fmt::Display for AttributeValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(value) => f.write_str(value),
+            Self::Many(values) => f.write_str(&values.join(", ")),
+        }
+    }
+}
+
+/// Attributes by name, in the order of their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attributes(BTreeMap<String, AttributeValue>);
+
+impl Attributes {
+    /// No attributes.
+    pub const fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// Sets a single value, replacing what stood there.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.insert(name, AttributeValue::One(value.to_string()));
+    }
+
+    /// Sets a value, replacing what stood there.
+    pub fn insert(&mut self, name: &str, value: AttributeValue) {
+        self.0.insert(name.to_string(), value);
+    }
+
+    /// The value of the attribute `name`.
+    pub fn value(&self, name: &str) -> Option<&AttributeValue> {
+        self.0.get(name)
+    }
+
+    /// Names and values, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &AttributeValue)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+}

@@ -1,0 +1,140 @@
+//! Why a caller was denied and what was broken: every reason has one stable code, used unchanged in
+//! responses, metrics, audit events and documentation. A denial is a value, not an error.
+
+use alloc::string::String;
+
+use crate::{jwt::RejectedToken, request::AmbiguousRequest};
+
+/// Why a request was refused. The answer is 403.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DenyReason {
+    /// The request carries no evidence where the listener expects it.
+    EvidenceMissing,
+    /// The request carries more than one piece of evidence.
+    EvidenceAmbiguous,
+    /// The evidence is not accepted.
+    EvidenceRejected(RejectedToken),
+    /// No configured trust provider vouches for this issuer.
+    IssuerUnknown,
+    /// The caller is proven, but an attribute is not the one that the policies for this target ask for.
+    AttributeMismatch(Mismatch),
+    /// The caller was proven by a trust provider that the policy does not accept.
+    ProviderNotAccepted,
+    /// No policy lets this caller make this call.
+    NoPolicy,
+    /// A policy with effect `deny` covers this call.
+    DeniedByPolicy,
+    /// Host, path or method can be read in more than one way.
+    RequestAmbiguous(AmbiguousRequest),
+    /// A header imitates one of ours or one that is injected (`_` for `-`).
+    HeaderAmbiguous,
+    /// TRACE and CONNECT, and upgrades, go around the policy.
+    MethodRefused,
+    /// No route of the proxy vouches for where this request goes.
+    DestinationNotVouched,
+    /// The host that the client names is not the one its route leads to.
+    DestinationMismatch,
+    /// The target demands TLS and the route leads to it in plaintext.
+    DestinationPlaintext,
+}
+
+/// The attribute that a policy asked for and the one that was proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The attribute's name, such as `k8s.namespace`.
+    pub attribute: String,
+    /// What the nearest policy's client workload asks for.
+    pub expected: String,
+    /// What was proven; `None` if the evidence says nothing about it.
+    pub actual: Option<String>,
+}
+
+impl DenyReason {
+    /// The stable code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::EvidenceMissing => "evidence-missing",
+            Self::EvidenceAmbiguous => "evidence-ambiguous",
+            Self::EvidenceRejected(rejected) => rejected.code(),
+            Self::IssuerUnknown => "issuer-unknown",
+            Self::AttributeMismatch(_) => "attribute-mismatch",
+            Self::ProviderNotAccepted => "trust-provider-not-accepted",
+            Self::NoPolicy => "no-policy",
+            Self::DeniedByPolicy => "denied-by-policy",
+            Self::RequestAmbiguous(ambiguous) => ambiguous.code(),
+            Self::HeaderAmbiguous => "header-ambiguous",
+            Self::MethodRefused => "method-refused",
+            Self::DestinationNotVouched => "destination-not-vouched",
+            Self::DestinationMismatch => "destination-mismatch",
+            Self::DestinationPlaintext => "destination-plaintext",
+        }
+    }
+
+    /// A sentence for a person, which tells nothing of the policy's inside.
+    pub const fn sentence(&self) -> &'static str {
+        match self {
+            Self::EvidenceMissing => "the request carries no evidence of who is calling",
+            Self::EvidenceAmbiguous => "the request carries more than one piece of evidence",
+            Self::EvidenceRejected(rejected) => rejected.sentence(),
+            Self::IssuerUnknown => "no trust provider is configured for the issuer of the evidence",
+            Self::AttributeMismatch(_) | Self::NoPolicy => {
+                "no policy lets this workload make this call"
+            }
+            Self::ProviderNotAccepted => "the policy asks for evidence of another kind",
+            Self::DeniedByPolicy => "a policy denies this call",
+            Self::RequestAmbiguous(ambiguous) => ambiguous.sentence(),
+            Self::HeaderAmbiguous => "a header imitates a protected one with `_` for `-`",
+            Self::MethodRefused => "TRACE, CONNECT and upgrades are not allowed here",
+            Self::DestinationNotVouched => "no route of the proxy says where this request goes",
+            Self::DestinationMismatch => "the host asked for is not the one this route leads to",
+            Self::DestinationPlaintext => {
+                "this target is reached in plaintext, and its policy demands TLS"
+            }
+        }
+    }
+}
+
+/// What was broken, so that no decision or no credential could be had. The answer is 503.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The keys of the evidence's issuer were never fetched, or are older than their age limit.
+    KeysUnavailable,
+    /// The pod's own evidence cannot be read.
+    EvidenceUnreadable,
+    /// Two policies of one rank grant different credentials.
+    CredentialConflict,
+    /// The credential provider or the issuer gave no credential.
+    CredentialUnavailable,
+    /// The credential cannot stand in a header.
+    CredentialNotEncodable,
+    /// The audit event cannot be recorded.
+    AuditUnavailable,
+}
+
+impl Fault {
+    /// The stable code.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::KeysUnavailable => "keys-unavailable",
+            Self::EvidenceUnreadable => "evidence-unreadable",
+            Self::CredentialConflict => "credential-conflict",
+            Self::CredentialUnavailable => "credential-unavailable",
+            Self::CredentialNotEncodable => "credential-not-encodable",
+            Self::AuditUnavailable => "audit-unavailable",
+        }
+    }
+
+    /// A sentence for a person.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::KeysUnavailable => "the keys that verify the evidence are not available",
+            Self::EvidenceUnreadable => "the pod's own evidence cannot be read",
+            Self::CredentialConflict => "two policies grant different credentials for this call",
+            Self::CredentialUnavailable => "the credential could not be obtained",
+            Self::CredentialNotEncodable => "the credential cannot stand in a header",
+            Self::AuditUnavailable => {
+                "the access could not be recorded, so no credential was given"
+            }
+        }
+    }
+}

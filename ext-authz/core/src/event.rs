@@ -1,0 +1,99 @@
+//! The audit event: one for each access. No field can hold a secret.
+
+use alloc::string::String;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+
+#[cfg(test)]
+mod tests;
+
+/// How the access ended for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The request went on to its target.
+    Permitted,
+    /// Policy refused it; the caller saw 403.
+    Denied,
+    /// Something was broken; the caller saw 503.
+    Error,
+}
+
+/// Whether the edge acted on its decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The decision was carried out.
+    Enforce,
+    /// The edge decides and records, and changes nothing.
+    Observe,
+}
+
+/// One access. The first thirteen fields keep the names, types and order of the published format;
+/// what a denial cannot know is `null`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// `evt_` and a lower-case ULID; also the decision's id.
+    pub event_id: String,
+    /// When the request was asked, RFC 3339 in UTC with milliseconds.
+    pub timestamp: Timestamp,
+    /// The caller's SPIFFE ID; `null` if it was not proven.
+    pub workload_svid: Option<String>,
+    /// `kubernetes-pod` or `oidc-workload`; `null` if the caller was not proven.
+    pub workload_type: Option<String>,
+    /// The host asked for, without port; what the client sent if it is no host.
+    pub target_service: String,
+    /// `<effect>:<client>:<server>:<action>`; `null` if no policy matched.
+    pub policy_matched: Option<String>,
+    /// Whether a token of ours left with the request.
+    pub token_issued: bool,
+    /// The token's `jti`; `null` if none was issued.
+    pub token_id: Option<String>,
+    /// The token's whole lifetime in seconds; `null` if none was issued.
+    pub ttl_seconds: Option<u64>,
+    /// As the client sent it.
+    pub request_method: String,
+    /// Without its query.
+    pub request_path: String,
+    /// What the caller saw.
+    pub outcome: Outcome,
+    /// From the question's arrival to the decision, in milliseconds.
+    pub latency_ms: f64,
+
+    /// The stable code of the denial or fault; `null` on a plain permit.
+    pub code: Option<String>,
+    /// The SPIFFE-independent name of the policy document; `null` if none matched.
+    pub policy: Option<String>,
+    /// The trust provider that verified the evidence; `null` if none did.
+    pub trust_provider: Option<String>,
+    /// The credential provider; `null` if the policy attaches nothing.
+    pub credential_provider: Option<String>,
+    /// The audience of the token; `null` if none was issued.
+    pub audience: Option<String>,
+    /// The attribute that failed to match; `null` unless `code` is `attribute-mismatch`.
+    pub attribute: Option<String>,
+    /// What policy asked of it.
+    pub expected: Option<String>,
+    /// What was proven of it.
+    pub actual: Option<String>,
+    /// `enforce` or `observe`.
+    pub mode: Mode,
+    /// Under `observe`: how the access would have ended; `null` otherwise.
+    pub would_be_outcome: Option<Outcome>,
+    /// The revision of the policy set that decided.
+    pub policy_revision: String,
+    /// The edge that decided.
+    pub edge: String,
+    /// The listener that was asked.
+    pub listener: String,
+    /// Where the connection to Envoy came from, `address:port`; `null` if Envoy did not say.
+    pub source_address: Option<String>,
+    /// How many equal accesses this event stands for; more than 1 only for repeated denials.
+    pub count: u64,
+    /// On the summary of a flood: the event whose like came `count` times more; `null` otherwise.
+    #[serde(default)]
+    pub repeats: Option<String>,
+}

@@ -1,0 +1,395 @@
+//! Key sets of issuers (RFC 7517): the public keys that may verify a signature, and why the others
+//! may not. Whether a point lies on its curve is the verifier's to say.
+
+use alloc::{
+    borrow::ToOwned,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::fmt;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::{
+    json::{self, InvalidJson},
+    jwt::Algorithm,
+};
+
+#[cfg(test)]
+mod tests;
+
+/// Longest set read, in bytes.
+pub const MAX_SET_BYTES: usize = 512 * 1024;
+/// Most keys read from one set.
+pub const MAX_KEYS: usize = 256;
+/// Smallest RSA modulus, in bits (RFC 7518 §3.3).
+pub const MIN_RSA_BITS: usize = 2048;
+/// Largest RSA modulus, in bits: beyond it, verifying is a way to keep us busy.
+pub const MAX_RSA_BITS: usize = 8192;
+/// Smallest RSA exponent (NIST SP 800-56B); the largest has 32 bits.
+pub const MIN_RSA_EXPONENT: u32 = 65_537;
+
+/// Members that only a private or symmetric key has (RFC 7518 §6.2.2, §6.3.2, §6.4.1; RFC 8037 §2).
+const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
+
+/// Why a whole set is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum InvalidKeySet {
+    /// Longer than [`MAX_SET_BYTES`].
+    #[error("the key set has {0} bytes, at most {MAX_SET_BYTES} are read")]
+    TooLarge(usize),
+    /// Not a JSON object of unique members.
+    #[error("the key set is {0}")]
+    NotJson(#[from] InvalidJson),
+    /// RFC 7517 §5: `keys` is required and an array of objects.
+    #[error("the key set has no `keys`, or it is not an array of objects")]
+    NoKeys,
+    /// More than [`MAX_KEYS`].
+    #[error("the key set has {0} keys, at most {MAX_KEYS} are read")]
+    TooMany(usize),
+    /// SECURITY: whoever reads the set can sign in the issuer's name, so that nothing it signs is proof.
+    #[error(
+        "key {index} of the set publishes private or symmetric key material in `{member}`; replace that key"
+    )]
+    PrivateKey {
+        /// The key's place in `keys`, from 0.
+        index: usize,
+        /// The member that gives it away.
+        member: &'static str,
+    },
+}
+
+/// Why one key of a set is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum UnusableKey {
+    /// Neither RSA nor EC.
+    #[error("its `kty` is neither `RSA` nor `EC`")]
+    KeyType,
+    /// Not for signatures.
+    #[error("its `use` is not `sig`")]
+    Use,
+    /// Not for verifying.
+    #[error("its `key_ops` do not include `verify`")]
+    KeyOps,
+    /// Not one of [`Algorithm`], or not one of its key type.
+    #[error("its `alg` is not supported or not for its type")]
+    Algorithm,
+    /// Neither P-256 nor P-384.
+    #[error("its curve is neither `P-256` nor `P-384`")]
+    Curve,
+    /// A member is missing or has another form than RFC 7518 §6 says.
+    #[error("its `{0}` is missing or malformed")]
+    Malformed(&'static str),
+    /// Fewer than [`MIN_RSA_BITS`] or more than [`MAX_RSA_BITS`].
+    #[error("its modulus has {0} bits, {MIN_RSA_BITS} to {MAX_RSA_BITS} are accepted")]
+    ModulusSize(usize),
+    /// Even, below [`MIN_RSA_EXPONENT`] or longer than 32 bits.
+    #[error("its exponent is even, below {MIN_RSA_EXPONENT} or longer than 32 bits")]
+    Exponent,
+    /// An earlier key has the same `kid` and fits the same algorithm.
+    #[error("an earlier key has its `kid`")]
+    DuplicateKeyId,
+}
+
+/// A key of a set that is not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ignored {
+    /// Its place in `keys`, from 0.
+    pub index: usize,
+    /// Its `kid`.
+    pub key_id: Option<String>,
+    /// Why.
+    pub reason: UnusableKey,
+}
+
+/// As logs print it; the `kid` is the issuer's word, so it is escaped.
+impl fmt::Display for Ignored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "key {} (kid {:?}): {}",
+            self.index, self.key_id, self.reason
+        )
+    }
+}
+
+/// Curves of RFC 7518 §6.2.1.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Curve {
+    /// NIST P-256.
+    P256,
+    /// NIST P-384.
+    P384,
+}
+
+impl Curve {
+    /// Length of a coordinate, in bytes.
+    pub const fn coordinate_bytes(self) -> usize {
+        match self {
+            Self::P256 => 32,
+            Self::P384 => 48,
+        }
+    }
+}
+
+/// The public numbers, big-endian.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Material {
+    /// RFC 7518 §6.3.1, without leading zeros.
+    Rsa {
+        /// The modulus.
+        n: Vec<u8>,
+        /// The exponent.
+        e: Vec<u8>,
+    },
+    /// RFC 7518 §6.2.1; each coordinate has [`Curve::coordinate_bytes`].
+    Ec {
+        /// The curve.
+        curve: Curve,
+        /// The point's x.
+        x: Vec<u8>,
+        /// The point's y.
+        y: Vec<u8>,
+    },
+}
+
+/// One public key that may verify signatures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    key_id: Option<String>,
+    material: Material,
+    algorithm: Option<Algorithm>,
+}
+
+impl Key {
+    /// `kid`.
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    /// The public numbers.
+    pub const fn material(&self) -> &Material {
+        &self.material
+    }
+
+    /// `alg`: the only algorithm the key is for; `None` for all of its type.
+    pub const fn algorithm(&self) -> Option<Algorithm> {
+        self.algorithm
+    }
+
+    /// Whether the key may verify a signature of `algorithm` (RFC 8725 §3.1: a key is for one use).
+    pub fn fits(&self, algorithm: Algorithm) -> bool {
+        self.algorithm.is_none_or(|own| own == algorithm) && self.material.fits(algorithm)
+    }
+}
+
+impl Material {
+    const fn fits(&self, algorithm: Algorithm) -> bool {
+        match algorithm {
+            Algorithm::Rs256
+            | Algorithm::Rs384
+            | Algorithm::Rs512
+            | Algorithm::Ps256
+            | Algorithm::Ps384
+            | Algorithm::Ps512 => matches!(self, Self::Rsa { .. }),
+            Algorithm::Es256 => matches!(
+                self,
+                Self::Ec {
+                    curve: Curve::P256,
+                    ..
+                }
+            ),
+            Algorithm::Es384 => matches!(
+                self,
+                Self::Ec {
+                    curve: Curve::P384,
+                    ..
+                }
+            ),
+        }
+    }
+}
+
+/// The keys of one issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySet {
+    keys: Vec<Key>,
+    ignored: Vec<Ignored>,
+}
+
+impl KeySet {
+    /// Reads a JWK Set. An empty set is valid: nothing is trusted then.
+    ///
+    /// Keys that are of no use here are ignored one by one, as RFC 7517 §5 asks; a set that is malformed
+    /// as a whole or publishes private keys is refused.
+    pub fn parse(bytes: &[u8]) -> Result<Self, InvalidKeySet> {
+        if bytes.len() > MAX_SET_BYTES {
+            return Err(InvalidKeySet::TooLarge(bytes.len()));
+        }
+        let set = json::object(bytes)?;
+        let entries = set
+            .get("keys")
+            .and_then(Value::as_array)
+            .ok_or(InvalidKeySet::NoKeys)?;
+        if entries.len() > MAX_KEYS {
+            return Err(InvalidKeySet::TooMany(entries.len()));
+        }
+        let mut parsed = Self {
+            keys: Vec::new(),
+            ignored: Vec::new(),
+        };
+        for (index, entry) in entries.iter().enumerate() {
+            let jwk = entry.as_object().ok_or(InvalidKeySet::NoKeys)?;
+            if let Some(member) = PRIVATE_MEMBERS
+                .into_iter()
+                .find(|name| jwk.contains_key(*name))
+            {
+                return Err(InvalidKeySet::PrivateKey { index, member });
+            }
+            match parsed.accept(jwk) {
+                Ok(key) => parsed.keys.push(key),
+                Err(reason) => {
+                    let key_id = text(jwk, "kid").map(ToOwned::to_owned);
+                    parsed.ignored.push(Ignored {
+                        index,
+                        key_id,
+                        reason,
+                    });
+                }
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// The usable keys, in the order of the set. No two with one `kid` fit the same algorithm.
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// The others.
+    pub fn ignored(&self) -> &[Ignored] {
+        &self.ignored
+    }
+
+    fn accept(&self, jwk: &Map<String, Value>) -> Result<Key, UnusableKey> {
+        let key = read_key(jwk)?;
+        let twin = |other: &Key| {
+            key.key_id.is_some()
+                && other.key_id == key.key_id
+                && Algorithm::ALL
+                    .into_iter()
+                    .any(|alg| other.fits(alg) && key.fits(alg))
+        };
+        if self.keys.iter().any(twin) {
+            Err(UnusableKey::DuplicateKeyId)
+        } else {
+            Ok(key)
+        }
+    }
+}
+
+fn read_key(jwk: &Map<String, Value>) -> Result<Key, UnusableKey> {
+    // RFC 7517 §4.2: a key for encryption must not verify; without `use` it may.
+    if jwk.get("use").is_some_and(|usage| usage != "sig") {
+        return Err(UnusableKey::Use);
+    }
+    let verifies = |operations: &Value| {
+        operations
+            .as_array()
+            .is_some_and(|all| all.iter().any(|one| one == "verify"))
+    };
+    if jwk
+        .get("key_ops")
+        .is_some_and(|operations| !verifies(operations))
+    {
+        return Err(UnusableKey::KeyOps);
+    }
+    let material = match text(jwk, "kty") {
+        Some("RSA") => read_rsa(jwk)?,
+        Some("EC") => read_ec(jwk)?,
+        Some(_) | None => return Err(UnusableKey::KeyType),
+    };
+    let algorithm = match jwk.get("alg") {
+        None => None,
+        Some(name) => {
+            let known = name.as_str().and_then(Algorithm::from_name);
+            let fitting = known.filter(|algorithm| material.fits(*algorithm));
+            Some(fitting.ok_or(UnusableKey::Algorithm)?)
+        }
+    };
+    let key_id = match jwk.get("kid") {
+        None => None,
+        Some(kid) => Some(
+            kid.as_str()
+                .ok_or(UnusableKey::Malformed("kid"))?
+                .to_string(),
+        ),
+    };
+    Ok(Key {
+        key_id,
+        material,
+        algorithm,
+    })
+}
+
+fn read_rsa(jwk: &Map<String, Value>) -> Result<Material, UnusableKey> {
+    let n = without_leading_zeros(octets(jwk, "n")?);
+    let bits = match n.first() {
+        None => 0,
+        Some(first) => {
+            let leading = usize::try_from(first.leading_zeros()).unwrap_or(0);
+            n.len().saturating_mul(8).saturating_sub(leading)
+        }
+    };
+    if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) {
+        return Err(UnusableKey::ModulusSize(bits));
+    }
+    let e = without_leading_zeros(octets(jwk, "e")?);
+    let value = e
+        .iter()
+        .fold(0_u64, |value, byte| (value << 8) | u64::from(*byte));
+    let sound = e.len() <= 4 && value >= u64::from(MIN_RSA_EXPONENT) && value & 1 == 1;
+    if sound {
+        Ok(Material::Rsa { n, e })
+    } else {
+        Err(UnusableKey::Exponent)
+    }
+}
+
+fn read_ec(jwk: &Map<String, Value>) -> Result<Material, UnusableKey> {
+    let curve = match text(jwk, "crv") {
+        Some("P-256") => Curve::P256,
+        Some("P-384") => Curve::P384,
+        Some(_) | None => return Err(UnusableKey::Curve),
+    };
+    let coordinate = |name| {
+        let bytes = octets(jwk, name)?;
+        let full = bytes.len() == curve.coordinate_bytes();
+        if full {
+            Ok(bytes)
+        } else {
+            Err(UnusableKey::Malformed(name))
+        }
+    };
+    Ok(Material::Ec {
+        curve,
+        x: coordinate("x")?,
+        y: coordinate("y")?,
+    })
+}
+
+fn octets(jwk: &Map<String, Value>, name: &'static str) -> Result<Vec<u8>, UnusableKey> {
+    let encoded = text(jwk, name).ok_or(UnusableKey::Malformed(name))?;
+    Base64UrlUnpadded::decode_vec(encoded).map_err(|_position| UnusableKey::Malformed(name))
+}
+
+/// RFC 7518 §6.3.1.1 forbids leading zeros and knows that some issuers send one; the number is the same.
+fn without_leading_zeros(bytes: Vec<u8>) -> Vec<u8> {
+    bytes.into_iter().skip_while(|byte| *byte == 0).collect()
+}
+
+fn text<'m>(members: &'m Map<String, Value>, name: &str) -> Option<&'m str> {
+    members.get(name).and_then(Value::as_str)
+}
