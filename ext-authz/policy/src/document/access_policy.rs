@@ -1,0 +1,198 @@
+//! `AccessPolicy`: binds client, server, trust providers, credential provider and actions.
+
+use attache_core::request::{PathPrefix, is_method};
+
+use crate::{
+    document::{Specification, server_workload::path_prefix},
+    name::{self, Reference},
+    problem::{Code, Place, quoted},
+    yaml::At,
+};
+
+/// A policy as written. What was refused is `None`; the rest is still checked against the other
+/// documents.
+pub(crate) struct AccessPolicy {
+    pub(crate) effect: Option<Effect>,
+    pub(crate) client: Option<Reference>,
+    pub(crate) server: Option<Reference>,
+    pub(crate) trust_providers: Option<Vouchers>,
+    pub(crate) credential_provider: Option<Option<Reference>>,
+    /// Never empty.
+    pub(crate) actions: Option<Vec<Action>>,
+}
+
+/// Whose proof a policy asks for.
+pub(crate) enum Vouchers {
+    /// A deny that applies whoever proved the caller.
+    Anyone,
+    Named(Vec<Reference>),
+}
+
+/// What a policy does with the calls it covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Allow,
+    Deny,
+}
+
+impl Effect {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+/// A named set of calls.
+#[derive(Clone)]
+pub(crate) struct Action {
+    pub(crate) name: String,
+    pub(crate) methods: MethodSet,
+    /// `None`: every path of the server workload.
+    pub(crate) paths: Option<Vec<(PathPrefix, Place)>>,
+}
+
+/// Methods, compared byte by byte (RFC 9110 §9.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum MethodSet {
+    Any,
+    These(Vec<String>),
+}
+
+impl MethodSet {
+    pub(crate) fn contains(&self, method: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::These(methods) => methods.iter().any(|listed| listed == method),
+        }
+    }
+}
+
+impl Action {
+    /// Every method on every path of the server workload.
+    pub(crate) fn all() -> Self {
+        Self {
+            name: "all".to_owned(),
+            methods: MethodSet::Any,
+            paths: None,
+        }
+    }
+
+    fn lower(at: &At<'_>) -> Option<Self> {
+        if !at.is_mapping() {
+            let (name, methods) = at.one_of(&predefined().map(|set| (set.0, set)))?;
+            return Some(Self {
+                name: name.to_owned(),
+                methods,
+                paths: None,
+            });
+        }
+        let mut fields = at.fields()?;
+        let name = fields.required("name", action_name);
+        let methods = fields.required("methods", |at| at.some_list(method));
+        // An absent list must not come to mean every path: it is written, be it `[/]`.
+        let paths = fields.required("paths", |at| {
+            at.some_list(|at| path_prefix(at).map(|prefix| (prefix, at.place())))
+        });
+        Some(Self {
+            name: name?,
+            methods: MethodSet::These(methods?),
+            paths: Some(paths?),
+        })
+    }
+}
+
+impl AccessPolicy {
+    pub(super) fn lower(fields: Specification<'_, '_>) -> Self {
+        let effects = [Effect::Allow, Effect::Deny].map(|effect| (effect.name(), effect));
+        let effect = fields.required("effect", |at| at.one_of(&effects));
+        let client = fields.required("client", name::reference);
+        let server = fields.required("server", name::reference);
+        let named = |at: &At<'_>| at.some_list(name::reference).map(Vouchers::Named);
+        let trust_providers = match effect {
+            Some(Effect::Allow) => fields.required("trustProviders", named),
+            Some(Effect::Deny) | None => fields.or("trustProviders", Vouchers::Anyone, named),
+        };
+        let credential_provider = fields.optional("credentialProvider", |at| match effect {
+            Some(Effect::Deny) => at.refuse_with(
+                Code::ConflictingFields,
+                "a policy that denies attaches no credential",
+                "remove the field",
+            ),
+            Some(Effect::Allow) | None => name::reference(at),
+        });
+        let actions = fields.required("actions", |at| {
+            let actions = at.some_list(Action::lower)?;
+            distinct(at, actions)
+        });
+        Self {
+            effect,
+            client,
+            server,
+            trust_providers,
+            credential_provider,
+            actions,
+        }
+    }
+}
+
+fn predefined() -> [(&'static str, MethodSet); 3] {
+    let these =
+        |methods: &[&str]| MethodSet::These(methods.iter().map(|m| (*m).to_owned()).collect());
+    [
+        ("read", these(&["GET", "HEAD", "OPTIONS"])),
+        ("write", these(&["POST", "PUT", "PATCH", "DELETE"])),
+        ("all", MethodSet::Any),
+    ]
+}
+
+fn action_name(at: &At<'_>) -> Option<String> {
+    let text = at.text()?;
+    if predefined().iter().any(|(name, _)| *name == text) {
+        let message = format!("{} is a predefined action", quoted(text));
+        return at.refuse_with(
+            Code::DuplicateName,
+            message,
+            "give the action a name of its own",
+        );
+    }
+    if !name::is_label(text) {
+        let message = format!("{} is not the name of an action", quoted(text));
+        let way_out = "use letters a-z, digits and `-`, at most 63";
+        return at.refuse_with(Code::InvalidName, message, way_out);
+    }
+    Some(text.to_owned())
+}
+
+fn method(at: &At<'_>) -> Option<String> {
+    let text = at.text()?;
+    let upper = text.to_ascii_uppercase();
+    let message = format!("{} is not a method", quoted(text));
+    if !is_method(text) {
+        return at.refuse_with(Code::InvalidMethod, message, "write a method such as GET");
+    }
+    if upper != text {
+        let way_out = format!("methods are case-sensitive; write {upper}");
+        return at.refuse_with(Code::InvalidMethod, message, way_out);
+    }
+    if ["CONNECT", "TRACE"].contains(&text) {
+        let message = format!("{text} goes around the policy and is always refused");
+        return at.refuse_with(Code::InvalidMethod, message, "remove it");
+    }
+    Some(upper)
+}
+
+fn distinct(at: &At<'_>, actions: Vec<Action>) -> Option<Vec<Action>> {
+    let twice = actions.iter().enumerate().find(|(position, action)| {
+        actions
+            .iter()
+            .take(*position)
+            .any(|earlier| earlier.name == action.name)
+    });
+    if let Some((_, action)) = twice {
+        let message = format!("the action {} stands twice", quoted(&action.name));
+        return at.refuse_with(Code::DuplicateName, message, "keep one of them");
+    }
+    Some(actions)
+}

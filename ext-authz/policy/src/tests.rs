@@ -1,0 +1,156 @@
+//! The crate as its users meet it: text in, decisions and problems out.
+
+mod decisions;
+mod names;
+mod page;
+mod problems;
+mod reference;
+mod seeds;
+
+use attache_core::{
+    attestation::{Attestation, Proven, ProviderKind},
+    attributes::{AttributeValue, Attributes},
+    request::{Host, Request, RequestPath, Transport},
+    spiffe_id::{SpiffeId, TrustDomain},
+    time::Timestamp,
+};
+
+use crate::{Compiled, Decision, Problems, Settings, Source, compile};
+
+/// When every test decides.
+const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+/// What most sets stand on.
+const CLUSTER: &str = "
+apiVersion: attache.dev/v1
+kind: TrustProvider
+metadata: {name: cluster}
+spec:
+  type: kubernetes-service-account
+  issuer: https://kubernetes.default.svc.cluster.local
+---
+apiVersion: attache.dev/v1
+kind: TrustProvider
+metadata: {name: forge}
+spec: {type: oidc, issuer: https://token.forge.example}
+---
+";
+
+fn settings() -> Settings {
+    let trust_domain = TrustDomain::parse("cluster.local").expect("a trust domain");
+    Settings {
+        trust_domain,
+        trust_providers: Vec::new(),
+    }
+}
+
+fn source(name: &str, text: &str) -> Source {
+    Source {
+        name: name.to_owned(),
+        text: text.as_bytes().to_vec(),
+    }
+}
+
+fn compiled(text: &str) -> Compiled {
+    compile(&[source("set.yaml", text)], &settings())
+        .unwrap_or_else(|problems| panic!("the set is refused:\n{problems}"))
+}
+
+fn refused(text: &str) -> Problems {
+    match compile(&[source("set.yaml", text)], &settings()) {
+        Ok(_) => panic!("the set is accepted"),
+        Err(problems) => problems,
+    }
+}
+
+/// A pod whose token the provider `cluster` verified.
+fn pod(namespace: &str, account: &str) -> Attestation {
+    let mut attributes = Attributes::new();
+    attributes.set("k8s.namespace", namespace);
+    attributes.set("k8s.serviceAccount", account);
+    let domain = TrustDomain::parse("cluster.local").expect("a trust domain");
+    let segments = ["ns", namespace, "sa", account];
+    let spiffe_id = SpiffeId::of(&domain, segments).expect("a SPIFFE ID");
+    let kind = ProviderKind::KubernetesServiceAccount;
+    proven("cluster", kind, spiffe_id, attributes)
+}
+
+/// A workload whose token the provider `forge` verified.
+fn build_job(claims: &[(&str, AttributeValue)]) -> Attestation {
+    let mut attributes = Attributes::new();
+    for (name, value) in claims {
+        attributes.insert(&format!("claims.{name}"), value.clone());
+    }
+    let spiffe_id = SpiffeId::parse("spiffe://cluster.local/forge/job").expect("a SPIFFE ID");
+    proven("forge", ProviderKind::Oidc, spiffe_id, attributes)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a decision starts from an attestation, and no evidence is read here"
+)]
+fn proven(
+    provider: &str,
+    kind: ProviderKind,
+    spiffe_id: SpiffeId,
+    attributes: Attributes,
+) -> Attestation {
+    let (provider, expires_at) = (provider.to_owned(), Timestamp::from_seconds(1_800_000_600));
+    Attestation::attested(Proven {
+        provider,
+        kind,
+        spiffe_id,
+        attributes,
+        expires_at,
+    })
+}
+
+/// Decides `GET https://host:port/path` and says the outcome in one line.
+fn ask(set: &Compiled, caller: &Attestation, call: &str) -> String {
+    let (method, url) = call.split_once(' ').expect("a method and a URL");
+    let (scheme, rest) = url.split_once("://").expect("a scheme");
+    let at = rest.find('/').expect("a path");
+    let (authority, path) = rest.split_at(at);
+    let (transport, usual) = match scheme {
+        "https" => (Transport::Tls, 443),
+        _ => (Transport::Plaintext, 80),
+    };
+    let (host, port) = match authority.split_once(':') {
+        Some((host, port)) => (host, port.parse().expect("a port")),
+        None => (authority, usual),
+    };
+    let host = Host::parse(host).expect("a host");
+    let path = RequestPath::parse(path).expect("a path");
+    told(&set.decide(
+        caller,
+        &Request {
+            host: &host,
+            port,
+            transport,
+            method,
+            path,
+        },
+        NOW,
+    ))
+}
+
+fn told(decision: &Decision<'_>) -> String {
+    match decision {
+        Decision::Allow(grant) => match grant.credential() {
+            Some(provider) => {
+                let header = grant.placement().header.as_str();
+                format!(
+                    "{} with {} in {header}",
+                    grant.policy_matched(),
+                    provider.name
+                )
+            }
+            None => format!("{} with nothing", grant.policy_matched()),
+        },
+        Decision::Deny(denial) => match denial.policy() {
+            Some(policy) => format!("{} by {}", denial.reason().code(), policy.matched()),
+            None => denial.reason().code().to_owned(),
+        },
+        Decision::Unavailable(fault) => fault.code().to_owned(),
+    }
+}

@@ -1,0 +1,176 @@
+//! From bytes to nodes with places. Built on the parser's events, because a ready-made loader recurses
+//! as deep as its input says and stops at the first repeated key.
+
+use std::{str, sync::Arc};
+
+use saphyr_parser::Parser;
+use serde_json::Number;
+
+use super::builder::{Builder, Stop};
+use crate::problem::{Code, Place, Report};
+
+/// Largest file read, in bytes.
+pub const MAX_FILE_BYTES: usize = 16 * 1024 * 1024;
+/// How deep mappings and lists may be nested. Whatever walks a node may recurse.
+pub const MAX_DEPTH: usize = 32;
+
+/// A value with the place of its first character.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) value: Value,
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Scalar { text: String, style: Style },
+    List(Vec<Node>),
+    Mapping(Vec<Entry>),
+}
+
+/// Only a plain scalar can be a number, a truth value or nothing (YAML 1.2 §10.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    Plain,
+    Quoted,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// A scalar, taken as text.
+    pub(crate) key: Node,
+    pub(crate) node: Node,
+}
+
+impl Entry {
+    pub(crate) fn name(&self) -> &str {
+        self.key.scalar_text().unwrap_or_default()
+    }
+}
+
+impl Node {
+    pub(crate) fn is_nothing(&self) -> bool {
+        match &self.value {
+            Value::Scalar {
+                text,
+                style: Style::Plain,
+            } => is_null(text),
+            Value::Scalar {
+                style: Style::Quoted,
+                ..
+            }
+            | Value::List(_)
+            | Value::Mapping(_) => false,
+        }
+    }
+
+    /// The text of a scalar, whatever its style.
+    pub(crate) fn scalar_text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar { text, .. } => Some(text),
+            Value::List(_) | Value::Mapping(_) => None,
+        }
+    }
+
+    /// As JSON. Recursion ends at [`MAX_DEPTH`].
+    pub(super) fn json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Scalar {
+                text,
+                style: Style::Plain,
+            } if is_null(text) => serde_json::Value::Null,
+            Value::Scalar {
+                text,
+                style: Style::Plain,
+            } => match text.as_str() {
+                "true" | "false" => serde_json::Value::Bool(text == "true"),
+                digits => digits.parse::<Number>().map_or_else(
+                    |_not_a_number| serde_json::Value::String(text.clone()),
+                    serde_json::Value::Number,
+                ),
+            },
+            Value::Scalar {
+                text,
+                style: Style::Quoted,
+            } => serde_json::Value::String(text.clone()),
+            Value::List(items) => items.iter().map(Self::json).collect(),
+            Value::Mapping(entries) => {
+                let member = |entry: &Entry| (entry.name().to_owned(), entry.node.json());
+                serde_json::Value::Object(entries.iter().map(member).collect())
+            }
+        }
+    }
+
+    /// How many nodes it holds and how deep they are nested, itself included.
+    pub(super) fn extent(&self) -> (usize, usize) {
+        let inside = |children: &mut dyn Iterator<Item = &Self>| {
+            children
+                .map(Self::extent)
+                .fold((1_usize, 0_usize), |(nodes, depth), (more, deeper)| {
+                    (nodes.saturating_add(more), depth.max(deeper))
+                })
+        };
+        let (nodes, depth): (usize, usize) = match &self.value {
+            Value::Scalar { .. } => (1, 0),
+            Value::List(items) => inside(&mut items.iter()),
+            Value::Mapping(entries) => inside(&mut entries.iter().map(|entry| &entry.node)),
+        };
+        (nodes, depth.saturating_add(1))
+    }
+}
+
+pub(crate) fn is_null(plain: &str) -> bool {
+    matches!(plain, "" | "~" | "null" | "Null" | "NULL")
+}
+
+/// The documents of a file, without those that say nothing. After a syntax error the documents before
+/// it are still given, so that their problems are told in the same run.
+pub(crate) fn documents(file: &Arc<str>, bytes: &[u8], report: &Report) -> Vec<Node> {
+    let whole = Place {
+        file: file.clone(),
+        ..Place::default()
+    };
+    if bytes.len() > MAX_FILE_BYTES {
+        report.error(
+            whole,
+            Code::FileTooLarge,
+            format!("larger than {MAX_FILE_BYTES} bytes"),
+        );
+        return Vec::new();
+    }
+    let text = match str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let line = valid
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count()
+                .saturating_add(1);
+            let place = Place {
+                line,
+                column: 1,
+                ..whole
+            };
+            let way_out = Some("save the file as UTF-8".to_owned());
+            report.error_with(place, Code::NotUtf8, "not UTF-8", way_out);
+            return Vec::new();
+        }
+    };
+    let mut builder = Builder::new(file.clone(), report);
+    let mut parser = Parser::new_from_str(text);
+    while let Some(event) = parser.next_event() {
+        let step = match event {
+            Ok((event, span)) => builder.event(event, span),
+            Err(error) => {
+                builder.syntax_error(&error);
+                Err(Stop)
+            }
+        };
+        if step.is_err() {
+            break;
+        }
+    }
+    builder.finished()
+}
