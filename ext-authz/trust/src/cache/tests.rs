@@ -1,0 +1,139 @@
+use attache_core::{
+    attestation::{Proven, ProviderKind},
+    attributes::Attributes,
+    jwks::{Key, KeySet},
+    jwt::{Algorithm, Rules, Unverified, VerifySignature},
+    spiffe_id::SpiffeId,
+};
+use base64ct::{Base64UrlUnpadded, Encoding as _};
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
+
+struct Anything;
+
+impl VerifySignature for Anything {
+    fn verify(&self, _: Algorithm, _: &Key, _: &[u8], _: &[u8]) -> bool {
+        true
+    }
+}
+
+/// Good from `NOW` for a minute.
+fn validity() -> Validity {
+    let encode = |text: &str| Base64UrlUnpadded::encode_string(text.as_bytes());
+    let claims = r#"{"iss":"i","aud":"attache","nbf":1000000,"exp":1000060}"#;
+    let token = format!("{}.{}.", encode(r#"{"alg":"ES256"}"#), encode(claims));
+    let coordinate = encode(&"x".repeat(32));
+    let set = format!(
+        r#"{{"keys":[{{"kty":"EC","crv":"P-256","x":"{coordinate}","y":"{coordinate}"}}]}}"#
+    );
+    let keys = KeySet::parse(set.as_bytes()).expect("a set");
+    let rules = Rules {
+        issuer: "i",
+        audience: "attache",
+        algorithms: &[Algorithm::Es256],
+        max_lifetime: Duration::from_hours(1),
+        leeway: Duration::ZERO,
+    };
+    let unverified = Unverified::parse(&token).unwrap_or_else(|error| panic!("{error}"));
+    let verified = unverified.verify(&keys, &rules, &Anything, NOW);
+    verified
+        .unwrap_or_else(|error| panic!("{error}"))
+        .validity()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the cache does not look into what it keeps"
+)]
+fn attestation(attribute: &str) -> Arc<Attestation> {
+    let mut attributes = Attributes::new();
+    attributes.set("claims.x", attribute);
+    Arc::new(Attestation::attested(Proven {
+        provider: "p".to_owned(),
+        kind: ProviderKind::Oidc,
+        spiffe_id: SpiffeId::parse("spiffe://td/x").expect("an ID"),
+        attributes,
+        expires_at: NOW,
+    }))
+}
+
+fn seen(revision: u64, epoch: u64, token: &str) -> Seen {
+    Seen {
+        revision,
+        epoch,
+        token: Secret::new(token.to_owned()),
+    }
+}
+
+#[test]
+fn a_token_is_found_under_its_provider_its_key_set_and_its_whole_text() {
+    let cache = VerifiedTokens::new(1 << 20);
+    cache.keep(seen(1, 1, "token"), attestation("a"), validity());
+    assert!(cache.find(&seen(1, 1, "token"), NOW).is_some());
+    for other in [
+        seen(2, 1, "token"),
+        seen(1, 2, "token"),
+        seen(1, 1, "tokem"),
+        seen(1, 1, "token."),
+        seen(1, 1, ""),
+    ] {
+        assert!(cache.find(&other, NOW).is_none());
+    }
+}
+
+#[test]
+fn a_token_is_not_found_outside_its_validity() {
+    let cache = VerifiedTokens::new(1 << 20);
+    let at = |seconds: i64| Timestamp::from_seconds(1_000_000 + seconds);
+    for (seconds, found) in [(-1, false), (0, true), (59, true), (60, false)] {
+        cache.keep(seen(1, 1, "token"), attestation("a"), validity());
+        assert_eq!(
+            cache.find(&seen(1, 1, "token"), at(seconds)).is_some(),
+            found,
+            "{seconds}"
+        );
+    }
+}
+
+#[test]
+fn what_is_kept_stays_within_its_bytes() {
+    let limit = 64 * 1024;
+    let cache = VerifiedTokens::new(limit);
+    for at in 0..1_000 {
+        let token = format!("{at}{}", "x".repeat(1_000));
+        cache.keep(
+            seen(1, 1, &token),
+            attestation(&"y".repeat(1_000)),
+            validity(),
+        );
+    }
+    cache.0.run_pending_tasks();
+    assert!(
+        cache.0.weighted_size() <= limit,
+        "{}",
+        cache.0.weighted_size()
+    );
+    assert!(cache.0.entry_count() > 0, "the cache keeps something");
+}
+
+#[test]
+fn an_entry_weighs_at_least_its_texts() {
+    let weighed = weight(
+        &seen(1, 1, &"t".repeat(5_000)),
+        &attestation(&"a".repeat(7_000)),
+    );
+    assert!((12_000..14_000).contains(&weighed), "{weighed}");
+}
+
+#[test]
+fn entries_of_dropped_providers_are_freed() {
+    let cache = VerifiedTokens::new(1 << 20);
+    cache.keep(seen(1, 1, "old"), attestation("a"), validity());
+    cache.keep(seen(2, 1, "new"), attestation("a"), validity());
+    cache.retain(vec![2]);
+    cache.0.run_pending_tasks();
+    assert_eq!(cache.0.entry_count(), 1);
+    assert!(cache.find(&seen(2, 1, "new"), NOW).is_some());
+}

@@ -1,0 +1,93 @@
+//! What a projected ServiceAccount token proves: namespace, account, pod and node, as the cluster's API
+//! server wrote them into the `kubernetes.io` claim.
+
+use attache_core::{
+    attributes::{Attributes, kubernetes},
+    jwt::{RejectedToken, Verified},
+    spiffe_id::{SpiffeId, TrustDomain},
+};
+use serde_json::{Map, Value};
+
+use crate::provider::is_api_servers;
+
+const CLAIM: &str = "kubernetes.io";
+const MALFORMED: RejectedToken = RejectedToken::ClaimMalformed(CLAIM);
+
+/// The pod's SPIFFE ID, `spiffe://<trust domain>/ns/<namespace>/sa/<account>`, and its attributes.
+///
+/// A token without the claim (a legacy one, from a Secret) is refused: it is bound to nothing.
+pub(crate) fn workload(
+    verified: &Verified,
+    trust_domain: &TrustDomain,
+) -> Result<(SpiffeId, Attributes), RejectedToken> {
+    refuse_api_servers_audience(verified)?;
+    let claim = verified
+        .claims()
+        .get(CLAIM)
+        .ok_or(RejectedToken::ClaimMissing(CLAIM))?;
+    let claim = claim.as_object().ok_or(MALFORMED)?;
+    let account = claim
+        .get("serviceaccount")
+        .and_then(Value::as_object)
+        .ok_or(MALFORMED)?;
+    let (namespace, name) = (text(claim, "namespace")?, text(account, "name")?);
+    // SECURITY: two places of one token that name different workloads: neither is believed.
+    let subject = verified
+        .subject()
+        .ok_or(RejectedToken::ClaimMissing("sub"))?;
+    if subject != format!("system:serviceaccount:{namespace}:{name}") {
+        return Err(RejectedToken::ClaimMalformed("sub"));
+    }
+    let spiffe_id = SpiffeId::of(trust_domain, ["ns", namespace, "sa", name])
+        .map_err(|_not_a_kubernetes_name| MALFORMED)?;
+
+    let mut attributes = Attributes::new();
+    attributes.set(kubernetes::NAMESPACE, namespace);
+    attributes.set(kubernetes::SERVICE_ACCOUNT, name);
+    attributes.set(kubernetes::SERVICE_ACCOUNT_UID, text(account, "uid")?);
+    // Only tokens that are bound to a pod name one.
+    if let Some(pod) = object(claim, "pod")? {
+        attributes.set(kubernetes::POD_NAME, text(pod, "name")?);
+        attributes.set(kubernetes::POD_UID, text(pod, "uid")?);
+    }
+    // The API server leaves out the `uid` of a node that it does not know (any more).
+    if let Some(node) = object(claim, "node")? {
+        attributes.set(kubernetes::NODE_NAME, text(node, "name")?);
+    }
+    Ok((spiffe_id, attributes))
+}
+
+/// SECURITY: whoever may show us a token that the API server takes too has shown us a key to the
+/// cluster; we do not teach workloads to send it around.
+fn refuse_api_servers_audience(verified: &Verified) -> Result<(), RejectedToken> {
+    let claims = verified.claims();
+    let issuer = claims
+        .get("iss")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let audiences = claims
+        .get("aud")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    let mut audiences = audiences.filter_map(Value::as_str);
+    if audiences.any(|audience| is_api_servers(audience, issuer)) {
+        return Err(RejectedToken::AudienceMismatch);
+    }
+    Ok(())
+}
+
+fn object<'c>(
+    claim: &'c Map<String, Value>,
+    name: &str,
+) -> Result<Option<&'c Map<String, Value>>, RejectedToken> {
+    claim
+        .get(name)
+        .map(|value| value.as_object().ok_or(MALFORMED))
+        .transpose()
+}
+
+fn text<'c>(object: &'c Map<String, Value>, name: &str) -> Result<&'c str, RejectedToken> {
+    let value = object.get(name).and_then(Value::as_str);
+    value.filter(|text| !text.is_empty()).ok_or(MALFORMED)
+}

@@ -1,0 +1,103 @@
+//! What an ID token of any issuer proves: its subject, and its claims under `claims.*` alone.
+
+use std::fmt::Write as _;
+
+use attache_core::{
+    attributes::{AttributeValue, Attributes},
+    jwt::{RejectedToken, Verified},
+    spiffe_id::{SpiffeId, TrustDomain},
+};
+use aws_lc_rs::digest::{SHA256, digest};
+use serde_json::{Map, Value};
+
+/// Most attributes that one token may bring.
+const MAX_ATTRIBUTES: usize = 256;
+/// How deep objects may nest below the claims.
+const MAX_DEPTH: u8 = 8;
+/// SECURITY: what does not fit is refused, not left out: a policy that denies by a claim would miss it.
+const TOO_MUCH: RejectedToken = RejectedToken::ClaimMalformed("claims");
+
+/// The subject's SPIFFE ID and the token's claims.
+pub(crate) fn workload(
+    verified: &Verified,
+    trust_domain: &TrustDomain,
+    provider: &str,
+) -> Result<(SpiffeId, Attributes), RejectedToken> {
+    let subject = verified
+        .subject()
+        .ok_or(RejectedToken::ClaimMissing("sub"))?;
+    let spiffe_id = spiffe_id(trust_domain, provider, subject)?;
+    let mut attributes = Attributes::new();
+    flatten(&mut attributes, "claims", verified.claims(), MAX_DEPTH)?;
+    Ok((spiffe_id, attributes))
+}
+
+/// `…/oidc/<provider>/sub/<sub>`, or `…/sha256/<hex>` for a subject that cannot be one segment. No two
+/// subjects of one provider, and no two providers, share an ID.
+fn spiffe_id(
+    trust_domain: &TrustDomain,
+    provider: &str,
+    subject: &str,
+) -> Result<SpiffeId, RejectedToken> {
+    if subject.is_empty() {
+        return Err(RejectedToken::ClaimMalformed("sub"));
+    }
+    let of = |form: &str, last: &str| {
+        let segments = ["oidc"]
+            .into_iter()
+            .chain(provider.split('/'))
+            .chain([form, last]);
+        SpiffeId::of(trust_domain, segments)
+    };
+    of("sub", subject)
+        .or_else(|_not_one_segment| of("sha256", &sha256(subject)))
+        .map_err(|_never_for_a_checked_name| RejectedToken::ClaimMalformed("sub"))
+}
+
+fn sha256(text: &str) -> String {
+    let mut hex = String::with_capacity(64);
+    for byte in digest(&SHA256, text.as_bytes()).as_ref() {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+/// Strings, numbers and booleans as text, arrays of strings as lists, members of objects behind a dot.
+/// `null` and other arrays are no attributes.
+fn flatten(
+    attributes: &mut Attributes,
+    prefix: &str,
+    members: &Map<String, Value>,
+    depth_left: u8,
+) -> Result<(), RejectedToken> {
+    let depth_left = depth_left.checked_sub(1).ok_or(TOO_MUCH)?;
+    for (member, value) in members {
+        let name = format!("{prefix}.{member}");
+        let value = match value {
+            Value::Object(inner) => {
+                flatten(attributes, &name, inner, depth_left)?;
+                continue;
+            }
+            Value::String(text) => AttributeValue::One(text.clone()),
+            Value::Number(number) => AttributeValue::One(number.to_string()),
+            Value::Bool(truth) => AttributeValue::One(truth.to_string()),
+            Value::Array(items) => {
+                match items.iter().map(Value::as_str).collect::<Option<Vec<_>>>() {
+                    Some(texts) => {
+                        AttributeValue::Many(texts.into_iter().map(str::to_owned).collect())
+                    }
+                    None => continue,
+                }
+            }
+            Value::Null => continue,
+        };
+        // SECURITY: `{"a.b": …}` beside `{"a": {"b": …}}` would be one attribute with two values.
+        let taken = attributes.value(&name).is_some();
+        if taken || attributes.iter().count() >= MAX_ATTRIBUTES {
+            return Err(TOO_MUCH);
+        }
+        attributes.insert(&name, value);
+    }
+    Ok(())
+}
