@@ -1,0 +1,431 @@
+use std::sync::Mutex;
+
+use attache_core::{attestation::ProviderKind, jwt::RejectedToken, spiffe_id::TrustDomain};
+use attache_trust::{KeySource, ProviderConfig, TrustSettings};
+use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation, jwk::JwkSet};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::{
+    config::{Environment, IssuerUrl},
+    signer,
+    store::{Stored, StoredKey},
+};
+
+const NOW: Timestamp = Timestamp::from_seconds(1_781_000_000);
+const CLUSTER: &str = "https://cluster.example.com";
+const TTL: Duration = Duration::from_secs(300);
+const AUDIENCE: &str = "https://api.stripe.com";
+
+/// A cluster whose ServiceAccount tokens are evidence; an independent library signs them.
+struct Cluster {
+    signing: EncodingKey,
+    jwk: Value,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let pkcs8 = signer::generate(Algorithm::Es256).unwrap();
+        let public = signer::parse(Algorithm::Es256, &pkcs8)
+            .unwrap()
+            .public_key()
+            .clone();
+        Self {
+            signing: EncodingKey::from_ec_der(&pkcs8),
+            jwk: public.jwk(Algorithm::Es256),
+        }
+    }
+
+    fn trust(&self) -> Arc<Trust> {
+        let trust = Trust::new(TrustSettings::new(Arc::new(|| NOW)));
+        let config = ProviderConfig::new(
+            "cluster",
+            ProviderKind::KubernetesServiceAccount,
+            CLUSTER,
+            KeySource::Inline(json!({ "keys": [self.jwk] }).to_string()),
+            TrustDomain::parse("cluster.local").unwrap(),
+        );
+        trust.replace(vec![config]).unwrap();
+        Arc::new(trust)
+    }
+
+    /// A token of payment-svc in production that lives for an hour, after `change`.
+    fn evidence(&self, change: impl FnOnce(&mut Value)) -> Evidence {
+        let iat = NOW.as_seconds();
+        let mut claims = json!({
+            "iss": CLUSTER,
+            "sub": "system:serviceaccount:production:payment-svc",
+            "aud": ["attache"],
+            "iat": iat,
+            "nbf": iat,
+            "exp": iat + 3600,
+            "kubernetes.io": {
+                "namespace": "production",
+                "pod": { "name": "payment-7d9", "uid": "2b1f0c7e-0000-4000-8000-000000000001" },
+                "serviceaccount": {
+                    "name": "payment-svc", "uid": "2b1f0c7e-0000-4000-8000-000000000002"
+                },
+            },
+        });
+        change(&mut claims);
+        let mut header = Header::new(jsonwebtoken::Algorithm::ES256);
+        header.kid = self.jwk["kid"].as_str().map(str::to_owned);
+        Evidence::Token(Secret::new(
+            jsonwebtoken::encode(&header, &claims, &self.signing).unwrap(),
+        ))
+    }
+
+    fn payment_service(&self) -> Evidence {
+        self.evidence(|_| {})
+    }
+}
+
+/// A store in memory, so that an issuer can be opened on it again.
+#[derive(Default)]
+struct Memory(Mutex<Vec<StoredKey>>);
+
+impl KeyStore for Memory {
+    fn load(&self) -> Stored<'_, Vec<StoredKey>> {
+        Box::pin(async { Ok(self.0.lock().unwrap().clone()) })
+    }
+
+    fn insert_missing<'a>(&'a self, keys: &'a [StoredKey]) -> Stored<'a, Vec<StoredKey>> {
+        Box::pin(async move {
+            let mut stored = self.0.lock().unwrap();
+            if stored.is_empty() {
+                stored.extend_from_slice(keys);
+            }
+            Ok(stored.clone())
+        })
+    }
+}
+
+async fn open(store: &Memory, trust: Arc<Trust>) -> Issuer {
+    let url = IssuerUrl::parse("https://attache.example.com").unwrap();
+    let config = IssuerConfig::new(url, Environment::parse("test").unwrap());
+    let sealing_key = SealingKey::parse(&format!("a1{}", "5c".repeat(31))).unwrap();
+    Issuer::open(store, sealing_key, config, trust, NOW)
+        .await
+        .unwrap()
+}
+
+/// A cluster and an issuer that trusts it.
+async fn setting() -> (Cluster, Issuer) {
+    let cluster = Cluster::new();
+    let issuer = open(&Memory::default(), cluster.trust()).await;
+    (cluster, issuer)
+}
+
+fn order<'a>(evidence: &'a Evidence, audience: &'a str) -> MintOrder<'a> {
+    MintOrder {
+        evidence,
+        audience,
+        ttl: TTL,
+        algorithm: Algorithm::Rs256,
+    }
+}
+
+async fn refusal(issuer: &Issuer, order: MintOrder<'_>) -> NotMinted {
+    issuer
+        .mint(order, NOW)
+        .await
+        .err()
+        .expect("nothing may be minted")
+}
+
+/// Header and claims, after an independent library verified the token by the key set `jwks`.
+fn verify(jwks: &[u8], token: &Secret) -> Option<(Header, Value)> {
+    let header = jsonwebtoken::decode_header(token.expose()).ok()?;
+    let set: JwkSet = serde_json::from_slice(jwks).unwrap();
+    let jwk = set.find(header.kid.as_deref()?)?;
+    assert_eq!(
+        jwk.common.key_algorithm.unwrap().to_string(),
+        format!("{:?}", header.alg)
+    );
+    let mut validation = Validation::new(header.alg);
+    // The library would read the machine's clock; the claims are compared instead.
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    let key = DecodingKey::from_jwk(jwk).unwrap();
+    let decoded = jsonwebtoken::decode::<Value>(token.expose(), &key, &validation).ok()?;
+    Some((decoded.header, decoded.claims))
+}
+
+#[tokio::test]
+async fn a_token_says_who_calls_for_whom_and_until_when_and_verifies_by_the_published_keys() {
+    let (cluster, issuer) = setting().await;
+    for algorithm in signer::ALGORITHMS {
+        let evidence = cluster.payment_service();
+        let minted = issuer
+            .mint(
+                MintOrder {
+                    algorithm,
+                    ..order(&evidence, AUDIENCE)
+                },
+                NOW,
+            )
+            .await
+            .unwrap();
+        let (header, claims) = verify(&issuer.jwks(), &minted.token).expect("must verify");
+        assert_eq!(header.typ.as_deref(), Some("JWT"));
+        assert_eq!(format!("{:?}", header.alg), algorithm.name());
+        let iat = NOW.as_seconds();
+        let expected = json!({
+            "iss": "https://attache.example.com",
+            "sub": "spiffe://cluster.local/ns/production/sa/payment-svc",
+            "aud": AUDIENCE,
+            "iat": iat,
+            "nbf": iat,
+            "exp": iat + 300,
+            "jti": minted.token_id,
+        });
+        assert_eq!(claims, expected);
+        assert_eq!(minted.spiffe_id.as_str(), claims["sub"]);
+        assert_eq!(minted.lifetime, Lifetime::starting(NOW, TTL));
+    }
+}
+
+#[tokio::test]
+async fn every_token_has_an_id_of_its_own_in_the_form_of_the_audit_log() {
+    let (cluster, issuer) = setting().await;
+    let evidence = cluster.payment_service();
+    let one = issuer
+        .mint(order(&evidence, AUDIENCE), NOW)
+        .await
+        .unwrap()
+        .token_id;
+    let two = issuer
+        .mint(order(&evidence, AUDIENCE), NOW)
+        .await
+        .unwrap()
+        .token_id;
+    assert_ne!(one, two);
+    let hex = one.strip_prefix("tok_test_").unwrap();
+    assert!(
+        hex.len() == 32 && hex.bytes().all(|digit| digit.is_ascii_hexdigit()),
+        "{one}"
+    );
+}
+
+#[tokio::test]
+async fn a_moment_within_a_second_is_rounded_down_so_that_the_token_is_never_from_the_future() {
+    let (cluster, issuer) = setting().await;
+    let evidence = cluster.payment_service();
+    let late = NOW.plus(Duration::from_millis(999));
+    let minted = issuer.mint(order(&evidence, AUDIENCE), late).await.unwrap();
+    assert_eq!(minted.lifetime, Lifetime::starting(NOW, TTL));
+}
+
+#[tokio::test]
+async fn tokens_minted_before_a_restart_verify_after_it() {
+    let (cluster, store) = (Cluster::new(), Memory::default());
+    let before = open(&store, cluster.trust()).await;
+    let evidence = cluster.payment_service();
+    let minted = before.mint(order(&evidence, AUDIENCE), NOW).await.unwrap();
+    drop(before);
+    let after = open(&store, cluster.trust()).await;
+    assert!(verify(&after.jwks(), &minted.token).is_some());
+    let stranger = open(&Memory::default(), cluster.trust()).await;
+    assert!(verify(&stranger.jwks(), &minted.token).is_none());
+}
+
+#[tokio::test]
+async fn a_changed_token_does_not_verify() {
+    let (cluster, issuer) = setting().await;
+    let evidence = cluster.payment_service();
+    let minted = issuer.mint(order(&evidence, AUDIENCE), NOW).await.unwrap();
+    let (input, signature) = minted.token.expose().rsplit_once('.').unwrap();
+    let other = issuer
+        .mint(order(&evidence, "https://other.example"), NOW)
+        .await
+        .unwrap();
+    let (other_input, _) = other.token.expose().rsplit_once('.').unwrap();
+    assert!(verify(&issuer.jwks(), &Secret::new(format!("{input}.{signature}"))).is_some());
+    assert!(
+        verify(
+            &issuer.jwks(),
+            &Secret::new(format!("{other_input}.{signature}"))
+        )
+        .is_none()
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_minted_for_evidence_that_does_not_hold() {
+    let (cluster, issuer) = setting().await;
+    let denied = |rejected| NotMinted::Denied(DenyReason::EvidenceRejected(rejected));
+    let past = NOW.as_seconds() - 10;
+    let forged = Cluster {
+        signing: Cluster::new().signing,
+        jwk: cluster.jwk.clone(),
+    };
+    for (name, evidence, expected) in [
+        (
+            "forged",
+            forged.payment_service(),
+            denied(RejectedToken::SignatureInvalid),
+        ),
+        (
+            "of an unpublished key",
+            Cluster::new().payment_service(),
+            denied(RejectedToken::UnknownKey),
+        ),
+        (
+            "expired",
+            cluster.evidence(|claims| {
+                claims["iat"] = Value::from(past - 600);
+                claims["nbf"] = Value::from(past - 600);
+                claims["exp"] = Value::from(past);
+            }),
+            denied(RejectedToken::Expired),
+        ),
+        (
+            "for another audience",
+            cluster.evidence(|claims| claims["aud"] = json!(["https://kubernetes.default.svc"])),
+            denied(RejectedToken::AudienceMismatch),
+        ),
+        (
+            "of another issuer",
+            cluster.evidence(|claims| claims["iss"] = json!("https://evil.example")),
+            NotMinted::Denied(DenyReason::IssuerUnknown),
+        ),
+    ] {
+        let refused = refusal(&issuer, order(&evidence, AUDIENCE)).await;
+        assert_eq!(refused, expected, "{name}");
+        assert!(refused.denial().is_some());
+        assert_eq!(refused.fault(), Fault::CredentialUnavailable);
+    }
+}
+
+#[tokio::test]
+async fn evidence_that_was_good_once_mints_nothing_after_it_expired() {
+    let (cluster, issuer) = setting().await;
+    let evidence = cluster.payment_service();
+    issuer.mint(order(&evidence, AUDIENCE), NOW).await.unwrap();
+    let later = NOW.plus(Duration::from_secs(3600));
+    let refused = issuer
+        .mint(order(&evidence, AUDIENCE), later)
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(
+        refused,
+        NotMinted::Denied(DenyReason::EvidenceRejected(RejectedToken::Expired))
+    );
+}
+
+#[tokio::test]
+async fn our_own_token_is_no_evidence() {
+    let (cluster, issuer) = setting().await;
+    let evidence = cluster.payment_service();
+    let minted = issuer.mint(order(&evidence, "attache"), NOW).await.unwrap();
+    let refused = refusal(&issuer, order(&Evidence::Token(minted.token), AUDIENCE)).await;
+    assert_eq!(refused, NotMinted::Denied(DenyReason::IssuerUnknown));
+}
+
+#[tokio::test]
+async fn a_lifetime_outside_the_limits_is_refused() {
+    let (cluster, issuer) = setting().await;
+    let evidence = cluster.payment_service();
+    let day = Duration::from_secs(86_400);
+    for ttl in [MIN_TTL, day] {
+        let minted = issuer
+            .mint(
+                MintOrder {
+                    ttl,
+                    ..order(&evidence, AUDIENCE)
+                },
+                NOW,
+            )
+            .await;
+        assert_eq!(minted.unwrap().lifetime, Lifetime::starting(NOW, ttl));
+    }
+    for ttl in [
+        Duration::ZERO,
+        Duration::from_secs(29),
+        day + Duration::from_secs(1),
+        Duration::MAX,
+    ] {
+        let refused = refusal(
+            &issuer,
+            MintOrder {
+                ttl,
+                ..order(&evidence, AUDIENCE)
+            },
+        )
+        .await;
+        assert_eq!(
+            refused,
+            NotMinted::Ttl {
+                asked: ttl,
+                max: day
+            }
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_audience_with_odd_characters_arrives_as_it_was_ordered() {
+    let (cluster, issuer) = setting().await;
+    let evidence = cluster.payment_service();
+    let longest = "a".repeat(MAX_AUDIENCE_BYTES);
+    for audience in [
+        r#"a"b\c/d"#,
+        r#"","sub":"spiffe://cluster.local/admin"#,
+        "https://münchen.example/päth?q=1&r=2#f",
+        "two words",
+        "\u{202e}evil",
+        "🦀",
+        "<script>",
+        &longest,
+    ] {
+        let minted = issuer.mint(order(&evidence, audience), NOW).await.unwrap();
+        let (_, claims) = verify(&issuer.jwks(), &minted.token).unwrap();
+        assert_eq!(claims["aud"], audience);
+        assert_eq!(
+            claims["sub"],
+            "spiffe://cluster.local/ns/production/sa/payment-svc"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_text_that_is_no_audience_is_refused() {
+    let (cluster, issuer) = setting().await;
+    let evidence = cluster.payment_service();
+    let too_long = "a".repeat(MAX_AUDIENCE_BYTES + 1);
+    for audience in ["", " ", " a", "a\n", "a\nb", "a\0b", "a\u{85}b", &too_long] {
+        let refused = refusal(&issuer, order(&evidence, audience)).await;
+        assert!(matches!(refused, NotMinted::Audience(_)), "{audience:?}");
+        assert!(refused.to_string().len() < 600 && !refused.to_string().contains('\n'));
+    }
+}
+
+#[tokio::test]
+async fn an_algorithm_without_a_key_is_refused() {
+    let (cluster, issuer) = setting().await;
+    let evidence = cluster.payment_service();
+    let algorithm = Algorithm::Es384;
+    let refused = refusal(
+        &issuer,
+        MintOrder {
+            algorithm,
+            ..order(&evidence, AUDIENCE)
+        },
+    )
+    .await;
+    assert_eq!(refused, NotMinted::Algorithm(algorithm));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_orders_at_once_are_all_carried_out() {
+    let (cluster, issuer) = setting().await;
+    let (evidence, issuer) = (cluster.payment_service(), Arc::new(issuer));
+    let mut orders = JoinSet::new();
+    for _ in 0..200 {
+        let (evidence, issuer) = (evidence.clone(), Arc::clone(&issuer));
+        orders.spawn(async move { issuer.mint(order(&evidence, AUDIENCE), NOW).await.is_ok() });
+    }
+    assert!(orders.join_all().await.into_iter().all(|minted| minted));
+}

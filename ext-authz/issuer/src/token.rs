@@ -1,0 +1,31 @@
+//! The token itself: its claims, and its compact form (RFC 7515 §7.1).
+
+use attache_core::secret::Secret;
+use base64ct::{Base64UrlUnpadded, Encoding as _};
+use serde::Serialize;
+
+use crate::{keys::SigningKey, signer::SigningFailed};
+
+/// The claims of a token (RFC 7519 §4.1). `aud` is a single string: relying parties exist that take
+/// no list.
+#[derive(Serialize)]
+pub(crate) struct Claims {
+    pub(crate) iss: String,
+    pub(crate) sub: String,
+    pub(crate) aud: String,
+    pub(crate) iat: i64,
+    pub(crate) nbf: i64,
+    pub(crate) exp: i64,
+    pub(crate) jti: String,
+}
+
+/// Signs `claims` with `key`.
+pub(crate) fn sign(claims: &Claims, key: &SigningKey) -> Result<Secret, SigningFailed> {
+    let claims = serde_json::to_vec(claims).map_err(|_unwritable| SigningFailed)?;
+    let claims = Base64UrlUnpadded::encode_string(&claims);
+    let mut token = format!("{}.{claims}", key.header);
+    let signature = key.signer.sign(token.as_bytes())?;
+    token.push('.');
+    token.push_str(&Base64UrlUnpadded::encode_string(&signature));
+    Ok(Secret::new(token))
+}
