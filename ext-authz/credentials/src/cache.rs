@@ -1,0 +1,315 @@
+//! One cache for all credentials: each is fetched once for however many callers wait for it, reused
+//! until its refresh is due, then served while its successor is fetched, and never after it expired.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    hash::Hash,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use attache_core::{
+    decision::Fault,
+    freshness::{Freshness, Lifetime},
+    time::Timestamp,
+};
+use moka::{Expiry, policy::EvictionPolicy};
+use tokio::sync::watch;
+
+/// How long a failed refresh ahead is not repeated.
+const REFRESH_PAUSE: Duration = Duration::from_secs(1);
+
+/// Something that is good for a while.
+pub(crate) trait Perishable: Send + Sync + 'static {
+    /// From when until when.
+    fn lifetime(&self) -> Lifetime;
+    /// About how many bytes it and its key take.
+    fn weight(&self) -> u32;
+}
+
+/// Why nothing was fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotFetched {
+    /// It is about the evidence that this fetch was made with, and says nothing about others.
+    EvidenceRefused,
+    /// Something is broken.
+    Broken(Fault),
+}
+
+impl NotFetched {
+    /// What the caller is told.
+    pub(crate) const fn fault(self) -> Fault {
+        match self {
+            // The edge's own verification accepted the evidence a moment ago.
+            Self::EvidenceRefused => Fault::CredentialUnavailable,
+            Self::Broken(fault) => fault,
+        }
+    }
+}
+
+/// Credentials by their whole key: all that would make two of them differ.
+pub(crate) struct Cache<K, V> {
+    shared: Arc<Shared<K, V>>,
+}
+
+struct Shared<K, V> {
+    kept: moka::sync::Cache<K, Arc<Kept<V>>>,
+    flights: Mutex<HashMap<K, Flight<V>>>,
+    patience: Duration,
+}
+
+struct Kept<V> {
+    value: Arc<V>,
+    /// Milliseconds since the Unix epoch before which no further refresh is begun.
+    refresh_not_before: AtomicI64,
+}
+
+type Outcome<V> = Result<Arc<V>, NotFetched>;
+
+/// A fetch under way: `None` until it has landed.
+type Flight<V> = watch::Receiver<Option<Outcome<V>>>;
+
+/// Whether a caller began the fetch it waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seat {
+    Began,
+    Joined,
+}
+
+impl<K, V> Cache<K, V>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Perishable,
+{
+    /// A cache of about `max_bytes` whose fetches may take `patience`.
+    pub(crate) fn new(max_bytes: u64, patience: Duration) -> Self {
+        let kept = moka::sync::Cache::builder()
+            .max_capacity(max_bytes)
+            .weigher(|_, kept: &Arc<Kept<V>>| kept.value.weight())
+            .eviction_policy(EvictionPolicy::lru())
+            // Frees the memory of what nobody asks for again; whether a value is good is decided by
+            // its own lifetime and the caller's `now`.
+            .expire_after(AtEndOfLife)
+            .build();
+        Self {
+            shared: Arc::new(Shared {
+                kept,
+                flights: Mutex::default(),
+                patience,
+            }),
+        }
+    }
+
+    /// The value of `key` that is good at `now`; `fetch` makes one if there is none.
+    ///
+    /// The fetch runs in a task of its own: callers that go away do not take it from those that stay.
+    /// A failure goes to all who wait for it and is not kept.
+    pub(crate) async fn obtain<F>(
+        &self,
+        key: &K,
+        now: Timestamp,
+        fetch: impl Fn() -> F,
+    ) -> Outcome<V>
+    where
+        F: Future<Output = Result<V, NotFetched>> + Send + 'static,
+    {
+        if let Some(value) = self.reuse(key, now, &fetch) {
+            return Ok(value);
+        }
+        let (flight, seat) = self.shared.board(key, now, &fetch);
+        let outcome = landing(flight).await;
+        // One caller's evidence is no verdict on another's: who only joined tries once with its own.
+        let outcome = match outcome {
+            Err(NotFetched::EvidenceRefused) if seat == Seat::Joined => {
+                landing(self.shared.board(key, now, &fetch).0).await
+            }
+            Ok(_) | Err(_) => outcome,
+        };
+        // INVARIANT: nothing leaves that is expired for this caller, whoever fetched it.
+        outcome.and_then(|value| match value.lifetime().at(now) {
+            Freshness::Fresh | Freshness::RefreshDue => Ok(value),
+            Freshness::Expired => Err(NotFetched::Broken(Fault::CredentialUnavailable)),
+        })
+    }
+
+    /// What is kept, if it is still good; begins to fetch its successor when that is due.
+    fn reuse<F>(&self, key: &K, now: Timestamp, fetch: &impl Fn() -> F) -> Option<Arc<V>>
+    where
+        F: Future<Output = Result<V, NotFetched>> + Send + 'static,
+    {
+        let kept = self.shared.kept.get(key)?;
+        match kept.value.lifetime().at(now) {
+            Freshness::Fresh => {}
+            Freshness::RefreshDue if kept.claim_refresh(now) => {
+                // Nobody waits for it; its outcome is found in the cache.
+                drop(self.shared.begin(&mut self.shared.flights(), key, fetch));
+            }
+            Freshness::RefreshDue => {}
+            Freshness::Expired => return None,
+        }
+        Some(Arc::clone(&kept.value))
+    }
+}
+
+impl<V> Kept<V> {
+    /// Whether this caller is the one to begin a refresh.
+    fn claim_refresh(&self, now: Timestamp) -> bool {
+        let until = now.plus(REFRESH_PAUSE).as_millis();
+        self.refresh_not_before
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |not_before| {
+                // A pause that ends later than a new one would was set before the clock was set back.
+                let over = not_before <= now.as_millis() || not_before > until;
+                over.then_some(until)
+            })
+            .is_ok()
+    }
+}
+
+impl<K, V> Shared<K, V>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Perishable,
+{
+    /// The flight for `key`: the one under way, or a new one.
+    fn board<F>(
+        self: &Arc<Self>,
+        key: &K,
+        now: Timestamp,
+        fetch: &impl Fn() -> F,
+    ) -> (Flight<V>, Seat)
+    where
+        F: Future<Output = Result<V, NotFetched>> + Send + 'static,
+    {
+        let mut flights = self.flights();
+        if let Some(flight) = flights.get(key) {
+            return (flight.clone(), Seat::Joined);
+        }
+        // INVARIANT: a flight keeps its value before it is struck off, so that whoever finds neither
+        // flight nor good value under this lock is the only one to begin.
+        if let Some(kept) = self.kept.get(key)
+            && kept.value.lifetime().at(now) == Freshness::Fresh
+        {
+            return (
+                watch::channel(Some(Ok(Arc::clone(&kept.value)))).1,
+                Seat::Joined,
+            );
+        }
+        (self.begin(&mut flights, key, fetch), Seat::Began)
+    }
+
+    /// Begins a flight unless one is under way.
+    fn begin<F>(
+        self: &Arc<Self>,
+        flights: &mut HashMap<K, Flight<V>>,
+        key: &K,
+        fetch: &impl Fn() -> F,
+    ) -> Flight<V>
+    where
+        F: Future<Output = Result<V, NotFetched>> + Send + 'static,
+    {
+        if let Some(flight) = flights.get(key) {
+            return flight.clone();
+        }
+        let (sender, flight) = watch::channel(None);
+        flights.insert(key.clone(), flight.clone());
+        let (fetch, patience) = (fetch(), self.patience);
+        let landing = Landing {
+            shared: Arc::clone(self),
+            key: key.clone(),
+            sender,
+            outcome: None,
+        };
+        tokio::spawn(async move {
+            match tokio::time::timeout(patience, fetch).await {
+                Ok(fetched) => landing.land(fetched.map(Arc::new)),
+                Err(_elapsed) => drop(landing),
+            }
+        });
+        flight
+    }
+
+    fn flights(&self) -> MutexGuard<'_, HashMap<K, Flight<V>>> {
+        // The map is whole whenever the lock is released; nothing between can panic halfway.
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends a flight when it is dropped: when the fetch returned, took too long, or its task was ended.
+struct Landing<K, V>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Perishable,
+{
+    shared: Arc<Shared<K, V>>,
+    key: K,
+    sender: watch::Sender<Option<Outcome<V>>>,
+    outcome: Option<Outcome<V>>,
+}
+
+impl<K, V> Landing<K, V>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Perishable,
+{
+    fn land(mut self, outcome: Outcome<V>) {
+        self.outcome = Some(outcome);
+    }
+}
+
+impl<K, V> Drop for Landing<K, V>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Perishable,
+{
+    fn drop(&mut self) {
+        let broken = NotFetched::Broken(Fault::CredentialUnavailable);
+        let outcome = self.outcome.take().unwrap_or(Err(broken));
+        if let Ok(value) = &outcome {
+            let (value, refresh_not_before) = (Arc::clone(value), AtomicI64::new(i64::MIN));
+            self.shared.kept.insert(
+                self.key.clone(),
+                Arc::new(Kept {
+                    value,
+                    refresh_not_before,
+                }),
+            );
+        }
+        self.shared.flights().remove(&self.key);
+        self.sender.send_replace(Some(outcome));
+    }
+}
+
+async fn landing<V>(mut flight: Flight<V>) -> Outcome<V> {
+    let landed = flight
+        .wait_for(Option::is_some)
+        .await
+        .map(|outcome| outcome.clone());
+    let outcome = landed.ok().flatten();
+    outcome.unwrap_or(Err(NotFetched::Broken(Fault::CredentialUnavailable)))
+}
+
+struct AtEndOfLife;
+
+impl<K, V: Perishable> Expiry<K, Arc<Kept<V>>> for AtEndOfLife {
+    fn expire_after_create(&self, _key: &K, kept: &Arc<Kept<V>>, _at: Instant) -> Option<Duration> {
+        let lifetime = kept.value.lifetime();
+        Some(lifetime.expires_at.since(lifetime.issued_at))
+    }
+
+    fn expire_after_update(
+        &self,
+        key: &K,
+        kept: &Arc<Kept<V>>,
+        at: Instant,
+        _left: Option<Duration>,
+    ) -> Option<Duration> {
+        self.expire_after_create(key, kept, at)
+    }
+}
+
+#[cfg(test)]
+mod tests;

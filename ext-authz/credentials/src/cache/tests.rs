@@ -1,0 +1,304 @@
+use std::{
+    future::pending,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
+use tokio::{
+    sync::{Barrier, Notify},
+    task::{JoinSet, yield_now},
+};
+
+use super::*;
+
+const BROKEN: NotFetched = NotFetched::Broken(Fault::CredentialUnavailable);
+
+/// A value that says which fetch made it.
+#[derive(Debug)]
+struct Token {
+    number: usize,
+    lifetime: Lifetime,
+}
+
+impl Perishable for Token {
+    fn lifetime(&self) -> Lifetime {
+        self.lifetime
+    }
+
+    fn weight(&self) -> u32 {
+        100
+    }
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_seconds(seconds)
+}
+
+/// Counts fetches, each of a token of 100 s from `now`, and lets the test hold or fail them.
+#[derive(Default)]
+struct Source {
+    fetches: AtomicUsize,
+    held: Mutex<Option<Arc<Notify>>>,
+    failure: Mutex<Option<NotFetched>>,
+}
+
+impl Source {
+    fn hold(&self) -> Arc<Notify> {
+        let gate = Arc::new(Notify::new());
+        *self.held.lock().unwrap() = Some(Arc::clone(&gate));
+        gate
+    }
+
+    fn fail(&self, failure: Option<NotFetched>) {
+        *self.failure.lock().unwrap() = failure;
+    }
+
+    fn fetches(&self) -> usize {
+        self.fetches.load(SeqCst)
+    }
+
+    fn fetch(
+        self: &Arc<Self>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Token, NotFetched>> + Send + use<> {
+        let source = Arc::clone(self);
+        let number = source.fetches.fetch_add(1, SeqCst);
+        let held = source.held.lock().unwrap().take();
+        async move {
+            if let Some(gate) = held {
+                gate.notified().await;
+            }
+            let failure = *source.failure.lock().unwrap();
+            let lifetime = Lifetime::starting(now, Duration::from_secs(100));
+            failure.map_or(Ok(Token { number, lifetime }), Err)
+        }
+    }
+}
+
+type Tokens = Cache<&'static str, Token>;
+
+fn cache() -> Arc<Tokens> {
+    Arc::new(Cache::new(1 << 20, Duration::from_secs(10)))
+}
+
+async fn obtain(
+    cache: &Tokens,
+    source: &Arc<Source>,
+    key: &'static str,
+    now: Timestamp,
+) -> Result<usize, NotFetched> {
+    cache
+        .obtain(&key, now, || source.fetch(now))
+        .await
+        .map(|token| token.number)
+}
+
+/// Lets every task that can run do so.
+async fn settle() {
+    for _ in 0..50 {
+        yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_thousand_callers_at_once_cause_one_fetch() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    let start = Arc::new(Barrier::new(1000));
+    let mut callers = JoinSet::new();
+    for _ in 0..1000 {
+        let (cache, source, start) = (Arc::clone(&cache), Arc::clone(&source), Arc::clone(&start));
+        callers.spawn(async move {
+            start.wait().await;
+            obtain(&cache, &source, "key", at(0)).await
+        });
+    }
+    assert!(
+        callers
+            .join_all()
+            .await
+            .into_iter()
+            .all(|number| number == Ok(0))
+    );
+    assert_eq!(source.fetches(), 1);
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_does_not_take_the_fetch_from_the_others() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    let gate = source.hold();
+    let spawn = || {
+        let (cache, source) = (Arc::clone(&cache), Arc::clone(&source));
+        tokio::spawn(async move { obtain(&cache, &source, "key", at(0)).await })
+    };
+    let (first, second) = (spawn(), spawn());
+    settle().await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    gate.notify_one();
+    assert_eq!(second.await.unwrap(), Ok(0));
+    assert_eq!(source.fetches(), 1);
+}
+
+#[tokio::test]
+async fn a_fetch_whose_callers_all_went_away_is_there_for_the_next() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    let gate = source.hold();
+    let only = {
+        let (cache, source) = (Arc::clone(&cache), Arc::clone(&source));
+        tokio::spawn(async move { obtain(&cache, &source, "key", at(0)).await })
+    };
+    settle().await;
+    only.abort();
+    gate.notify_one();
+    settle().await;
+    assert_eq!(obtain(&cache, &source, "key", at(1)).await, Ok(0));
+}
+
+#[tokio::test]
+async fn a_value_is_reused_until_80_percent_of_its_life_then_served_while_its_successor_is_fetched()
+{
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
+    assert_eq!(obtain(&cache, &source, "key", at(79)).await, Ok(0));
+    settle().await;
+    assert_eq!(source.fetches(), 1);
+    assert_eq!(obtain(&cache, &source, "key", at(80)).await, Ok(0));
+    assert_eq!(source.fetches(), 2);
+    settle().await;
+    assert_eq!(obtain(&cache, &source, "key", at(81)).await, Ok(1));
+}
+
+#[tokio::test]
+async fn an_expired_value_is_never_given_out() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
+    source.fail(Some(BROKEN));
+    assert_eq!(obtain(&cache, &source, "key", at(99)).await, Ok(0));
+    settle().await;
+    assert_eq!(obtain(&cache, &source, "key", at(100)).await, Err(BROKEN));
+    source.fail(None);
+    let number = obtain(&cache, &source, "key", at(100)).await;
+    assert_eq!(number, Ok(source.fetches() - 1));
+}
+
+#[tokio::test]
+async fn a_value_that_comes_expired_is_not_given_out() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    let fetched = cache.obtain(&"key", at(100), || source.fetch(at(0))).await;
+    assert_eq!(fetched.map(|token| token.number), Err(BROKEN));
+}
+
+#[tokio::test]
+async fn a_failed_refresh_is_repeated_once_a_second_not_with_every_call() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
+    source.fail(Some(BROKEN));
+    for _ in 0..100 {
+        assert_eq!(obtain(&cache, &source, "key", at(85)).await, Ok(0));
+        settle().await;
+    }
+    assert_eq!(source.fetches(), 2);
+    assert_eq!(obtain(&cache, &source, "key", at(86)).await, Ok(0));
+    assert_eq!(source.fetches(), 3);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_does_not_stop_the_refresh() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    assert_eq!(obtain(&cache, &source, "key", at(1000)).await, Ok(0));
+    source.fail(Some(BROKEN));
+    assert_eq!(obtain(&cache, &source, "key", at(1090)).await, Ok(0));
+    settle().await;
+    source.fail(None);
+    assert_eq!(obtain(&cache, &source, "key", at(500)).await, Ok(0));
+    settle().await;
+    assert_eq!(obtain(&cache, &source, "key", at(501)).await, Ok(2));
+}
+
+#[tokio::test]
+async fn a_failure_goes_to_all_who_wait_and_is_not_kept() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    let gate = source.hold();
+    source.fail(Some(BROKEN));
+    let mut callers = JoinSet::new();
+    for _ in 0..100 {
+        let (cache, source) = (Arc::clone(&cache), Arc::clone(&source));
+        callers.spawn(async move { obtain(&cache, &source, "key", at(0)).await });
+    }
+    settle().await;
+    gate.notify_one();
+    assert!(
+        callers
+            .join_all()
+            .await
+            .into_iter()
+            .all(|outcome| outcome == Err(BROKEN))
+    );
+    assert_eq!(source.fetches(), 1);
+    source.fail(None);
+    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(1));
+}
+
+#[tokio::test]
+async fn one_callers_refused_evidence_does_not_fail_another() {
+    let cache = cache();
+    let (bad, good) = (Arc::new(Source::default()), Arc::new(Source::default()));
+    bad.fail(Some(NotFetched::EvidenceRefused));
+    let gate = bad.hold();
+    let spawn = |source: &Arc<Source>| {
+        let (cache, source) = (Arc::clone(&cache), Arc::clone(source));
+        tokio::spawn(async move { obtain(&cache, &source, "key", at(0)).await })
+    };
+    let began = spawn(&bad);
+    settle().await;
+    let joined = [spawn(&good), spawn(&good)];
+    settle().await;
+    assert_eq!(good.fetches(), 0, "they wait for the flight under way");
+    gate.notify_one();
+    assert_eq!(began.await.unwrap(), Err(NotFetched::EvidenceRefused));
+    for caller in joined {
+        assert_eq!(caller.await.unwrap(), Ok(0));
+    }
+    assert_eq!((bad.fetches(), good.fetches()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_never_ends_is_given_up() {
+    let cache = cache();
+    let given_up = cache
+        .obtain(&"key", at(0), pending::<Result<Token, NotFetched>>)
+        .await;
+    assert_eq!(given_up.map(|token| token.number), Err(BROKEN));
+    assert!(cache.shared.flights().is_empty());
+}
+
+#[tokio::test]
+async fn a_fetch_that_panics_fails_its_callers_and_blocks_nobody() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    let panics = || async { panic!("a fetch that panics") };
+    let failed = cache.obtain(&"key", at(0), panics).await;
+    assert_eq!(failed.map(|token| token.number), Err(BROKEN));
+    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
+}
+
+#[tokio::test]
+async fn other_keys_have_other_values() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    assert_eq!(obtain(&cache, &source, "one", at(0)).await, Ok(0));
+    assert_eq!(obtain(&cache, &source, "two", at(0)).await, Ok(1));
+    assert_eq!(obtain(&cache, &source, "one", at(0)).await, Ok(0));
+}
+
+#[tokio::test]
+async fn memory_stays_within_its_bound_however_many_keys_come() {
+    let source = Arc::new(Source::default());
+    let cache: Cache<u32, Token> = Cache::new(100 * 50, Duration::from_secs(10));
+    for key in 0..1000 {
+        cache
+            .obtain(&key, at(0), || source.fetch(at(0)))
+            .await
+            .unwrap();
+    }
+    cache.shared.kept.run_pending_tasks();
+    assert!((1..=50).contains(&cache.shared.kept.entry_count()));
+    assert!(cache.shared.flights().is_empty());
+}

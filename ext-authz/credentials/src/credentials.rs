@@ -1,0 +1,164 @@
+//! From a grant to its credential: which provider, under which key, with what checks.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use attache_core::{
+    decision::Fault, evidence::Evidence, freshness::Lifetime, header::HeaderName,
+    spiffe_id::SpiffeId, time::Timestamp,
+};
+use attache_policy::{Grant, document::CredentialKind};
+
+use crate::{
+    cache::{Cache, NotFetched, Perishable},
+    credential::{Credential, Injection},
+    mint::{Mint, MintFailed, Minted, Order},
+};
+
+/// Bytes that an entry takes beside the texts of its value: its key with texts of their usual greatest length.
+const ENTRY_BYTES: usize = 4096;
+
+/// How credentials are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// About how many bytes of memory the kept credentials may take.
+    pub max_bytes: u64,
+    /// How long one fetch may take before it is given up.
+    pub fetch_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_bytes: 64 << 20,
+            fetch_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Obtains credentials and keeps them while they are good.
+pub struct Credentials {
+    mint: Arc<dyn Mint>,
+    cache: Cache<Key, Credential>,
+}
+
+/// All that would make two credentials differ, and who vouched for the caller.
+///
+/// SECURITY: compared whole. A caller is in it by the SPIFFE ID and the provider of its own
+/// attestation, so that nobody is given what was obtained for another.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    spiffe_id: SpiffeId,
+    trust_provider: String,
+    header: HeaderName,
+    prefix: String,
+    issuer: String,
+    kind: CredentialKind,
+}
+
+impl Credentials {
+    /// Obtains our own tokens from `mint`.
+    pub fn new(mint: Arc<dyn Mint>, settings: Settings) -> Self {
+        Self {
+            mint,
+            cache: Cache::new(settings.max_bytes, settings.fetch_timeout),
+        }
+    }
+
+    /// The credential that `grant` allows; `None` if it allows the call without one.
+    ///
+    /// `evidence` is what the grant's attestation was made from. The credential is good at `now`.
+    pub async fn obtain(
+        &self,
+        grant: &Grant<'_>,
+        evidence: &Evidence,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Credential>>, Fault> {
+        let Some(provider) = grant.credential() else {
+            return Ok(None);
+        };
+        let (attestation, placement) = (grant.attestation(), grant.placement());
+        let key = Key {
+            spiffe_id: attestation.spiffe_id().clone(),
+            trust_provider: attestation.provider().to_owned(),
+            header: placement.header.clone(),
+            prefix: placement.prefix.clone(),
+            issuer: self.mint.issuer().to_owned(),
+            kind: provider.kind.clone(),
+        };
+        let fetch = || self.fetch(key.clone(), evidence.clone(), now);
+        let obtained = self.cache.obtain(&key, now, fetch).await;
+        obtained.map(Some).map_err(NotFetched::fault)
+    }
+
+    fn fetch(
+        &self,
+        key: Key,
+        evidence: Evidence,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Credential, NotFetched>> + Send + use<> {
+        let mint = Arc::clone(&self.mint);
+        async move {
+            let CredentialKind::OidcToken {
+                audience,
+                ttl,
+                algorithm,
+            } = &key.kind;
+            let (audience, ttl, algorithm) = (audience.clone(), *ttl, *algorithm);
+            let order = Order {
+                evidence,
+                audience,
+                ttl,
+                algorithm,
+                now,
+            };
+            let minted = mint.mint(&order).await.map_err(|failed| {
+                tracing::warn!(workload = %key.spiffe_id, audience = ?order.audience, "{failed}");
+                not_minted(failed)
+            })?;
+            credential(&key, order.audience, minted)
+        }
+    }
+}
+
+fn credential(key: &Key, audience: String, minted: Minted) -> Result<Credential, NotFetched> {
+    let Minted {
+        token,
+        token_id,
+        spiffe_id,
+        lifetime,
+    } = minted;
+    // SECURITY: what is kept under this caller's key names this caller. Another subject means that
+    // edge and issuer derive different identities from one piece of evidence.
+    if spiffe_id != key.spiffe_id {
+        tracing::error!(workload = %key.spiffe_id, minted_for = %spiffe_id, "the issuer minted for another workload");
+        return Err(NotFetched::Broken(Fault::CredentialUnavailable));
+    }
+    let injection = Injection::of_token(key.header.clone(), &key.prefix, &token);
+    let injection = injection.map_err(NotFetched::Broken)?;
+    Ok(Credential::new(injection, token_id, audience, lifetime))
+}
+
+const fn not_minted(failed: MintFailed) -> NotFetched {
+    match failed {
+        MintFailed::EvidenceRefused(_) => NotFetched::EvidenceRefused,
+        MintFailed::Unavailable(fault) => NotFetched::Broken(fault),
+    }
+}
+
+impl Perishable for Credential {
+    fn lifetime(&self) -> Lifetime {
+        Self::lifetime(self)
+    }
+
+    fn weight(&self) -> u32 {
+        let value = self.injection().value().expose();
+        let texts = [value.len(), self.token_id().len(), self.audience().len()];
+        let bytes = texts
+            .iter()
+            .fold(ENTRY_BYTES, |sum, length| sum.saturating_add(*length));
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests;

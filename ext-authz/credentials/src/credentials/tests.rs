@@ -1,0 +1,429 @@
+use std::{
+    pin::Pin,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use attache_core::{
+    attestation::{Attestation, Proven, ProviderKind},
+    attributes::Attributes,
+    jwt::Algorithm,
+    request::{Host, Request, RequestPath, Transport},
+    secret::Secret,
+    spiffe_id::TrustDomain,
+};
+use attache_policy::{Compiled, Decision, Source, compile};
+use tokio::task::JoinSet;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_seconds(1_781_000_000);
+
+const POLICIES: &str = r#"
+apiVersion: attache.dev/v1
+kind: TrustProvider
+metadata: { name: cluster }
+spec: { type: kubernetes-service-account, issuer: "https://cluster.example.com" }
+---
+apiVersion: attache.dev/v1
+kind: TrustProvider
+metadata: { name: other-cluster }
+spec: { type: kubernetes-service-account, issuer: "https://other.example.com", trustDomain: other.local }
+---
+apiVersion: attache.dev/v1
+kind: ClientWorkload
+metadata: { name: anyone }
+spec: { match: [ { k8s.namespace: production } ] }
+---
+apiVersion: attache.dev/v1
+kind: ServerWorkload
+metadata: { name: bearer }
+spec: { host: bearer.example.com }
+---
+apiVersion: attache.dev/v1
+kind: ServerWorkload
+metadata: { name: key }
+spec: { host: key.example.com, authentication: { method: header, name: X-Api-Key } }
+---
+apiVersion: attache.dev/v1
+kind: ServerWorkload
+metadata: { name: other }
+spec: { host: other.example.com }
+---
+apiVersion: attache.dev/v1
+kind: ServerWorkload
+metadata: { name: open }
+spec: { host: open.example.com }
+---
+apiVersion: attache.dev/v1
+kind: CredentialProvider
+metadata: { name: token }
+spec: { type: oidc-token, audience: "https://api.example.com", ttl: 300 }
+---
+apiVersion: attache.dev/v1
+kind: CredentialProvider
+metadata: { name: other-token }
+spec: { type: oidc-token, audience: "https://other.example.com", ttl: 300 }
+---
+apiVersion: attache.dev/v1
+kind: AccessPolicy
+metadata: { name: bearer }
+spec: { effect: allow, client: anyone, server: bearer, trustProviders: [cluster, other-cluster], credentialProvider: token, actions: [all] }
+---
+apiVersion: attache.dev/v1
+kind: AccessPolicy
+metadata: { name: key }
+spec: { effect: allow, client: anyone, server: key, trustProviders: [cluster], credentialProvider: token, actions: [all] }
+---
+apiVersion: attache.dev/v1
+kind: AccessPolicy
+metadata: { name: other }
+spec: { effect: allow, client: anyone, server: other, trustProviders: [cluster], credentialProvider: other-token, actions: [all] }
+---
+apiVersion: attache.dev/v1
+kind: AccessPolicy
+metadata: { name: open }
+spec: { effect: allow, client: anyone, server: open, trustProviders: [cluster], actions: [all] }
+"#;
+
+fn policies() -> Compiled {
+    let source = Source {
+        name: "policies.yaml".to_owned(),
+        text: POLICIES.as_bytes().to_vec(),
+    };
+    let trust_domain = TrustDomain::parse("cluster.local").unwrap();
+    let settings = attache_policy::Settings {
+        trust_domain,
+        trust_providers: Vec::new(),
+    };
+    compile(&[source], &settings).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn workload(name: &str) -> SpiffeId {
+    SpiffeId::parse(&format!("spiffe://cluster.local/ns/production/sa/{name}")).unwrap()
+}
+
+fn attestation(provider: &str, spiffe_id: SpiffeId) -> Attestation {
+    let mut attributes = Attributes::new();
+    attributes.set("k8s.namespace", "production");
+    let proven = Proven {
+        provider: provider.to_owned(),
+        kind: ProviderKind::KubernetesServiceAccount,
+        spiffe_id,
+        attributes,
+        expires_at: NOW.plus(Duration::from_secs(3600)),
+    };
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "policy asks for an attestation, trust is not here"
+    )]
+    Attestation::attested(proven)
+}
+
+/// Evidence that proves `name` to [`TestMint`].
+fn evidence(name: &str) -> Evidence {
+    Evidence::Token(Secret::new(workload(name).as_str().to_owned()))
+}
+
+/// Mints texts that say what they were minted for, for the workload that the evidence names.
+struct TestMint {
+    issuer: &'static str,
+    minted: AtomicUsize,
+    failure: Mutex<Option<MintFailed>>,
+    suffix: &'static str,
+}
+
+impl TestMint {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            issuer: "https://attache.example.com",
+            minted: AtomicUsize::new(0),
+            failure: Mutex::new(None),
+            suffix: "",
+        })
+    }
+
+    fn count(&self) -> usize {
+        self.minted.load(SeqCst)
+    }
+}
+
+impl Mint for TestMint {
+    fn issuer(&self) -> &str {
+        self.issuer
+    }
+
+    fn mint<'a>(
+        &'a self,
+        order: &'a Order,
+    ) -> Pin<Box<dyn Future<Output = Result<Minted, MintFailed>> + Send + 'a>> {
+        Box::pin(async move {
+            let number = self.minted.fetch_add(1, SeqCst);
+            tokio::task::yield_now().await;
+            if let Some(failure) = *self.failure.lock().unwrap() {
+                return Err(failure);
+            }
+            let Evidence::Token(evidence) = &order.evidence;
+            let algorithm = order.algorithm.name();
+            let token = format!("{number}:{algorithm}:{}{}", order.audience, self.suffix);
+            Ok(Minted {
+                token: Secret::new(token),
+                token_id: format!("tok_test_{number}"),
+                spiffe_id: SpiffeId::parse(evidence.expose()).unwrap(),
+                lifetime: Lifetime::starting(order.now, order.ttl),
+            })
+        })
+    }
+}
+
+fn credentials(mint: &Arc<TestMint>) -> Credentials {
+    Credentials::new(Arc::clone(mint) as Arc<dyn Mint>, Settings::default())
+}
+
+/// What `caller`, proven by `provider`, is given for `host` at `now`.
+async fn call(
+    credentials: &Credentials,
+    policies: &Compiled,
+    (provider, caller): (&str, &str),
+    host: &str,
+    now: Timestamp,
+) -> Result<Option<Arc<Credential>>, Fault> {
+    let attestation = attestation(provider, workload(caller));
+    let host = Host::parse(host).unwrap();
+    let request = Request {
+        host: &host,
+        port: 443,
+        transport: Transport::Tls,
+        method: "GET",
+        path: RequestPath::parse("/").unwrap(),
+    };
+    let grant = match policies.decide(&attestation, &request, NOW) {
+        Decision::Allow(grant) => grant,
+        refused @ (Decision::Deny(_) | Decision::Unavailable(_)) => panic!("{refused:?}"),
+    };
+    credentials.obtain(&grant, &evidence(caller), now).await
+}
+
+const PAYMENTS: (&str, &str) = ("cluster", "payment-svc");
+
+#[tokio::test]
+async fn a_grant_becomes_a_header_with_the_token_that_was_ordered() {
+    let (mint, policies) = (TestMint::new(), policies());
+    let credentials = credentials(&mint);
+    let given = call(&credentials, &policies, PAYMENTS, "bearer.example.com", NOW).await;
+    let given = given.unwrap().unwrap();
+    assert_eq!(given.injection().header().as_str(), "authorization");
+    let value = given.injection().value().expose();
+    assert_eq!(
+        value,
+        format!(
+            "Bearer 0:{}:https://api.example.com",
+            Algorithm::Rs256.name()
+        )
+    );
+    assert_eq!(
+        (given.token_id(), given.audience()),
+        ("tok_test_0", "https://api.example.com")
+    );
+    assert_eq!(given.ttl(), Duration::from_secs(300));
+    assert_eq!(
+        given.lifetime(),
+        Lifetime::starting(NOW, Duration::from_secs(300))
+    );
+}
+
+#[tokio::test]
+async fn a_credential_is_in_its_first_use_once() {
+    let (mint, policies) = (TestMint::new(), policies());
+    let credentials = credentials(&mint);
+    let host = "bearer.example.com";
+    let first = call(&credentials, &policies, PAYMENTS, host, NOW)
+        .await
+        .unwrap()
+        .unwrap();
+    let again = call(&credentials, &policies, PAYMENTS, host, NOW)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(first.first_use() && !again.first_use() && !first.first_use());
+}
+
+#[tokio::test]
+async fn a_grant_without_a_credential_provider_mints_nothing() {
+    let (mint, policies) = (TestMint::new(), policies());
+    let given = call(
+        &credentials(&mint),
+        &policies,
+        PAYMENTS,
+        "open.example.com",
+        NOW,
+    )
+    .await;
+    assert!(given.unwrap().is_none());
+    assert_eq!(mint.count(), 0);
+}
+
+#[tokio::test]
+async fn a_token_is_reused_for_the_same_caller_and_order_and_for_nothing_else() {
+    let (mint, policies) = (TestMint::new(), policies());
+    let credentials = credentials(&mint);
+    let other_cluster = ("other-cluster", "payment-svc");
+    let mut seen = Vec::new();
+    for (caller, host) in [
+        (PAYMENTS, "bearer.example.com"),
+        (("cluster", "ledger-svc"), "bearer.example.com"),
+        (other_cluster, "bearer.example.com"),
+        (PAYMENTS, "key.example.com"),
+        (PAYMENTS, "other.example.com"),
+    ] {
+        for _ in 0..3 {
+            let given = call(&credentials, &policies, caller, host, NOW)
+                .await
+                .unwrap()
+                .unwrap();
+            seen.push(given.injection().value().expose().to_owned());
+        }
+    }
+    assert_eq!(mint.count(), 5);
+    seen.dedup();
+    let expected = [
+        "Bearer 0:RS256:https://api.example.com",
+        "Bearer 1:RS256:https://api.example.com",
+        "Bearer 2:RS256:https://api.example.com",
+        "3:RS256:https://api.example.com",
+        "Bearer 4:RS256:https://other.example.com",
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_thousand_calls_of_two_callers_mint_two_tokens_and_mix_none() {
+    let mint = TestMint::new();
+    let (credentials, policies) = (Arc::new(credentials(&mint)), Arc::new(policies()));
+    let mut calls = JoinSet::new();
+    for number in 0..1000 {
+        let (credentials, policies) = (Arc::clone(&credentials), Arc::clone(&policies));
+        let caller = if number % 2 == 0 {
+            "payment-svc"
+        } else {
+            "ledger-svc"
+        };
+        calls.spawn(async move {
+            let caller_at = ("cluster", caller);
+            let given = call(
+                &credentials,
+                &policies,
+                caller_at,
+                "bearer.example.com",
+                NOW,
+            )
+            .await;
+            (caller, given.unwrap().unwrap().token_id().to_owned())
+        });
+    }
+    let mut seen = calls.join_all().await;
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert_ne!(seen[0].1, seen[1].1);
+    assert_eq!(mint.count(), 2);
+}
+
+#[tokio::test]
+async fn a_token_for_another_workload_is_neither_given_out_nor_kept() {
+    let (mint, policies) = (TestMint::new(), policies());
+    let credentials = credentials(&mint);
+    let attestation = attestation("cluster", workload("payment-svc"));
+    let host = Host::parse("bearer.example.com").unwrap();
+    let request = Request {
+        host: &host,
+        port: 443,
+        transport: Transport::Tls,
+        method: "GET",
+        path: RequestPath::parse("/").unwrap(),
+    };
+    let Decision::Allow(grant) = policies.decide(&attestation, &request, NOW) else {
+        panic!()
+    };
+    let refused = credentials
+        .obtain(&grant, &evidence("ledger-svc"), NOW)
+        .await;
+    assert_eq!(refused.err(), Some(Fault::CredentialUnavailable));
+    let given = credentials
+        .obtain(&grant, &evidence("payment-svc"), NOW)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(given.token_id(), "tok_test_1");
+}
+
+#[tokio::test]
+async fn what_the_minter_says_is_broken_is_what_the_caller_is_told() {
+    let (mint, policies) = (TestMint::new(), policies());
+    let credentials = credentials(&mint);
+    for (failure, fault) in [
+        (
+            MintFailed::Unavailable(Fault::KeysUnavailable),
+            Fault::KeysUnavailable,
+        ),
+        (
+            MintFailed::EvidenceRefused("token-expired"),
+            Fault::CredentialUnavailable,
+        ),
+    ] {
+        *mint.failure.lock().unwrap() = Some(failure);
+        let given = call(&credentials, &policies, PAYMENTS, "bearer.example.com", NOW).await;
+        assert_eq!(given.err(), Some(fault));
+    }
+    *mint.failure.lock().unwrap() = None;
+    assert!(
+        call(&credentials, &policies, PAYMENTS, "bearer.example.com", NOW)
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_would_break_a_header_is_not_injected() {
+    let policies = policies();
+    for suffix in ["\r\nx-admin: yes", "\n", "\0", "ü", " "] {
+        let mint = Arc::new(TestMint {
+            suffix,
+            ..Arc::into_inner(TestMint::new()).unwrap()
+        });
+        let given = call(
+            &credentials(&mint),
+            &policies,
+            PAYMENTS,
+            "bearer.example.com",
+            NOW,
+        )
+        .await;
+        assert_eq!(
+            given.err(),
+            Some(Fault::CredentialNotEncodable),
+            "{suffix:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_expired_token_is_not_given_out_while_the_minter_is_away() {
+    let (mint, policies) = (TestMint::new(), policies());
+    let credentials = credentials(&mint);
+    let at = |seconds| NOW.plus(Duration::from_secs(seconds));
+    let host = "bearer.example.com";
+    call(&credentials, &policies, PAYMENTS, host, NOW)
+        .await
+        .unwrap();
+    *mint.failure.lock().unwrap() = Some(MintFailed::Unavailable(Fault::CredentialUnavailable));
+    assert!(
+        call(&credentials, &policies, PAYMENTS, host, at(299))
+            .await
+            .is_ok()
+    );
+    let expired = call(&credentials, &policies, PAYMENTS, host, at(300)).await;
+    assert_eq!(expired.err(), Some(Fault::CredentialUnavailable));
+}
