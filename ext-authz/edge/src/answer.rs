@@ -1,0 +1,81 @@
+//! What a listener tells its caller, in the words of no protocol.
+
+use std::sync::Arc;
+
+use attache_core::{event::Outcome, header::HeaderName};
+use attache_credentials::Credential;
+
+use crate::refusal::Refusal;
+
+/// The answer to one request.
+pub struct Answer {
+    /// The id of the audit event that records the access.
+    pub decision_id: String,
+    /// `<effect>:<client>:<server>:<action>` of the policy that decided, if one did.
+    pub policy: Option<String>,
+    /// The caller's SPIFFE ID, if it was proven.
+    pub workload: Option<String>,
+    /// What happens to the request.
+    pub disposition: Disposition,
+}
+
+/// What happens to a request.
+pub enum Disposition {
+    /// It goes on to its target.
+    Forward(Forward),
+    /// It ends here.
+    Refuse(Refusal),
+}
+
+/// How a request goes on.
+pub struct Forward {
+    credential: Option<Arc<Credential>>,
+    remove: Vec<String>,
+}
+
+impl Answer {
+    /// What the caller sees.
+    pub const fn outcome(&self) -> Outcome {
+        match &self.disposition {
+            Disposition::Forward(_) => Outcome::Permitted,
+            Disposition::Refuse(Refusal::Denied(_)) => Outcome::Denied,
+            Disposition::Refuse(Refusal::Unavailable(_)) => Outcome::Error,
+        }
+    }
+}
+
+impl Forward {
+    /// With a credential, and without the headers `remove` as the client sent them.
+    pub(crate) fn with(credential: Option<Arc<Credential>>, remove: &[&str]) -> Self {
+        let injected = credential
+            .as_ref()
+            .map(|credential| credential.injection().header().as_str());
+        // Envoy removes after it sets: what is injected must not stand in the list. Setting replaces
+        // every value that the client sent under that name.
+        let remove = remove.iter().filter(|name| Some(**name) != injected);
+        let remove = remove.map(|name| (*name).to_owned()).collect();
+        Self { credential, remove }
+    }
+
+    /// As it came, but for one header.
+    pub(crate) fn removing(header: Option<&HeaderName>) -> Self {
+        let remove = header
+            .into_iter()
+            .map(|name| name.as_str().to_owned())
+            .collect();
+        Self {
+            credential: None,
+            remove,
+        }
+    }
+
+    /// What is attached.
+    pub fn credential(&self) -> Option<&Credential> {
+        self.credential.as_deref()
+    }
+
+    /// The headers that are taken out, in lower case.
+    pub fn remove(&self) -> &[String] {
+        &self.remove
+    }
+}

@@ -1,0 +1,28 @@
+//! The one place that reads the wall clock and the system's randomness; everything below `edge` and
+//! `control` takes them as arguments.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use attache_core::time::Timestamp;
+use aws_lc_rs::rand;
+
+/// The wall clock, in milliseconds.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the process's one reading of the clock"
+)]
+pub fn now() -> Timestamp {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// A fresh event id. Without randomness the id still tells the time, and events stay apart by their
+/// other fields; no secret depends on it.
+pub(crate) fn event_id(now: Timestamp) -> String {
+    let mut random = [0; 10];
+    // aws-lc aborts the process rather than return weak randomness, so the result says nothing more.
+    let _ = rand::fill(&mut random);
+    attache_core::id::event_id(now, random)
+}

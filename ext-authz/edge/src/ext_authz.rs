@@ -1,0 +1,251 @@
+//! `envoy.service.auth.v3.Authorization`: what Envoy asks becomes a question, the answer becomes what
+//! Envoy does. No rule of its own.
+
+use std::sync::Arc;
+
+use attache_core::event::Outcome;
+use envoy_types::{
+    ext_authz::v3::pb::{
+        Address, Authorization, CheckRequest, CheckResponse, DeniedHttpResponse,
+        HeaderAppendAction, HeaderValue, HeaderValueOption, HttpResponse, HttpStatus,
+        OkHttpResponse,
+    },
+    pb::{
+        envoy::{
+            config::core::v3::socket_address::PortSpecifier, service::auth::v3::AttributeContext,
+        },
+        google::{
+            protobuf::{Struct, Value, value::Kind},
+            rpc,
+        },
+    },
+};
+use tonic::{Code, Request, Response, Status, async_trait};
+
+use crate::{
+    answer::{Answer, Disposition, Forward},
+    pipeline::Edge,
+    question::Question,
+    refusal::Refusal,
+    settings::ListenerSettings,
+};
+
+/// The key of `context_extensions` by which a route says where it leads.
+pub const TARGET_EXTENSION: &str = "attache.target";
+
+/// The header that carries the decision's id to a caller that was refused.
+pub const DECISION_HEADER: &str = "x-attache-decision";
+
+/// The header that carries the stable code of the refusal.
+pub const CODE_HEADER: &str = "x-attache-code";
+
+/// The service of one listener.
+pub struct ExtAuthz {
+    edge: Arc<Edge>,
+    listener: Arc<ListenerSettings>,
+}
+
+impl ExtAuthz {
+    /// Answers for `edge` by the rules of `listener`.
+    pub const fn new(edge: Arc<Edge>, listener: Arc<ListenerSettings>) -> Self {
+        Self { edge, listener }
+    }
+}
+
+#[async_trait]
+impl Authorization for ExtAuthz {
+    async fn check(&self, asked: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        let attributes = asked.into_inner().attributes.unwrap_or_default();
+        let (edge, listener) = (Arc::clone(&self.edge), Arc::clone(&self.listener));
+        // A task of its own: when Envoy stops waiting, the access is still recorded.
+        let answering = tokio::spawn(async move {
+            let question = question(&attributes)?;
+            let answer = edge.answer(&listener, &question).await;
+            Some(response(&answer, question.is_grpc()))
+        });
+        match answering.await {
+            Ok(Some(response)) => Ok(Response::new(response)),
+            Ok(None) => Err(Status::invalid_argument(
+                "attributes.request.http is missing",
+            )),
+            Err(_panicked) => Err(Status::internal("the decision was not made")),
+        }
+    }
+}
+
+/// Reads the attributes; `None` if they are not those of an HTTP request.
+fn question(attributes: &AttributeContext) -> Option<Question<'_>> {
+    let http = attributes.request.as_ref()?.http.as_ref()?;
+    // With `encode_raw_headers` duplicates stand apart and bytes are as sent; without, Envoy joined them.
+    let headers = match &http.header_map {
+        Some(map) => map.headers.iter().map(raw).collect(),
+        None => http
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect(),
+    };
+    Some(Question {
+        method: &http.method,
+        target: &http.path,
+        authority: &http.host,
+        headers,
+        vouched: attributes
+            .context_extensions
+            .get(TARGET_EXTENSION)
+            .map(String::as_str),
+        source: source(attributes),
+    })
+}
+
+fn raw(header: &HeaderValue) -> (&str, &[u8]) {
+    let value = if header.raw_value.is_empty() {
+        header.value.as_bytes()
+    } else {
+        &header.raw_value
+    };
+    (header.key.as_str(), value)
+}
+
+fn source(attributes: &AttributeContext) -> Option<String> {
+    match attributes
+        .source
+        .as_ref()?
+        .address
+        .as_ref()?
+        .address
+        .as_ref()?
+    {
+        Address::SocketAddress(socket) => {
+            let port = match socket.port_specifier {
+                Some(PortSpecifier::PortValue(port)) => port,
+                Some(PortSpecifier::NamedPort(_)) | None => 0,
+            };
+            let address = &socket.address;
+            Some(if address.contains(':') {
+                format!("[{address}]:{port}")
+            } else {
+                format!("{address}:{port}")
+            })
+        }
+        Address::Pipe(_) | Address::EnvoyInternalAddress(_) => None,
+    }
+}
+
+fn response(answer: &Answer, is_grpc: bool) -> CheckResponse {
+    let (code, http_response) = match &answer.disposition {
+        Disposition::Forward(forward) => (Code::Ok, HttpResponse::OkResponse(ok(forward))),
+        Disposition::Refuse(refusal) => {
+            let code = match refusal {
+                Refusal::Denied(_) => Code::PermissionDenied,
+                Refusal::Unavailable(_) => Code::Unavailable,
+            };
+            (
+                code,
+                HttpResponse::DeniedResponse(refused(answer, refusal, is_grpc)),
+            )
+        }
+    };
+    CheckResponse {
+        status: Some(rpc::Status {
+            code: i32::from(code),
+            ..rpc::Status::default()
+        }),
+        dynamic_metadata: Some(metadata(answer)),
+        http_response: Some(http_response),
+    }
+}
+
+fn ok(forward: &Forward) -> OkHttpResponse {
+    let set = forward.credential().map(|credential| {
+        let injection = credential.injection();
+        header(
+            injection.header().as_str(),
+            injection.value().expose().to_owned(),
+        )
+    });
+    OkHttpResponse {
+        headers: set.into_iter().collect(),
+        headers_to_remove: forward.remove().to_vec(),
+        ..OkHttpResponse::default()
+    }
+}
+
+/// A denial answers 403, a fault 503. Both go as a denied response: an error response would pass under
+/// Envoy's `failure_mode_allow`.
+fn refused(answer: &Answer, refusal: &Refusal, is_grpc: bool) -> DeniedHttpResponse {
+    let status = match refusal {
+        Refusal::Denied(_) => 403,
+        Refusal::Unavailable(_) => 503,
+    };
+    let mut headers = vec![
+        header(DECISION_HEADER, answer.decision_id.clone()),
+        header(CODE_HEADER, refusal.code().to_owned()),
+    ];
+    // For a gRPC caller Envoy turns status and body into `grpc-status` and `grpc-message`.
+    let body = if is_grpc {
+        format!(
+            "{}: {} ({})",
+            refusal.code(),
+            refusal.sentence(),
+            answer.decision_id
+        )
+    } else {
+        headers.push(header("content-type", "application/json".to_owned()));
+        let body = serde_json::json!({
+            "code": refusal.code(),
+            "decision": answer.decision_id,
+            "message": refusal.sentence(),
+        });
+        format!("{body}\n")
+    };
+    DeniedHttpResponse {
+        status: Some(HttpStatus { code: status }),
+        headers,
+        body,
+    }
+}
+
+fn header(name: &str, value: String) -> HeaderValueOption {
+    HeaderValueOption {
+        header: Some(HeaderValue {
+            key: name.to_owned(),
+            value,
+            raw_value: Vec::new(),
+        }),
+        append_action: i32::from(HeaderAppendAction::OverwriteIfExistsOrAdd),
+        ..HeaderValueOption::default()
+    }
+}
+
+/// What Envoy's access log can print, under `envoy.filters.http.ext_authz`.
+fn metadata(answer: &Answer) -> Struct {
+    let outcome = match answer.outcome() {
+        Outcome::Permitted => "permitted",
+        Outcome::Denied => "denied",
+        Outcome::Error => "error",
+    };
+    let code = match &answer.disposition {
+        Disposition::Refuse(refusal) => Some(refusal.code()),
+        Disposition::Forward(_) => None,
+    };
+    let fields = [
+        ("decision_id", Some(answer.decision_id.as_str())),
+        ("outcome", Some(outcome)),
+        ("code", code),
+        ("policy", answer.policy.as_deref()),
+        ("workload", answer.workload.as_deref()),
+    ];
+    let text = |text: &str| Value {
+        kind: Some(Kind::StringValue(text.to_owned())),
+    };
+    Struct {
+        fields: fields
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), text(value?))))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,357 @@
+//! The audit journal: one event a line, handed to the operating system before the access it tells of
+//! is answered. An access whose event cannot be recorded gets no credential.
+//!
+//! Segments are appended by one thread ([`writer`]), repaired after a kill ([`segment`]), rotated and
+//! deleted by budget ([`store`]); permits and denials have budgets of their own, and equal denials are
+//! coalesced ([`flood`]), so that no flood pushes out the evidence. [`query`] reads them.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::Ordering,
+        mpsc::{self, SendError, Sender},
+    },
+    thread,
+};
+
+use attache_core::{event::Event, time::Timestamp};
+use thiserror::Error;
+use tokio::sync::{Semaphore, oneshot};
+
+use self::{
+    counters::{Counters, lock},
+    flood::{Admission, Floods},
+    store::Store,
+    writer::{Closing, Message, Pending, Promise, Queued, Receipt, Writer},
+};
+use crate::clock;
+
+pub use self::{
+    flood::FloodRule,
+    query::{Events, JournalUnreadable, Query},
+    segment::Family,
+    store::Retention,
+};
+
+pub mod text;
+
+mod counters;
+mod flood;
+mod follow;
+mod lines;
+mod lock;
+mod query;
+mod segment;
+mod store;
+mod writer;
+
+/// Reads the wall clock.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// How a journal is kept.
+#[derive(Clone)]
+pub struct JournalConfig {
+    /// The directory; made if it is missing, with mode 0700.
+    pub dir: PathBuf,
+    /// When [`Journal::record`] returns.
+    pub durability: Durability,
+    /// How many events may wait to be written.
+    pub queue: usize,
+    /// When segments begin and end.
+    pub retention: Retention,
+    /// When equal denials are coalesced.
+    pub flood: FloodRule,
+    /// The wall clock.
+    pub clock: Clock,
+}
+
+impl JournalConfig {
+    /// The defaults, in `dir`.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            durability: Durability::BeforeAnswer,
+            queue: 4096,
+            retention: Retention::default(),
+            flood: FloodRule::default(),
+            clock: Arc::new(clock::now),
+        }
+    }
+}
+
+/// When an event counts as recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// When the operating system has it: a killed process loses none.
+    BeforeAnswer,
+    /// When it is queued: a killed process loses what [`JournalStatus::queued`] counts.
+    Background,
+}
+
+/// An event that is in the journal, or promised to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The id under which the access is found: its own, or that of the event that stands for it.
+    pub event_id: String,
+    /// Whether the access was only counted, as one of a flood of equal denials.
+    pub coalesced: bool,
+}
+
+/// Why an event is not recorded. Its access gets no credential.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AuditUnavailable {
+    /// The operating system did not take it.
+    #[error("the audit journal cannot be written: {0}")]
+    NotWritten(Arc<str>),
+    /// So many events wait that no more are accepted in the background.
+    #[error("{0} audit events wait to be written; no more are accepted until some are")]
+    QueueFull(usize),
+    /// The journal was closed.
+    #[error("the audit journal is closed")]
+    Closed,
+}
+
+/// Why a journal cannot be opened.
+#[derive(Debug, Error)]
+pub enum JournalNotOpened {
+    /// Another process, or another journal of this one, writes there.
+    #[error(
+        "the audit journal in {dir} is in use by process {holder}; stop it or set another directory"
+    )]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+        /// The process id, as far as it is known.
+        holder: String,
+    },
+    /// The directory or a file in it cannot be made, read or written.
+    #[error("the audit directory {dir} cannot be used: {cause}")]
+    Unusable {
+        /// The directory.
+        dir: PathBuf,
+        /// What the operating system says.
+        cause: std::io::Error,
+    },
+    /// The budgets do not fit the size of a segment.
+    #[error("audit segments of {segment_bytes} bytes need budgets of at least {least} bytes each")]
+    Budget {
+        /// The size of a segment.
+        segment_bytes: u64,
+        /// The least budget.
+        least: u64,
+    },
+    /// The writing thread cannot be started.
+    #[error("the audit journal's thread cannot be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// The state of a journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalStatus {
+    /// Events written since the start, summaries included.
+    pub written: u64,
+    /// Denials that were counted instead of written one by one.
+    pub coalesced: u64,
+    /// Accesses that were refused because their event could not be recorded.
+    pub refused: u64,
+    /// Events that wait; in [`Durability::Background`], what a kill would lose now.
+    pub queued: usize,
+    /// Events that were accepted and could not be written in the end.
+    pub lost: u64,
+    /// Torn last lines that were cut away, since the start.
+    pub repaired: u64,
+    /// Why the journal cannot be written now; `None` while it works.
+    pub failing: Option<String>,
+    /// Why a write failed last, since the start.
+    pub last_error: Option<String>,
+    /// How many segments there are.
+    pub segments: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// An open journal: the only writer of its directory.
+pub struct Journal {
+    inbox: Sender<Message>,
+    places: Arc<Semaphore>,
+    queue: usize,
+    durability: Durability,
+    floods: Arc<Mutex<Floods>>,
+    counters: Arc<Counters>,
+    clock: Clock,
+}
+
+impl Journal {
+    /// Locks the directory, repairs what a kill left there and starts the writing thread.
+    pub fn open(config: JournalConfig) -> Result<Self, JournalNotOpened> {
+        let JournalConfig {
+            dir,
+            durability,
+            queue,
+            retention,
+            flood,
+            clock,
+        } = config;
+        let now = clock();
+        let (store, full) = Store::open(&dir, retention, now)?;
+        let counters = Arc::new(Counters::default());
+        if let Some(full) = full {
+            counters.failed(&full);
+        }
+        let floods = Arc::new(Mutex::new(Floods::new(flood)));
+        let writer = Writer {
+            store,
+            clock: Arc::clone(&clock),
+            floods: Arc::clone(&floods),
+            counters: Arc::clone(&counters),
+            permitted: Pending::default(),
+            denied: Pending::default(),
+            summaries: Vec::new(),
+            again: Vec::new(),
+            tidied_at: now,
+        };
+        writer.publish();
+        let (inbox, messages) = mpsc::channel();
+        thread::Builder::new()
+            .name("audit-journal".to_owned())
+            .spawn(move || {
+                let closing = writer.run(&messages);
+                // Whoever hears of the end can rely on it: nothing is accepted any more.
+                drop(messages);
+                closing.into_iter().for_each(Closing::tell);
+            })
+            .map_err(JournalNotOpened::Thread)?;
+        // The queue is bounded by places, not by the channel, so that waiting for one does not block.
+        let queue = queue.clamp(1, Semaphore::MAX_PERMITS);
+        let places = Arc::new(Semaphore::new(queue));
+        Ok(Self {
+            inbox,
+            places,
+            queue,
+            durability,
+            floods,
+            counters,
+            clock,
+        })
+    }
+
+    /// Records one access. Returns when the operating system has its event, or, in the background
+    /// mode, when its event is queued.
+    ///
+    /// Once it was called, the event may be in the journal even if the future is dropped.
+    pub async fn record(&self, mut event: Event) -> Result<Recorded, AuditUnavailable> {
+        text::make_printable(&mut event);
+        let recorded = match self.durability {
+            Durability::BeforeAnswer => self.record_now(event).await,
+            Durability::Background => self.record_later(event),
+        };
+        recorded.inspect_err(|_refused| {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+
+    /// Writes everything that was recorded so far, and the counts of floods that are not over.
+    pub async fn flush(&self) -> Result<(), AuditUnavailable> {
+        self.ask(Message::Flush).await
+    }
+
+    /// Flushes, waits for the storage device, and ends. Later events are refused.
+    pub async fn close(&self) -> Result<(), AuditUnavailable> {
+        self.ask(Message::Close).await
+    }
+
+    /// The state of the journal.
+    pub fn status(&self) -> JournalStatus {
+        let counters = &self.counters;
+        JournalStatus {
+            written: counters.written.load(Ordering::Relaxed),
+            coalesced: counters.coalesced.load(Ordering::Relaxed),
+            refused: counters.refused.load(Ordering::Relaxed),
+            queued: self.queue.saturating_sub(self.places.available_permits()),
+            lost: counters.lost.load(Ordering::Relaxed),
+            repaired: counters.repaired.load(Ordering::Relaxed),
+            failing: counters.failing(),
+            last_error: counters.last_error(),
+            segments: counters.segments.load(Ordering::Relaxed),
+            bytes: counters.bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    async fn record_now(&self, event: Event) -> Result<Recorded, AuditUnavailable> {
+        let counted = lock(&self.floods).count(Box::new(event), (self.clock)());
+        let event = match counted {
+            Ok(event_id) => return Ok(self.coalesced(event_id)),
+            Err(event) => event,
+        };
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.map_err(|_closed| AuditUnavailable::Closed)?;
+        let (caller, answer) = oneshot::channel();
+        let receipt = Receipt::Awaited(caller);
+        let queued = Queued {
+            event,
+            receipt,
+            place,
+        };
+        self.send(Message::Record(queued))?;
+        answer.await.unwrap_or(Err(AuditUnavailable::Closed))
+    }
+
+    fn record_later(&self, event: Event) -> Result<Recorded, AuditUnavailable> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place = place.map_err(|_full| AuditUnavailable::QueueFull(self.queue))?;
+        let mut floods = lock(&self.floods);
+        let admission = floods.admit(Box::new(event), (self.clock)());
+        // Accepted events are kept until they are written, so that others may refer to them at once.
+        floods.committed();
+        drop(floods);
+        let event = match admission {
+            Admission::Individually(event) | Admission::AwaitCommit(event) => event,
+            Admission::Coalesced(event_id) => return Ok(self.coalesced(event_id)),
+        };
+        let event_id = event.event_id.clone();
+        let receipt = Receipt::Promised(Promise::new(Arc::clone(&self.counters)));
+        self.send(Message::Record(Queued {
+            event,
+            receipt,
+            place,
+        }))?;
+        Ok(Recorded {
+            event_id,
+            coalesced: false,
+        })
+    }
+
+    fn coalesced(&self, event_id: String) -> Recorded {
+        self.counters.coalesced.fetch_add(1, Ordering::Relaxed);
+        Recorded {
+            event_id,
+            coalesced: true,
+        }
+    }
+
+    async fn ask(
+        &self,
+        question: impl FnOnce(oneshot::Sender<Result<(), AuditUnavailable>>) -> Message,
+    ) -> Result<(), AuditUnavailable> {
+        let (caller, answer) = oneshot::channel();
+        self.send(question(caller))?;
+        answer.await.unwrap_or(Err(AuditUnavailable::Closed))
+    }
+
+    fn send(&self, message: Message) -> Result<(), AuditUnavailable> {
+        self.inbox.send(message).map_err(|SendError(unsent)| {
+            if let Message::Record(Queued {
+                receipt: Receipt::Promised(promise),
+                ..
+            }) = unsent
+            {
+                promise.settle();
+            }
+            AuditUnavailable::Closed
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

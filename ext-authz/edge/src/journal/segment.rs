@@ -1,0 +1,234 @@
+//! One file of the journal: its name, its repair after a kill, and appends that stand whole or not at
+//! all.
+
+use std::{
+    fmt,
+    fs::{self, File, Metadata, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use attache_core::{event::Outcome, time::Timestamp};
+use rustix::fs::OFlags;
+use serde::{Deserialize as _, de::IntoDeserializer as _, de::value::Error as NotATime};
+
+/// The two kinds of segments. Each has its own budget, so that denials cannot push out permits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// Accesses that were permitted.
+    Permitted,
+    /// Accesses that were denied, and those that met a fault.
+    Denied,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Permitted, Self::Denied];
+
+    /// Where an event belongs.
+    pub const fn of(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Permitted => Self::Permitted,
+            Outcome::Denied | Outcome::Error => Self::Denied,
+        }
+    }
+
+    /// How the names of its files begin.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Permitted => "permitted",
+            Self::Denied => "denied",
+        }
+    }
+}
+
+/// `permitted-20260615T142201.341Z.jsonl`: sorts by time; no two of a family are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SegmentName {
+    pub(super) family: Family,
+    /// No event in it was written earlier.
+    pub(super) started_at: Timestamp,
+}
+
+impl SegmentName {
+    /// Reads a file name; `None` for a file that is not the journal's.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        let (family, rest) = name.split_once('-')?;
+        let family = Family::ALL.into_iter().find(|one| one.name() == family)?;
+        let basic = rest.strip_suffix(".jsonl")?;
+        let part = |range| basic.get(range);
+        let (date, time) = (part(0..8)?, basic.get(9..)?);
+        let (year, month, day) = (date.get(0..4)?, date.get(4..6)?, date.get(6..8)?);
+        let (hour, minute, rest) = (time.get(0..2)?, time.get(2..4)?, time.get(4..)?);
+        let extended = format!("{year}-{month}-{day}T{hour}:{minute}:{rest}");
+        let text: serde::de::value::StrDeserializer<'_, NotATime> =
+            extended.as_str().into_deserializer();
+        let segment = Self {
+            family,
+            started_at: Timestamp::deserialize(text).ok()?,
+        };
+        // One spelling only, so that no two files claim the same place.
+        (segment.to_string() == name).then_some(segment)
+    }
+
+    /// The segments of `family` in `dir`, oldest first.
+    pub(super) fn list(dir: &Path, family: Family) -> io::Result<Vec<Self>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            found.extend(entry?.file_name().to_str().and_then(Self::parse));
+        }
+        found.retain(|segment| segment.family == family);
+        found.sort_by_key(|segment| segment.started_at);
+        Ok(found)
+    }
+
+    /// The name of the segment that follows this one.
+    pub(super) fn successor(self, now: Timestamp) -> Self {
+        // A clock that was set back must not put the new segment before the old one.
+        let started_at = now.max(self.started_at.plus(Duration::from_millis(1)));
+        Self { started_at, ..self }
+    }
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let started_at = self.started_at.to_string().replace(['-', ':'], "");
+        write!(f, "{}-{started_at}.jsonl", self.family.name())
+    }
+}
+
+/// A segment that is being written.
+pub(super) struct Segment {
+    pub(super) name: SegmentName,
+    path: PathBuf,
+    file: File,
+    /// Bytes of whole lines.
+    pub(super) length: u64,
+    /// Whether an append failed and its beginning may still stand behind `length`.
+    torn: bool,
+}
+
+/// Where an append ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Appended {
+    /// In the journal.
+    InPlace,
+    /// In a file that somebody moved or removed meanwhile.
+    Elsewhere,
+}
+
+impl Segment {
+    /// Begins a new, empty segment.
+    pub(super) fn create(dir: &Path, name: SegmentName) -> io::Result<Self> {
+        let path = dir.join(name.to_string());
+        let file = open_options().create_new(true).open(&path)?;
+        Ok(Self {
+            name,
+            path,
+            file,
+            length: 0,
+            torn: false,
+        })
+    }
+
+    /// Goes on with an existing segment. A torn last line, which a killed writer leaves, is cut away;
+    /// the number of bytes cut is given.
+    pub(super) fn reopen(dir: &Path, name: SegmentName) -> io::Result<(Self, u64)> {
+        let path = dir.join(name.to_string());
+        let file = open_options().open(&path)?;
+        let length = whole_lines(&file)?;
+        let torn = file.metadata()?.len().saturating_sub(length);
+        if torn > 0 {
+            file.set_len(length)?;
+        }
+        Ok((
+            Self {
+                name,
+                path,
+                file,
+                length,
+                torn: false,
+            },
+            torn,
+        ))
+    }
+
+    /// Hands `lines` to the operating system. After an error nothing of them is left.
+    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<Appended> {
+        self.cut_back()?;
+        if let Err(error) = (&self.file).write_all(lines) {
+            self.torn = true;
+            // If even this fails, the next append begins with it.
+            let _ = self.cut_back();
+            return Err(error);
+        }
+        // Looked at after the write: what was written into a removed file is not recorded.
+        let ours = self.file.metadata()?;
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| is_same(&found, &ours)) {
+            self.length = ours.len();
+            return Ok(Appended::InPlace);
+        }
+        // The file may come back; it must not tell of an access that was refused for this.
+        let before = ours
+            .len()
+            .saturating_sub(u64::try_from(lines.len()).unwrap_or(u64::MAX));
+        self.file.set_len(before)?;
+        Ok(Appended::Elsewhere)
+    }
+
+    /// Waits until the storage device has everything.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn cut_back(&mut self) -> io::Result<()> {
+        // The file may be shorter than we left it, if somebody emptied it: never make it longer.
+        if self.torn && self.file.metadata()?.len() > self.length {
+            self.file.set_len(self.length)?;
+        }
+        self.torn = false;
+        Ok(())
+    }
+}
+
+/// Whether two looks saw one file.
+pub(super) fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// SECURITY: readable by its owner only, and never through a link that somebody put there.
+fn open_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    options
+        .read(true)
+        .append(true)
+        .mode(0o600)
+        .custom_flags(no_follow);
+    options
+}
+
+/// The length of `file` up to and with its last line feed.
+fn whole_lines(file: &File) -> io::Result<u64> {
+    let mut chunk = [0; 16 * 1024];
+    let mut end = file.metadata()?.len();
+    while end > 0 {
+        let size = u64::try_from(chunk.len()).unwrap_or(u64::MAX).min(end);
+        let start = end.saturating_sub(size);
+        let Some(part) = chunk.get_mut(..usize::try_from(size).unwrap_or(usize::MAX)) else {
+            break;
+        };
+        file.read_exact_at(part, start)?;
+        if let Some(at) = part.iter().rposition(|byte| *byte == b'\n') {
+            let whole = u64::try_from(at).unwrap_or(u64::MAX).saturating_add(1);
+            return Ok(start.saturating_add(whole));
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests;

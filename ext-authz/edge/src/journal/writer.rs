@@ -1,0 +1,405 @@
+//! The one thread that writes: it takes everything that waits, writes it at once (group commit) and
+//! then answers each waiter. A failed write is undone and answered as such; the next one tries again.
+
+use std::{
+    io, mem,
+    sync::{
+        Arc, Mutex,
+        atomic::Ordering,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::Duration,
+};
+
+use attache_core::{event::Event, time::Timestamp};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tracing::error;
+
+use super::{
+    AuditUnavailable, Clock, Recorded,
+    counters::{Counters, lock},
+    flood::{Admission, Floods},
+    segment::Family,
+    store::Store,
+};
+
+/// Most bytes of one write.
+const MAX_COMMIT_BYTES: usize = 256 * 1024;
+/// Most events of one commit.
+const MAX_COMMIT_EVENTS: usize = 1024;
+/// How often an idle writer looks for segments that are too old.
+const TIDY_EVERY: Duration = Duration::from_secs(30);
+/// How often a writer looks while a flood is open or a write has failed.
+const RETRY_EVERY: Duration = Duration::from_millis(250);
+
+/// What the thread is asked.
+pub(super) enum Message {
+    /// Record an event.
+    Record(Queued),
+    /// Write everything that was asked before, summaries of open floods included.
+    Flush(oneshot::Sender<Result<(), AuditUnavailable>>),
+    /// Flush, and end.
+    Close(oneshot::Sender<Result<(), AuditUnavailable>>),
+}
+
+/// An event on its way to the file.
+pub(super) struct Queued {
+    pub(super) event: Box<Event>,
+    pub(super) receipt: Receipt,
+    /// The event's place in the bounded queue, free again when it is written.
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// Who learns what became of an event.
+pub(super) enum Receipt {
+    /// The caller, who waits.
+    Awaited(oneshot::Sender<Result<Recorded, AuditUnavailable>>),
+    /// Nobody: the event was accepted with a promise.
+    Promised(Promise),
+}
+
+/// An accepted event that is not written yet. Dropped unfulfilled, it counts as lost.
+pub(super) struct Promise(Option<Arc<Counters>>);
+
+impl Promise {
+    pub(super) const fn new(counters: Arc<Counters>) -> Self {
+        Self(Some(counters))
+    }
+}
+
+impl Promise {
+    /// The event is written, or was not accepted after all: nothing can be lost.
+    pub(super) fn settle(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        if let Some(counters) = self.0.take() {
+            counters.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The state of the thread.
+pub(super) struct Writer {
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    /// Shared, because in the background mode callers ask it themselves.
+    pub(super) floods: Arc<Mutex<Floods>>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) permitted: Pending,
+    pub(super) denied: Pending,
+    /// Summaries of floods that are over, not yet written.
+    pub(super) summaries: Vec<Event>,
+    /// Promised events whose write failed.
+    pub(super) again: Vec<Queued>,
+    pub(super) tidied_at: Timestamp,
+}
+
+/// Events of one family that wait for the next write.
+#[derive(Default)]
+pub(super) struct Pending {
+    lines: Vec<u8>,
+    queued: Vec<Queued>,
+}
+
+/// Whether the thread goes on.
+enum Then {
+    Continue,
+    End(Option<Closing>),
+}
+
+/// Who waits for the end, and what it learns. Told after the writer is dropped, so that the lock is
+/// free by then.
+pub(super) struct Closing {
+    caller: oneshot::Sender<Result<(), AuditUnavailable>>,
+    flushed: Result<(), AuditUnavailable>,
+}
+
+impl Closing {
+    pub(super) fn tell(self) {
+        // A caller that no longer waits needs no answer.
+        let _ = self.caller.send(self.flushed);
+    }
+}
+
+impl Writer {
+    /// Works until the journal is closed or dropped; then writes what is left.
+    pub(super) fn run(mut self, inbox: &Receiver<Message>) -> Option<Closing> {
+        loop {
+            let idle =
+                self.again.is_empty() && self.summaries.is_empty() && lock(&self.floods).is_quiet();
+            let first = inbox.recv_timeout(if idle { TIDY_EVERY } else { RETRY_EVERY });
+            let now = (self.clock)();
+            self.admit_again(now);
+            let then = match first {
+                Ok(first) => self.take_all(first, inbox, now),
+                Err(RecvTimeoutError::Timeout) => Then::Continue,
+                Err(RecvTimeoutError::Disconnected) => Then::End(None),
+            };
+            lock(&self.floods).end_windows(now);
+            self.commit_all(now);
+            if let Then::End(closing) = then {
+                self.end(now);
+                return closing;
+            }
+            self.tidy(now);
+        }
+    }
+
+    /// Takes the first message and all that wait behind it, as far as one commit reaches.
+    fn take_all(&mut self, first: Message, inbox: &Receiver<Message>, now: Timestamp) -> Then {
+        let mut next = Some(first);
+        let mut taken = 0;
+        while let Some(message) = next.take() {
+            match message {
+                Message::Record(queued) => self.admit(queued, now),
+                Message::Flush(done) => {
+                    // A caller that no longer waits needs no answer.
+                    let _ = done.send(self.flush(now));
+                }
+                Message::Close(caller) => {
+                    lock(&self.floods).close();
+                    let flushed = self.flush(now);
+                    let synced = self.store.sync().map_err(|error| self.unavailable(&error));
+                    return Then::End(Some(Closing {
+                        caller,
+                        flushed: flushed.and(synced),
+                    }));
+                }
+            }
+            taken += 1;
+            if taken < MAX_COMMIT_EVENTS {
+                next = inbox.try_recv().ok();
+            }
+        }
+        Then::Continue
+    }
+
+    fn admit(&mut self, queued: Queued, now: Timestamp) {
+        let Queued {
+            event,
+            receipt,
+            place,
+        } = queued;
+        let admission = match &receipt {
+            // Its caller already asked, and learned that it is recorded as it is.
+            Receipt::Promised(_) => Admission::Individually(event),
+            Receipt::Awaited(_) => lock(&self.floods).admit(event, now),
+        };
+        match admission {
+            Admission::Individually(event) => self.enqueue(
+                Queued {
+                    event,
+                    receipt,
+                    place,
+                },
+                now,
+            ),
+            Admission::Coalesced(event_id) => {
+                self.counters.coalesced.fetch_add(1, Ordering::Relaxed);
+                settle(
+                    receipt,
+                    Ok(Recorded {
+                        event_id,
+                        coalesced: true,
+                    }),
+                );
+            }
+            Admission::AwaitCommit(event) => {
+                self.commit(Family::Denied, now);
+                // INVARIANT: after a commit no window waits for one, so this goes one level deep.
+                self.admit(
+                    Queued {
+                        event,
+                        receipt,
+                        place,
+                    },
+                    now,
+                );
+            }
+        }
+    }
+
+    /// Another attempt for the promised events whose write failed.
+    fn admit_again(&mut self, now: Timestamp) {
+        for queued in mem::take(&mut self.again) {
+            self.admit(queued, now);
+        }
+    }
+
+    fn enqueue(&mut self, queued: Queued, now: Timestamp) {
+        let family = Family::of(queued.event.outcome);
+        let pending = self.pending(family);
+        let before = pending.lines.len();
+        if let Err(error) = write_line(&mut pending.lines, &queued.event) {
+            pending.lines.truncate(before);
+            let refused = Err(self.unavailable(&error));
+            return settle(queued.receipt, refused);
+        }
+        pending.queued.push(queued);
+        if pending.lines.len() >= MAX_COMMIT_BYTES {
+            self.commit(family, now);
+        }
+    }
+
+    fn commit_all(&mut self, now: Timestamp) {
+        Family::ALL
+            .into_iter()
+            .for_each(|family| self.commit(family, now));
+    }
+
+    /// Writes what waits in one family, and answers everybody who waits for it.
+    fn commit(&mut self, family: Family, now: Timestamp) {
+        let Pending { mut lines, queued } = mem::take(self.pending(family));
+        if family == Family::Denied {
+            self.summaries.extend(lock(&self.floods).take_summaries());
+            for summary in &self.summaries {
+                // An event that could be read from JSON or built by us can be written as JSON.
+                let _ = write_line(&mut lines, summary);
+            }
+        }
+        let written = if lines.is_empty() {
+            Ok(())
+        } else {
+            self.store.append(family, &lines, now)
+        };
+        if family == Family::Denied {
+            let mut floods = lock(&self.floods);
+            if written.is_ok() {
+                floods.committed()
+            } else {
+                floods.not_committed()
+            }
+        }
+        match written {
+            Ok(()) if lines.is_empty() => {}
+            Ok(()) => self.settle_written(family, queued),
+            Err(error) => self.settle_failed(queued, &error),
+        }
+        self.publish();
+    }
+
+    fn settle_written(&mut self, family: Family, queued: Vec<Queued>) {
+        self.counters.worked();
+        let mut written = queued.len();
+        if family == Family::Denied {
+            written += mem::take(&mut self.summaries).len();
+        }
+        let written = u64::try_from(written).unwrap_or(u64::MAX);
+        self.counters.written.fetch_add(written, Ordering::Relaxed);
+        for Queued {
+            event,
+            receipt,
+            place,
+        } in queued
+        {
+            drop(place);
+            settle(
+                receipt,
+                Ok(Recorded {
+                    event_id: event.event_id,
+                    coalesced: false,
+                }),
+            );
+        }
+    }
+
+    fn settle_failed(&mut self, queued: Vec<Queued>, error: &io::Error) {
+        let unavailable = self.unavailable(error);
+        for Queued {
+            event,
+            receipt,
+            place,
+        } in queued
+        {
+            match receipt {
+                Receipt::Awaited(_) => settle(receipt, Err(unavailable.clone())),
+                Receipt::Promised(_) => self.again.push(Queued {
+                    event,
+                    receipt,
+                    place,
+                }),
+            }
+        }
+    }
+
+    /// Writes everything that is known, floods that are still open included.
+    fn flush(&mut self, now: Timestamp) -> Result<(), AuditUnavailable> {
+        self.admit_again(now);
+        lock(&self.floods).end_all();
+        self.commit_all(now);
+        if self.again.is_empty() && self.summaries.is_empty() {
+            return Ok(());
+        }
+        let cause = self.counters.last_error().unwrap_or_default();
+        Err(AuditUnavailable::NotWritten(cause.into()))
+    }
+
+    fn end(&mut self, now: Timestamp) {
+        let _ = self.flush(now);
+        let lost = self.again.len();
+        let uncounted: u64 = self.summaries.iter().map(|summary| summary.count).sum();
+        if lost > 0 || uncounted > 0 {
+            error!(
+                lost,
+                uncounted, "audit events could not be written before the journal was closed"
+            );
+        }
+    }
+
+    fn tidy(&mut self, now: Timestamp) {
+        if now.since(self.tidied_at) < TIDY_EVERY && now >= self.tidied_at {
+            return;
+        }
+        self.tidied_at = now;
+        if let Err(error) = self.store.tidy(now) {
+            self.counters.failed(&error);
+        }
+        self.publish();
+    }
+
+    fn unavailable(&self, error: &io::Error) -> AuditUnavailable {
+        AuditUnavailable::NotWritten(self.counters.failed(error))
+    }
+
+    pub(super) fn publish(&self) {
+        let (segments, bytes) = self.store.size();
+        self.counters.segments.store(segments, Ordering::Relaxed);
+        self.counters.bytes.store(bytes, Ordering::Relaxed);
+        self.counters
+            .repaired
+            .store(self.store.repaired, Ordering::Relaxed);
+    }
+
+    const fn pending(&mut self, family: Family) -> &mut Pending {
+        match family {
+            Family::Permitted => &mut self.permitted,
+            Family::Denied => &mut self.denied,
+        }
+    }
+}
+
+/// Says what became of an event.
+fn settle(receipt: Receipt, outcome: Result<Recorded, AuditUnavailable>) {
+    match receipt {
+        Receipt::Awaited(caller) => {
+            // A caller that went away was answered by nobody; its event stands in the journal.
+            let _ = caller.send(outcome);
+        }
+        Receipt::Promised(promise) => {
+            if outcome.is_ok() {
+                promise.settle();
+            }
+        }
+    }
+}
+
+/// One event, one line.
+fn write_line(lines: &mut Vec<u8>, event: &Event) -> io::Result<()> {
+    serde_json::to_writer(&mut *lines, event)?;
+    lines.push(b'\n');
+    Ok(())
+}

@@ -1,0 +1,21 @@
+//! The data plane: one module for each port that a workload or Envoy talks to, the audit journal, and
+//! [`pipeline`], the file to read first.
+
+pub mod admin;
+pub mod answer;
+pub mod clock;
+pub mod ext_authz;
+pub mod journal;
+pub mod listener;
+pub mod live;
+pub mod pipeline;
+pub mod providers;
+pub mod question;
+pub mod readiness;
+pub mod refusal;
+pub mod reload;
+pub mod server;
+pub mod settings;
+
+mod evidence;
+mod trail;

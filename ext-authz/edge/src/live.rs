@@ -1,0 +1,125 @@
+//! The policy set in force: one immutable value, replaced whole after it compiled. A refused set
+//! leaves the last good one in force.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use attache_policy::{Compiled, Problems, Settings, Source};
+use thiserror::Error;
+
+/// Largest policy file read, in bytes.
+const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// The policy set in force.
+pub struct Live {
+    compiled: ArcSwap<Compiled>,
+}
+
+/// Why a policy directory was not accepted.
+#[derive(Debug, Error)]
+pub enum RefusedPolicies {
+    /// The directory or a file in it cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Unreadable {
+        /// What was to be read.
+        path: PathBuf,
+        /// Why it was not.
+        error: io::Error,
+    },
+    /// The directory holds no document.
+    #[error("{} holds no .yaml, .yml or .json file; `attache init DIR` writes a starting set", .0.display())]
+    Empty(PathBuf),
+    /// Documents have problems; all of them are listed.
+    #[error("{0}")]
+    Problems(Problems),
+}
+
+impl Live {
+    /// Puts the first set in force.
+    pub fn new(compiled: Compiled) -> Self {
+        Self {
+            compiled: ArcSwap::from_pointee(compiled),
+        }
+    }
+
+    /// The set in force.
+    pub fn compiled(&self) -> Arc<Compiled> {
+        self.compiled.load_full()
+    }
+
+    /// Whether `compiled` is still the set in force.
+    pub(crate) fn is_current(&self, compiled: &Arc<Compiled>) -> bool {
+        Arc::ptr_eq(&self.compiled.load(), compiled)
+    }
+
+    /// Replaces the set.
+    pub fn replace(&self, compiled: Compiled) {
+        self.compiled.store(Arc::new(compiled));
+    }
+}
+
+/// Reads and compiles every document of `directory`: taken whole or refused whole.
+pub fn load(directory: &Path, settings: &Settings) -> Result<Compiled, RefusedPolicies> {
+    let sources = sources(directory)?;
+    if sources.is_empty() {
+        return Err(RefusedPolicies::Empty(directory.to_path_buf()));
+    }
+    attache_policy::compile(&sources, settings).map_err(RefusedPolicies::Problems)
+}
+
+/// The documents of `directory` and its folders, by name. Hidden entries are left out: a ConfigMap
+/// mount keeps its versions in `..data`.
+fn sources(directory: &Path) -> Result<Vec<Source>, RefusedPolicies> {
+    let unreadable = |path: &Path, error| RefusedPolicies::Unreadable {
+        path: path.into(),
+        error,
+    };
+    let mut found = Vec::new();
+    let mut folders = vec![directory.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).map_err(|error| unreadable(&folder, error))?;
+        for entry in entries {
+            let path = entry.map_err(|error| unreadable(&folder, error))?.path();
+            let hidden = path
+                .file_name()
+                .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+            if hidden {
+                continue;
+            }
+            let linked = path.is_symlink();
+            // Follows links to files, as a ConfigMap mount needs; links to folders could run in a circle.
+            let metadata = fs::metadata(&path).map_err(|error| unreadable(&path, error))?;
+            if metadata.is_dir() && linked {
+                let error =
+                    io::Error::other("a link to a folder is not followed; put the folder here");
+                return Err(unreadable(&path, error));
+            } else if metadata.is_dir() {
+                folders.push(path);
+            } else if is_document(&path) {
+                if metadata.len() > MAX_FILE_BYTES {
+                    let error = io::Error::other(format!("larger than {MAX_FILE_BYTES} bytes"));
+                    return Err(unreadable(&path, error));
+                }
+                let text = fs::read(&path).map_err(|error| unreadable(&path, error))?;
+                found.push(Source {
+                    name: path.display().to_string(),
+                    text,
+                });
+            }
+        }
+    }
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(found)
+}
+
+fn is_document(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! The TrustProvider documents of a policy set, as `trust` takes them.
+
+use std::{
+    fmt,
+    path::{Component, Path, PathBuf},
+};
+
+use attache_policy::{
+    Compiled,
+    document::{KeySource as Written, TrustProvider},
+};
+use attache_trust::{KeySource, ProviderConfig};
+use thiserror::Error;
+
+/// Files that documents name outside the folders they may be in.
+#[derive(Debug, Error)]
+pub struct ForeignFiles(Vec<String>);
+
+impl fmt::Display for ForeignFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+/// The providers of `policies`. Relative paths start at the folder of the file that names them.
+///
+/// SECURITY: whoever writes documents must not have the server read any file: each lies under one of
+/// `roots`, which the configuration lists.
+pub fn of(policies: &Compiled, roots: &[PathBuf]) -> Result<Vec<ProviderConfig>, ForeignFiles> {
+    let mut foreign = Vec::new();
+    let providers = policies.trust_providers().iter();
+    let configs = providers
+        .map(|provider| one(provider, roots, &mut foreign))
+        .collect();
+    if foreign.is_empty() {
+        Ok(configs)
+    } else {
+        Err(ForeignFiles(foreign))
+    }
+}
+
+fn one(written: &TrustProvider, roots: &[PathBuf], foreign: &mut Vec<String>) -> ProviderConfig {
+    let mut file = |path: &Path| {
+        let folder = Path::new(written.place.file.as_ref())
+            .parent()
+            .unwrap_or(Path::new("/"));
+        let path = folder.join(path);
+        let climbs = path.components().any(|part| part == Component::ParentDir);
+        if climbs || !roots.iter().any(|root| path.starts_with(root)) {
+            foreign.push(format!(
+                "{}: TrustProvider {}: {} lies outside {}; put it there, or list its folder in `trust.file_roots` of the configuration",
+                written.place,
+                written.name,
+                path.display(),
+                roots.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(", "),
+            ));
+        }
+        path
+    };
+    let keys = match &written.keys {
+        Written::Discovery => KeySource::Discovery,
+        Written::DiscoveryUrl(url) => KeySource::DiscoveryUrl(url.clone()),
+        Written::JwksUrl(url) => KeySource::JwksUrl(url.clone()),
+        Written::File(path) => KeySource::File(file(path)),
+        Written::Inline(json) => KeySource::Inline(json.clone()),
+    };
+    let ca_file = written.ca_file.as_deref().map(file);
+    let config = ProviderConfig::new(
+        written.name.clone(),
+        written.kind,
+        written.issuer.clone(),
+        keys,
+        written.trust_domain.clone(),
+    );
+    ProviderConfig {
+        audience: written.audience.clone(),
+        algorithms: written.algorithms.clone(),
+        ca_file,
+        ..config
+    }
+}
+
+#[cfg(test)]
+mod tests;

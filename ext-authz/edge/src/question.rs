@@ -1,0 +1,194 @@
+//! One request as a listener understood it, whichever protocol asked. All of it is what the client
+//! says, except `vouched`, which is the route's word.
+
+use attache_core::{
+    decision::DenyReason,
+    header::HeaderName,
+    request::{AmbiguousRequest, Authority, Host, Request, RequestPath, Transport, is_method},
+};
+
+use crate::{refusal::Refusal, settings::DestinationRule};
+
+/// Our own headers; a client's are removed from every request.
+const OWN_PREFIX: &str = "x-attache-";
+
+/// One request.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// As sent.
+    pub method: &'a str,
+    /// The request target with its query, as sent.
+    pub target: &'a str,
+    /// `Host` or `:authority`, as sent.
+    pub authority: &'a str,
+    /// Names in lower case, duplicates apart.
+    pub headers: Vec<(&'a str, &'a [u8])>,
+    /// The origin that Envoy's route says it leads to.
+    pub vouched: Option<&'a str>,
+    /// The connection's peer, `address:port`.
+    pub source: Option<String>,
+}
+
+/// Where a request goes and what it asks, each in one reading.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    host: Host,
+    port: u16,
+    transport: Transport,
+    method: &'a str,
+    path: RequestPath<'a>,
+}
+
+impl<'a> Question<'a> {
+    /// The values of header `name`, in order.
+    pub(crate) fn values(&self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        self.headers
+            .iter()
+            .filter(move |(key, _)| *key == name.as_str())
+            .map(|(_, value)| *value)
+    }
+
+    /// Whether the request carries header `name`.
+    pub(crate) fn has(&self, name: &HeaderName) -> bool {
+        self.values(name).next().is_some()
+    }
+
+    /// Whether the caller speaks gRPC, whose refusals have no JSON body.
+    pub(crate) fn is_grpc(&self) -> bool {
+        self.headers
+            .iter()
+            .any(|(name, value)| *name == "content-type" && value.starts_with(b"application/grpc"))
+    }
+
+    /// Reads the request, or refuses what has two readings or goes around the policy.
+    pub(crate) fn understand(&self, rule: DestinationRule) -> Result<Asked<'a>, Refusal> {
+        if !is_method(self.method) {
+            return Err(DenyReason::RequestAmbiguous(AmbiguousRequest::Method).into());
+        }
+        let upgrades = self.headers.iter().any(|(name, _)| *name == "upgrade");
+        if upgrades || ["TRACE", "CONNECT"].contains(&self.method) {
+            return Err(DenyReason::MethodRefused.into());
+        }
+        let path = RequestPath::parse(self.target).map_err(DenyReason::RequestAmbiguous)?;
+        let asked = Authority::parse(self.authority).map_err(DenyReason::RequestAmbiguous)?;
+        let (port, transport) = match rule {
+            DestinationRule::VouchedByRoute => self.vouched_destination(&asked)?,
+            DestinationRule::AsRequested => (asked.port.unwrap_or(443), Transport::Tls),
+        };
+        Ok(Asked {
+            host: asked.host,
+            port,
+            transport,
+            method: self.method,
+            path,
+        })
+    }
+
+    /// The route's word on where the request goes. The client's `Host` must name the same place: its
+    /// port is the route's, or 80, which is what an application means that leaves TLS to Envoy.
+    fn vouched_destination(&self, asked: &Authority) -> Result<(u16, Transport), Refusal> {
+        let origin = self
+            .vouched
+            .and_then(Origin::parse)
+            .ok_or(DenyReason::DestinationNotVouched)?;
+        let port_agrees = asked
+            .port
+            .is_none_or(|port| port == origin.port || port == 80);
+        if !origin.covers(&asked.host) || !port_agrees {
+            return Err(DenyReason::DestinationMismatch.into());
+        }
+        Ok((origin.port, origin.transport))
+    }
+
+    /// The headers that must not reach the target as the client sent them: ours, the evidence, and
+    /// those that a policy for the target could inject. `_` for `-` in one of them is refused, for an
+    /// application may read both spellings as one.
+    pub(crate) fn protected_headers(
+        &self,
+        evidence: Option<&HeaderName>,
+        injectable: &[HeaderName],
+    ) -> Result<Vec<&'a str>, DenyReason> {
+        let mut present = Vec::new();
+        for (name, _) in &self.headers {
+            let protects = |ours: &HeaderName| ours.is_imitated_by(name);
+            let ours = name.replace('_', "-").starts_with(OWN_PREFIX);
+            if !ours && !evidence.is_some_and(protects) && !injectable.iter().any(protects) {
+                continue;
+            }
+            if name.contains('_') {
+                return Err(DenyReason::HeaderAmbiguous);
+            }
+            if !present.contains(name) {
+                present.push(*name);
+            }
+        }
+        Ok(present)
+    }
+}
+
+impl Asked<'_> {
+    /// The destination's host.
+    pub(crate) const fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The destination's port.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The request as policy sees it.
+    pub(crate) const fn request(&self) -> Request<'_> {
+        Request {
+            host: &self.host,
+            port: self.port,
+            transport: self.transport,
+            method: self.method,
+            path: self.path,
+        }
+    }
+}
+
+/// The destination that a route vouches for: `https://api.stripe.com`, `https://*.example.com:8443`,
+/// `http://internal:8080`.
+#[derive(Debug)]
+struct Origin {
+    transport: Transport,
+    port: u16,
+    host: Host,
+    below: bool,
+}
+
+impl Origin {
+    fn parse(text: &str) -> Option<Self> {
+        let (transport, rest) = match text.split_once("://")? {
+            ("https", rest) => (Transport::Tls, rest),
+            ("http", rest) => (Transport::Plaintext, rest),
+            _ => return None,
+        };
+        let (below, rest) = rest
+            .strip_prefix("*.")
+            .map_or((false, rest), |rest| (true, rest));
+        let authority = Authority::parse(rest).ok()?;
+        let default = if transport == Transport::Tls { 443 } else { 80 };
+        let port = authority.port.unwrap_or(default);
+        Some(Self {
+            transport,
+            port,
+            host: authority.host,
+            below,
+        })
+    }
+
+    fn covers(&self, host: &Host) -> bool {
+        if !self.below {
+            return *host == self.host;
+        }
+        host.as_str()
+            .strip_suffix(self.host.as_str())
+            .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+use attache_core::{
+    decision::DenyReason,
+    header::HeaderName,
+    request::{AmbiguousRequest, Transport},
+};
+
+use super::Question;
+use crate::{refusal::Refusal, settings::DestinationRule};
+
+fn question<'a>(authority: &'a str, vouched: Option<&'a str>) -> Question<'a> {
+    Question {
+        method: "GET",
+        target: "/v1/charges?limit=3",
+        authority,
+        headers: vec![],
+        vouched,
+        source: None,
+    }
+}
+
+fn understood(authority: &str, vouched: &str) -> Result<(String, u16, Transport), Refusal> {
+    let question = question(authority, Some(vouched));
+    let asked = question.understand(DestinationRule::VouchedByRoute)?;
+    Ok((
+        asked.host().as_str().to_owned(),
+        asked.port(),
+        asked.request().transport,
+    ))
+}
+
+#[test]
+fn the_route_says_port_and_transport_and_the_client_says_the_same_host() {
+    let stripe = || Ok(("api.stripe.com".to_owned(), 443, Transport::Tls));
+    assert_eq!(
+        understood("api.stripe.com", "https://api.stripe.com"),
+        stripe()
+    );
+    assert_eq!(
+        understood("API.Stripe.com.:80", "https://api.stripe.com"),
+        stripe()
+    );
+    assert_eq!(
+        understood("api.stripe.com:443", "https://api.stripe.com:443"),
+        stripe()
+    );
+    assert_eq!(
+        understood("a.b.example.com", "http://*.example.com:8080"),
+        Ok(("a.b.example.com".to_owned(), 8080, Transport::Plaintext))
+    );
+}
+
+#[test]
+fn a_host_that_is_not_the_routes_is_denied() {
+    for (authority, vouched) in [
+        ("evil.example", "https://api.stripe.com"),
+        ("api.stripe.com.evil.example", "https://api.stripe.com"),
+        ("api.stripe.com:8443", "https://api.stripe.com"),
+        ("example.com", "https://*.example.com"),
+        ("evilexample.com", "https://*.example.com"),
+    ] {
+        let denied = Err(Refusal::Denied(DenyReason::DestinationMismatch));
+        assert_eq!(understood(authority, vouched), denied, "{authority}");
+    }
+}
+
+#[test]
+fn a_route_that_does_not_say_where_it_leads_is_denied() {
+    for vouched in [
+        None,
+        Some(""),
+        Some("api.stripe.com"),
+        Some("ftp://api.stripe.com"),
+        Some("https://"),
+    ] {
+        let refused =
+            question("api.stripe.com", vouched).understand(DestinationRule::VouchedByRoute);
+        assert_eq!(
+            refused.unwrap_err(),
+            Refusal::Denied(DenyReason::DestinationNotVouched)
+        );
+    }
+}
+
+#[test]
+fn what_goes_around_the_policy_is_refused() {
+    for method in ["TRACE", "CONNECT"] {
+        let question = Question {
+            method,
+            ..question("api.stripe.com", Some("https://api.stripe.com"))
+        };
+        let refused = question
+            .understand(DestinationRule::VouchedByRoute)
+            .unwrap_err();
+        assert_eq!(refused, Refusal::Denied(DenyReason::MethodRefused));
+    }
+    let mut upgrade = question("api.stripe.com", Some("https://api.stripe.com"));
+    upgrade.headers = vec![("upgrade", b"websocket")];
+    let refused = upgrade
+        .understand(DestinationRule::VouchedByRoute)
+        .unwrap_err();
+    assert_eq!(refused, Refusal::Denied(DenyReason::MethodRefused));
+}
+
+#[test]
+fn a_path_with_two_readings_is_refused() {
+    for target in [
+        "/a/../b",
+        "/a%2fb",
+        "/a;x/b",
+        "/a\\b",
+        "//a",
+        "*",
+        "",
+        "/%2e%2e/a",
+        "/a%00",
+    ] {
+        let question = Question {
+            target,
+            ..question("api.stripe.com", Some("https://api.stripe.com"))
+        };
+        let refused = question
+            .understand(DestinationRule::VouchedByRoute)
+            .unwrap_err();
+        let ambiguous = DenyReason::RequestAmbiguous(AmbiguousRequest::Path);
+        assert_eq!(refused, Refusal::Denied(ambiguous), "{target}");
+    }
+}
+
+#[test]
+fn protected_headers_are_found_once_and_their_imitations_are_refused() {
+    let authorization = HeaderName::parse("authorization").unwrap();
+    let evidence = HeaderName::parse_evidence("x-attache-evidence").unwrap();
+    let mut question = question("api.stripe.com", None);
+    question.headers = vec![
+        ("accept", b"*/*"),
+        ("authorization", b"a"),
+        ("authorization", b"b"),
+        ("x-attache-spiffe-id", b"spiffe://a/b"),
+        ("x-attache-evidence", b"token"),
+    ];
+    assert_eq!(
+        question.protected_headers(Some(&evidence), std::slice::from_ref(&authorization)),
+        Ok(vec![
+            "authorization",
+            "x-attache-spiffe-id",
+            "x-attache-evidence"
+        ])
+    );
+    question.headers = vec![("x_attache_spiffe_id", b"spiffe://a/b")];
+    assert_eq!(
+        question.protected_headers(None, &[]),
+        Err(DenyReason::HeaderAmbiguous)
+    );
+    let api_key = HeaderName::parse("x-api-key").unwrap();
+    question.headers = vec![("x-api_key", b"k")];
+    assert_eq!(
+        question.protected_headers(None, &[api_key]),
+        Err(DenyReason::HeaderAmbiguous)
+    );
+}

@@ -1,0 +1,77 @@
+//! What still blocks readiness. A part that must come up first takes a [`Block`]; the server is ready
+//! when the last one is dropped.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+/// The blocks that are held, by name.
+#[derive(Clone)]
+pub struct Readiness {
+    held: Arc<Mutex<Vec<&'static str>>>,
+    ready: watch::Sender<bool>,
+}
+
+/// Holds readiness back until it is dropped.
+#[must_use = "readiness is blocked for as long as this lives"]
+pub struct Block {
+    readiness: Readiness,
+    name: &'static str,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Readiness {
+    /// Nothing blocks yet.
+    pub fn new() -> Self {
+        Self {
+            held: Arc::default(),
+            ready: watch::Sender::new(true),
+        }
+    }
+
+    /// Blocks readiness in the name of `name`.
+    pub fn block(&self, name: &'static str) -> Block {
+        self.change(|held| held.push(name));
+        Block {
+            readiness: self.clone(),
+            name,
+        }
+    }
+
+    /// What blocks now.
+    pub fn blocked_by(&self) -> Vec<&'static str> {
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Follows whether the server is ready.
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
+    }
+
+    fn change(&self, edit: impl FnOnce(&mut Vec<&'static str>)) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        edit(&mut held);
+        self.ready.send_replace(held.is_empty());
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.readiness.change(|held| {
+            if let Some(at) = held.iter().position(|name| *name == self.name) {
+                held.remove(at);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

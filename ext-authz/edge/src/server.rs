@@ -1,0 +1,142 @@
+//! Brings the edge's listeners up and takes them down: health, reflection, drain.
+
+use std::{io, sync::Arc, time::Duration};
+
+use envoy_types::ext_authz::v3::pb::AuthorizationServer;
+use thiserror::Error;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic_health::server::HealthReporter;
+use tracing::{info, warn};
+
+use crate::{
+    ext_authz::ExtAuthz,
+    listener::{Listener, ListenerFailed},
+    pipeline::Edge,
+    readiness::Readiness,
+    settings::ListenerSettings,
+};
+
+/// The service that health answers for, besides the empty name.
+const SERVICE: &str = "envoy.service.auth.v3.Authorization";
+
+/// Largest question read, in bytes: Envoy sends headers up to 60 KiB and no body.
+const MAX_QUESTION_BYTES: usize = 1024 * 1024;
+
+/// Envoy holds one HTTP/2 connection a worker and multiplexes its questions.
+const MAX_CONCURRENT_STREAMS: u32 = 4096;
+
+/// `envoy.service.auth.v3` and what it refers to, for reflection.
+pub(crate) const DESCRIPTORS: &[u8] = include_bytes!("server/ext_authz.binpb");
+
+/// Why the edge stopped.
+#[derive(Debug, Error)]
+pub enum EdgeFailed {
+    /// A listener did not come up.
+    #[error(transparent)]
+    Listener(#[from] ListenerFailed),
+    /// A server ended with an error.
+    #[error("a listener's server failed: {0}")]
+    Serve(#[from] tonic::transport::Error),
+    /// Reflection's descriptors are unreadable.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// A server's task ended without an answer.
+    #[error("a listener's task failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
+    /// Serving needs something of the system that it does not give.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// Binds every listener, then serves until `stop`; calls in flight get `drain` to end.
+pub async fn serve(
+    edge: Arc<Edge>,
+    listeners: &[ListenerSettings],
+    readiness: &Readiness,
+    stop: CancellationToken,
+    drain: Duration,
+) -> Result<(), EdgeFailed> {
+    let bound = readiness.block("listeners");
+    let mut servers = JoinSet::new();
+    for settings in listeners {
+        let listener = Listener::bind(settings).await?;
+        info!(listener = settings.name, "listening for ext_authz");
+        let server = serve_one(
+            Arc::clone(&edge),
+            settings.clone(),
+            listener,
+            readiness.clone(),
+            stop.clone(),
+        );
+        servers.spawn(server);
+    }
+    drop(bound);
+    let ended = async {
+        while let Some(ended) = servers.join_next().await {
+            ended??;
+        }
+        Ok(())
+    };
+    let patience = async {
+        stop.cancelled().await;
+        tokio::time::sleep(drain).await;
+    };
+    tokio::select! {
+        ended = ended => ended,
+        () = patience => {
+            warn!(seconds = drain.as_secs(), "calls in flight did not end in time");
+            Ok(())
+        }
+    }
+}
+
+async fn serve_one(
+    edge: Arc<Edge>,
+    settings: ListenerSettings,
+    listener: Listener,
+    readiness: Readiness,
+    stop: CancellationToken,
+) -> Result<(), EdgeFailed> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let follow = tokio::spawn(follow_readiness(reporter, readiness, stop.clone()));
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let service = AuthorizationServer::new(ExtAuthz::new(edge, Arc::new(settings)))
+        .max_decoding_message_size(MAX_QUESTION_BYTES);
+    let served = Server::builder()
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .add_service(health)
+        .add_service(reflection)
+        .add_service(service)
+        .serve_with_incoming_shutdown(listener.connections(stop.clone()), stop.cancelled_owned())
+        .await;
+    follow.abort();
+    Ok(served?)
+}
+
+/// Health says what readiness says; while draining it says no.
+async fn follow_readiness(reporter: HealthReporter, readiness: Readiness, stop: CancellationToken) {
+    let mut ready = readiness.watch();
+    loop {
+        let serving = *ready.borrow_and_update();
+        report(&reporter, serving).await;
+        tokio::select! {
+            changed = ready.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return report(&reporter, false).await,
+        }
+    }
+}
+
+async fn report(reporter: &HealthReporter, serving: bool) {
+    use tonic_health::ServingStatus::{NotServing, Serving};
+    for service in ["", SERVICE] {
+        reporter
+            .set_service_status(service, if serving { Serving } else { NotServing })
+            .await;
+    }
+}

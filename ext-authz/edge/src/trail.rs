@@ -1,0 +1,232 @@
+//! What is known of one access while its stages run; at the end it becomes the audit event.
+
+use std::time::Duration;
+
+use attache_core::{
+    attestation::Attestation,
+    decision::DenyReason,
+    event::{Event, Mode, Outcome},
+    request::without_query,
+    time::Timestamp,
+};
+use attache_credentials::Credential;
+use attache_policy::{Compiled, Denial, Grant};
+use tokio::time::Instant;
+use tracing::{Level, event_enabled, info};
+
+use crate::{
+    answer::{Answer, Disposition},
+    clock,
+    journal::text::printable,
+    question::{Asked, Question},
+    refusal::Refusal,
+    settings::Enforcement,
+};
+
+/// Longest text of a client's that an event keeps, in bytes.
+const MAX_TEXT_BYTES: usize = 1024;
+
+/// One access in progress.
+pub(crate) struct Trail {
+    began: Instant,
+    outcome: Outcome,
+    event: Event,
+    announced: Option<Announced>,
+}
+
+/// What the log says of a token's first use.
+struct Announced {
+    provider: &'static str,
+    header: String,
+    prefix: String,
+}
+
+impl Trail {
+    /// What is known when the question arrives.
+    pub(crate) fn begin(now: Timestamp, began: Instant, question: &Question<'_>) -> Self {
+        let text = |text: &str| printable(text.as_bytes(), MAX_TEXT_BYTES);
+        let event = Event {
+            event_id: clock::event_id(now),
+            timestamp: now,
+            workload_svid: None,
+            workload_type: None,
+            target_service: text(question.authority),
+            policy_matched: None,
+            token_issued: false,
+            token_id: None,
+            ttl_seconds: None,
+            request_method: text(question.method),
+            request_path: text(without_query(question.target)),
+            outcome: Outcome::Permitted,
+            latency_ms: 0.0,
+            code: None,
+            policy: None,
+            trust_provider: None,
+            credential_provider: None,
+            audience: None,
+            attribute: None,
+            expected: None,
+            actual: None,
+            mode: Mode::Enforce,
+            would_be_outcome: None,
+            policy_revision: String::new(),
+            edge: String::new(),
+            listener: String::new(),
+            source_address: question.source.as_deref().map(text),
+            count: 1,
+            repeats: None,
+        };
+        Self {
+            began,
+            outcome: Outcome::Permitted,
+            event,
+            announced: None,
+        }
+    }
+
+    /// The one moment at which this access is judged.
+    pub(crate) const fn asked_at(&self) -> Timestamp {
+        self.event.timestamp
+    }
+
+    /// Where the request goes, in its one spelling.
+    pub(crate) fn asked(&mut self, asked: &Asked<'_>) {
+        asked
+            .host()
+            .as_str()
+            .clone_into(&mut self.event.target_service);
+    }
+
+    /// A decision begins under a policy set; what an earlier one found is forgotten.
+    pub(crate) fn under(&mut self, policies: &Compiled) {
+        policies
+            .revision()
+            .clone_into(&mut self.event.policy_revision);
+        self.event.policy = None;
+        self.event.policy_matched = None;
+        self.event.credential_provider = None;
+        self.announced = None;
+    }
+
+    /// No policy matches, and the edge lets that pass.
+    pub(crate) fn unmatched(&mut self) {
+        self.event.code = Some("unmatched-passed".to_owned());
+    }
+
+    /// The caller is proven.
+    pub(crate) fn attested(&mut self, attestation: &Attestation) {
+        self.event.workload_svid = Some(attestation.spiffe_id().as_str().to_owned());
+        self.event.workload_type = Some(attestation.kind().workload_type().to_owned());
+        self.event.trust_provider = Some(attestation.provider().to_owned());
+    }
+
+    /// Whether policy allowed it.
+    pub(crate) const fn is_granted(&self) -> bool {
+        self.event.policy_matched.is_some()
+    }
+
+    /// Policy allows it.
+    pub(crate) fn granted(&mut self, grant: &Grant<'_>) {
+        self.event.policy = Some(grant.policy().to_owned());
+        self.event.policy_matched = Some(grant.policy_matched().to_owned());
+        self.event.credential_provider = grant.credential().map(|provider| provider.name.clone());
+    }
+
+    /// Policy refuses it.
+    pub(crate) fn denied(&mut self, denial: &Denial<'_>) {
+        self.event.policy = denial.policy().map(|policy| policy.name().to_owned());
+        self.event.policy_matched = denial.policy().map(|policy| policy.matched().to_owned());
+        if let DenyReason::AttributeMismatch(mismatch) = denial.reason() {
+            let text = |text: &str| printable(text.as_bytes(), MAX_TEXT_BYTES);
+            self.event.attribute = Some(text(&mismatch.attribute));
+            self.event.expected = Some(text(&mismatch.expected));
+            self.event.actual = mismatch.actual.as_deref().map(text);
+        }
+    }
+
+    /// The credential is there.
+    pub(crate) fn obtained(&mut self, grant: &Grant<'_>, credential: &Credential) {
+        self.event.token_issued = true;
+        self.event.token_id = Some(credential.token_id().to_owned());
+        self.event.ttl_seconds = Some(credential.ttl().as_secs());
+        self.event.audience = Some(credential.audience().to_owned());
+        if credential.first_use() {
+            let placement = grant.placement();
+            self.announced = Some(Announced {
+                provider: grant.attestation().kind().name(),
+                header: title_case(placement.header.as_str()),
+                prefix: placement.prefix.clone(),
+            });
+        }
+    }
+
+    /// The access ends here.
+    pub(crate) fn refused(&mut self, refusal: &Refusal) {
+        self.event.code = Some(refusal.code().to_owned());
+        self.outcome = match refusal {
+            Refusal::Denied(_) => Outcome::Denied,
+            Refusal::Unavailable(_) => Outcome::Error,
+        };
+        self.event.token_issued = false;
+        self.event.token_id = None;
+        self.event.ttl_seconds = None;
+        self.event.audience = None;
+    }
+
+    /// The event as it is recorded.
+    pub(crate) fn event(&mut self, edge: &str, listener: &str, enforcement: Enforcement) -> Event {
+        edge.clone_into(&mut self.event.edge);
+        listener.clone_into(&mut self.event.listener);
+        self.event.latency_ms = milliseconds(self.began.elapsed());
+        (
+            self.event.mode,
+            self.event.outcome,
+            self.event.would_be_outcome,
+        ) = match enforcement {
+            Enforcement::Enforce => (Mode::Enforce, self.outcome, None),
+            Enforcement::Observe => (Mode::Observe, Outcome::Permitted, Some(self.outcome)),
+        };
+        self.event.clone()
+    }
+
+    /// The three lines of the quick start, once for each token; never the token.
+    pub(crate) fn announce(&self, answer: &Answer) {
+        let Some(Announced {
+            provider,
+            header,
+            prefix,
+        }) = &self.announced
+        else {
+            return;
+        };
+        if !matches!(answer.disposition, Disposition::Forward(_)) || !event_enabled!(Level::INFO) {
+            return;
+        }
+        let audience = self.event.audience.as_deref().unwrap_or_default();
+        let ttl = self.event.ttl_seconds.unwrap_or_default();
+        info!("workload attested via {provider}");
+        info!("oidc token issued, audience={audience} ttl={ttl}s");
+        info!("header injected: {header}: {prefix}[redacted]");
+    }
+}
+
+/// Milliseconds to a microsecond, as people read them: `3.204`.
+fn milliseconds(elapsed: Duration) -> f64 {
+    (elapsed.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}
+
+/// `x-api-key` as people write it: `X-Api-Key`.
+fn title_case(name: &str) -> String {
+    let mut start = true;
+    name.chars()
+        .map(|letter| {
+            let shown = if start {
+                letter.to_ascii_uppercase()
+            } else {
+                letter
+            };
+            start = letter == '-';
+            shown
+        })
+        .collect()
+}
