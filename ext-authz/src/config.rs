@@ -1,0 +1,259 @@
+//! The configuration file: what it says, with the environment above it and defaults below. Every
+//! problem is reported at once.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use attache_core::spiffe_id::TrustDomain;
+use attache_edge::{reload::PolicySource, settings::EdgeSettings};
+use attache_issuer::{
+    IssuerConfig,
+    config::{Environment as EnvironmentName, IssuerUrl},
+};
+use attache_policy::{
+    Code, Problems, Report, Settings,
+    document::TrustProvider,
+    yaml::{At, File},
+};
+
+use self::layers::{Environment, Section};
+use crate::log;
+
+mod audit;
+mod edge;
+mod layers;
+
+/// The configuration file with every setting, its default and its reason.
+pub(crate) const EXAMPLE: &str = include_str!("../attache.example.yaml");
+
+/// Everything that is configured.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// Where state lives.
+    pub(crate) data_dir: PathBuf,
+    /// The directory of policies.
+    pub(crate) policies: PathBuf,
+    /// The trust domain of workloads whose provider names no other.
+    pub(crate) trust_domain: TrustDomain,
+    /// How logs look, and what is logged.
+    pub(crate) log: (log::Format, String),
+    /// The issuer of our tokens.
+    pub(crate) issuer: IssuerConfig,
+    /// Where discovery document and keys are served.
+    pub(crate) issuer_listen: SocketAddr,
+    /// The key that seals the signing keys.
+    pub(crate) sealing_key_file: PathBuf,
+    /// The edge.
+    pub(crate) edge: EdgeSettings,
+    /// How long calls in flight may take to end.
+    pub(crate) drain: Duration,
+    /// The audit journal.
+    pub(crate) audit: audit::Audit,
+    /// The socket of the commands that talk to a running server.
+    pub(crate) admin_socket: PathBuf,
+    /// Trust providers that apply to every policy set.
+    pub(crate) trust_providers: Vec<TrustProvider>,
+    /// The folders that key files and certificates of trust providers may lie in.
+    pub(crate) file_roots: Vec<PathBuf>,
+}
+
+impl Config {
+    /// Reads the file and the environment. Warnings go to standard error.
+    pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
+        let context = || format!("cannot read the configuration {}", path.display());
+        let path = std::path::absolute(path).with_context(context)?;
+        let bytes = fs::read(&path).with_context(context)?;
+        let (config, problems) = Self::read(
+            &path,
+            &bytes,
+            std::env::vars_os().filter_map(|(name, value)| {
+                Some((name.into_string().ok()?, value.into_string().ok()?))
+            }),
+        );
+        match config {
+            Some(config) => {
+                for warning in problems.iter() {
+                    let _ = std::io::Write::write_all(
+                        &mut std::io::stderr(),
+                        format!("{warning}\n").as_bytes(),
+                    );
+                }
+                Ok(config)
+            }
+            None => Err(problems.into()),
+        }
+    }
+
+    /// Reads a file's bytes; relative paths start at its folder.
+    fn read(
+        path: &Path,
+        bytes: &[u8],
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> (Option<Self>, Problems) {
+        let report = Report::new();
+        let config = Self::read_into(&report, path, bytes, variables);
+        let config = if report.has_errors() { None } else { config };
+        (config, report.into_problems())
+    }
+
+    fn read_into(
+        report: &Report,
+        path: &Path,
+        bytes: &[u8],
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Option<Self> {
+        let file = File::read(&path.display().to_string(), bytes, report);
+        let environment = Environment::of(variables, report);
+        let mut documents = file.documents();
+        let root = documents.next();
+        if let Some(second) = documents.next() {
+            second.refuse::<()>(Code::Syntax, "a configuration is one document");
+        }
+        let base = path.parent().unwrap_or(Path::new("/"));
+        let config = lower(Section::root(root.as_ref(), &environment), base);
+        environment.warn_of_unknown();
+        config
+    }
+
+    /// Where policies come from, and what they build on.
+    pub(crate) fn policy_source(&self) -> PolicySource {
+        PolicySource {
+            directory: self.policies.clone(),
+            settings: Settings {
+                trust_domain: self.trust_domain.clone(),
+                trust_providers: self.trust_providers.clone(),
+            },
+            file_roots: self.file_roots.clone(),
+        }
+    }
+}
+
+/// A path; a relative one starts at `base`.
+fn path(at: &At<'_>, base: &Path) -> Option<PathBuf> {
+    Some(base.join(at.text()?))
+}
+
+fn lower(mut root: Section<'_>, base: &Path) -> Option<Config> {
+    let data_dir = root.or("data_dir", PathBuf::from("/var/lib/attache"), |at| {
+        path(at, base)
+    });
+    // The sections are read even if this one is refused, so that all problems show.
+    let data = data_dir.clone().unwrap_or_default();
+    let policies = root.or("policies", PathBuf::from("/etc/attache/policies"), |at| {
+        path(at, base)
+    });
+    let trust_domain = root.or(
+        "trust_domain",
+        TrustDomain::parse("cluster.local").ok(),
+        |at| at.parse(TrustDomain::parse).map(Some),
+    );
+    let trust_domain = trust_domain.flatten();
+    let environment = root.or("environment", EnvironmentName::parse("prod").ok(), |at| {
+        at.parse(EnvironmentName::parse).map(Some)
+    });
+    let log = lower_log(root.section("log"));
+    let issuer = lower_issuer(root.section("issuer"), environment.flatten(), &data, base);
+    let edge = edge::lower(root.section("edge"), base);
+    let audit = audit::lower(root.section("audit"), &data, base);
+    let admin_socket = root
+        .section("admin")
+        .or("socket", data.join("admin.sock"), |at| path(at, base));
+    let trust = lower_trust(root.section("trust"), trust_domain.as_ref(), base);
+    let (issuer, issuer_listen, sealing_key_file) = issuer?;
+    let (edge, drain) = edge?;
+    let (trust_providers, file_roots) = trust?;
+    Some(Config {
+        data_dir: data_dir?,
+        policies: policies?,
+        trust_domain: trust_domain?,
+        log: log?,
+        issuer,
+        issuer_listen,
+        sealing_key_file,
+        edge,
+        drain,
+        audit: audit?,
+        admin_socket: admin_socket?,
+        trust_providers,
+        file_roots,
+    })
+}
+
+fn lower_log(mut section: Section<'_>) -> Option<(log::Format, String)> {
+    let formats = [("text", log::Format::Text), ("json", log::Format::Json)];
+    let format = section.or("format", log::Format::Text, |at| at.one_of(&formats));
+    let level = section.or("level", "info".to_owned(), |at| {
+        at.parse(|text| log::check_level(text).map(|()| text.to_owned()))
+    });
+    Some((format?, level?))
+}
+
+/// The address that `url` and `listen` share by default.
+const ISSUER_ADDRESS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8200);
+
+fn lower_issuer(
+    mut section: Section<'_>,
+    environment: Option<EnvironmentName>,
+    data: &Path,
+    base: &Path,
+) -> Option<(IssuerConfig, SocketAddr, PathBuf)> {
+    let url = section.or(
+        "url",
+        IssuerUrl::parse(&format!("http://{ISSUER_ADDRESS}")).ok(),
+        |at| at.parse(IssuerUrl::parse).map(Some),
+    );
+    let listen = section.or("listen", ISSUER_ADDRESS, address);
+    let longest = 7 * 24 * 60 * 60;
+    let max_ttl = section.or("max_ttl", Duration::from_secs(24 * 60 * 60), |at| {
+        at.duration(60..=longest)
+    });
+    let sealing = section.or("sealing_key_file", data.join("sealing.key"), |at| {
+        path(at, base)
+    });
+    let mut config = IssuerConfig::new(url??, environment?);
+    config.max_ttl = max_ttl?;
+    Some((config, listen?, sealing?))
+}
+
+/// The providers, and the folders that their files may lie in: the configuration's own among them.
+fn lower_trust(
+    mut section: Section<'_>,
+    trust_domain: Option<&TrustDomain>,
+    base: &Path,
+) -> Option<(Vec<TrustProvider>, Vec<PathBuf>)> {
+    let usual = || {
+        vec![
+            PathBuf::from("/etc/attache"),
+            PathBuf::from("/var/run/secrets"),
+        ]
+    };
+    let roots = section
+        .field("file_roots")
+        .map_or_else(|| Some(usual()), |list| list.list(|at| path(at, base)));
+    let providers = match (section.field("providers"), trust_domain) {
+        (None, _) => Some(vec![]),
+        (Some(list), Some(domain)) => list.list(|at| TrustProvider::from_configuration(at, domain)),
+        (Some(_), None) => None,
+    };
+    let mut roots = roots?;
+    roots.push(base.to_path_buf());
+    Some((providers?, roots))
+}
+
+/// `127.0.0.1:9191`, `[::1]:9191`.
+fn address(at: &At<'_>) -> Option<SocketAddr> {
+    at.parse(|text| {
+        text.parse::<SocketAddr>().map_err(|_error| {
+            format!("{text:?} is not an address with a port; write one like 127.0.0.1:9191")
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests;
