@@ -1,0 +1,153 @@
+//! The bootstraps in `envoy/`, taken as they are: a test changes addresses and file names, by text that
+//! must stand there, and nothing else.
+
+use std::{fs, net::SocketAddr, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+use saphyr::{LoadableYamlNode as _, Scalar, Yaml};
+use serde_json::{Map, Value};
+
+use crate::{authority::IdentityFiles, workspace};
+
+/// The names of all bootstraps.
+pub const ALL: [&str; 3] = ["egress-gateway.yaml", "sidecar.yaml", "egress-mtls.yaml"];
+
+/// Where the bootstraps expect the authorities that targets are verified against.
+const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Where the bootstraps expect Attaché's socket.
+const SOCKET: &str = "/run/attache/ext_authz.sock";
+
+/// A bootstrap, perhaps with substitutions.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    name: String,
+    text: String,
+}
+
+impl Bootstrap {
+    /// Reads `envoy/NAME`.
+    pub fn read(name: &str) -> Result<Self> {
+        let path = workspace::root().join("envoy").join(name);
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self {
+            name: name.to_owned(),
+            text,
+        })
+    }
+
+    /// `egress-gateway.yaml`, with Attaché on `socket` and its two targets where they really are.
+    pub fn egress_gateway(
+        socket: &Path,
+        roots: &Path,
+        stripe: SocketAddr,
+        internal: SocketAddr,
+    ) -> Result<Self> {
+        Self::read("egress-gateway.yaml")?
+            .listening_anywhere("127.0.0.1", 10000)?
+            .replace(SOCKET, &text(socket))?
+            .replace(SYSTEM_ROOTS, &text(roots))?
+            .leading_to("api.stripe.com", 443, stripe)?
+            .leading_to("internal-data-api.prod.svc.cluster.local", 443, internal)
+    }
+
+    /// `sidecar.yaml`, with Attaché on `socket` and its target where it really is.
+    pub fn sidecar(socket: &Path, roots: &Path, stripe: SocketAddr) -> Result<Self> {
+        Self::read("sidecar.yaml")?
+            .listening_anywhere("127.0.0.1", 15001)?
+            .replace(SOCKET, &text(socket))?
+            .replace(SYSTEM_ROOTS, &text(roots))?
+            .leading_to("api.stripe.com", 443, stripe)
+    }
+
+    /// `egress-mtls.yaml`, with Attaché at `attache`, Envoy's own certificate, and the authority (also
+    /// the targets') in `roots`.
+    pub fn egress_mtls(
+        attache: SocketAddr,
+        envoy: &IdentityFiles,
+        roots: &Path,
+        stripe: SocketAddr,
+    ) -> Result<Self> {
+        Self::read("egress-mtls.yaml")?
+            .listening_anywhere("127.0.0.1", 10000)?
+            .leading_to("attache.internal", 9443, attache)?
+            .replace("/etc/attache/tls/envoy.crt", &text(&envoy.certificate))?
+            .replace("/etc/attache/tls/envoy.key", &text(&envoy.key))?
+            .replace("/etc/attache/tls/attache-ca.crt", &text(roots))?
+            .replace(SYSTEM_ROOTS, &text(roots))?
+            .leading_to("api.stripe.com", 443, stripe)
+    }
+
+    /// Puts `new` in the place of `old`, which must occur.
+    pub fn replace(mut self, old: &str, new: &str) -> Result<Self> {
+        ensure!(
+            self.text.contains(old),
+            "envoy/{} does not contain `{old}`",
+            self.name
+        );
+        self.text = self.text.replace(old, new);
+        Ok(self)
+    }
+
+    /// The file's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The text, with the substitutions made so far.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What the text says.
+    pub fn settings(&self) -> Result<Value> {
+        let documents = Yaml::load_from_str(&self.text)?;
+        let [document] = documents.as_slice() else {
+            anyhow::bail!("envoy/{} is not one YAML document", self.name)
+        };
+        json(document).with_context(|| format!("envoy/{} cannot be read", self.name))
+    }
+
+    fn listening_anywhere(self, address: &str, port: u16) -> Result<Self> {
+        let listener =
+            |port| format!("socket_address: {{ address: {address}, port_value: {port} }}");
+        self.replace(&listener(port), &listener(0))
+    }
+
+    fn leading_to(self, host: &str, port: u16, address: SocketAddr) -> Result<Self> {
+        self.replace(
+            &format!("socket_address: {{ address: {host}, port_value: {port} }}"),
+            &format!(
+                "socket_address: {{ address: {}, port_value: {} }}",
+                address.ip(),
+                address.port()
+            ),
+        )
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn json(yaml: &Yaml<'_>) -> Result<Value> {
+    Ok(match yaml {
+        Yaml::Value(Scalar::Null) => Value::Null,
+        Yaml::Value(Scalar::Boolean(flag)) => Value::from(*flag),
+        Yaml::Value(Scalar::Integer(number)) => Value::from(*number),
+        Yaml::Value(Scalar::FloatingPoint(number)) => Value::from(f64::from(*number)),
+        Yaml::Value(Scalar::String(text)) => Value::from(text.as_ref()),
+        Yaml::Sequence(items) => Value::Array(items.iter().map(json).collect::<Result<_>>()?),
+        Yaml::Mapping(members) => {
+            let mut object = Map::new();
+            for (key, value) in members {
+                let key = key.as_str().context("a key is not a string")?;
+                object.insert(key.to_owned(), json(value)?);
+            }
+            Value::Object(object)
+        }
+        Yaml::Representation(..) | Yaml::Tagged(..) | Yaml::Alias(_) | Yaml::BadValue => {
+            anyhow::bail!("{yaml:?} has no place in a bootstrap")
+        }
+    })
+}

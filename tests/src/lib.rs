@@ -1,0 +1,25 @@
+//! The harness of the end-to-end tests and of the demo: real processes on free ports, each stopped by
+//! the handle that started it, and no wait without a condition and a limit.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "test code indexes JSON, where what is missing reads as null"
+)]
+
+pub mod attache;
+pub mod authority;
+pub mod authorize;
+pub mod bootstrap;
+pub mod client;
+pub mod cluster;
+pub mod envoy;
+pub mod forgery;
+pub mod peers;
+pub mod port;
+pub mod process;
+pub mod quickstart;
+pub mod server;
+pub mod stage;
+pub mod target;
+pub mod verify;
+pub mod wait;
+pub mod workspace;
