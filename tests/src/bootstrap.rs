@@ -27,11 +27,16 @@ pub struct Bootstrap {
 impl Bootstrap {
     /// Reads `envoy/NAME`.
     pub fn read(name: &str) -> Result<Self> {
-        let path = workspace::root().join("envoy").join(name);
+        Self::at(&workspace::root().join("envoy").join(name))
+    }
+
+    /// Reads a bootstrap that stands elsewhere.
+    pub fn at(path: &Path) -> Result<Self> {
         let text =
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let name = path.file_name().context("a bootstrap has a name")?;
         Ok(Self {
-            name: name.to_owned(),
+            name: name.to_string_lossy().into_owned(),
             text,
         })
     }

@@ -226,13 +226,24 @@ fn nothing_moves_or_copies_a_request_behind_a_decision() -> Result<()> {
 }
 
 #[test]
-fn every_route_says_where_it_leads_and_disables_nothing() -> Result<()> {
+fn every_route_says_where_it_leads_or_leads_nowhere() -> Result<()> {
     each(|_, settings| {
         let pointer = format!("{MANAGER}/route_config/virtual_hosts");
         for host in at(settings, &pointer)?
             .as_array()
             .context("no virtual hosts")?
         {
+            if host["name"] == "nowhere" {
+                let nowhere = json!([{
+                    "match": { "prefix": "/" },
+                    "direct_response": { "status": 404 },
+                }]);
+                assert_eq!(
+                    (&host["domains"], &host["routes"]),
+                    (&json!(["*"]), &nowhere)
+                );
+                continue;
+            }
             let name = host["domains"][0].as_str().context("no domain")?;
             assert!(!name.contains('*'), "{name}");
             let domains = [name.to_owned(), format!("{name}:80"), format!("{name}:443")];

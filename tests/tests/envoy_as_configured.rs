@@ -309,6 +309,12 @@ async fn what_goes_around_a_policy_is_refused_although_the_authorizer_permits_it
     };
     let trace = client::raw(scene.address, with("TRACE /v1/charges", "").as_bytes()).await?;
     assert_eq!(trace.status, 403);
+    scene
+        .envoy
+        .logged("TRACE", |line| {
+            line["details"] == "rbac_access_denied_matched_policy[goes-around-policy]"
+        })
+        .await?;
     let connect = client::raw(
         scene.address,
         with("CONNECT api.stripe.com:443", "").as_bytes(),

@@ -6,8 +6,9 @@ use anyhow::Result;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Each crate and the crates of ours that it may depend on, dev-dependencies apart.
-const ALLOWED: [(&str, &[&str]); 8] = [
+const ALLOWED: [(&str, &[&str]); 9] = [
     ("attache-core", &[]),
+    ("attache-proto", &[]),
     ("attache-policy", &["attache-core"]),
     ("attache-trust", &["attache-core"]),
     ("attache-issuer", &["attache-core", "attache-trust"]),
@@ -18,6 +19,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
             "attache-core",
             "attache-credentials",
             "attache-policy",
+            "attache-proto",
             "attache-trust",
         ],
     ),
@@ -27,6 +29,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
             "attache-core",
             "attache-issuer",
             "attache-policy",
+            "attache-proto",
             "attache-trust",
         ],
     ),
@@ -39,6 +42,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
             "attache-edge",
             "attache-issuer",
             "attache-policy",
+            "attache-proto",
             "attache-trust",
         ],
     ),

@@ -1,9 +1,9 @@
 //! The audit journal: one event a line, handed to the operating system before the access it tells of
 //! is answered. An access whose event cannot be recorded gets no credential.
 //!
-//! Segments are appended by one thread ([`writer`]), repaired after a kill ([`segment`]), rotated and
-//! deleted by budget ([`store`]); permits and denials have budgets of their own, and equal denials are
-//! coalesced ([`flood`]), so that no flood pushes out the evidence. [`query`] reads them.
+//! Segments are appended by one thread (`writer`), repaired after a kill (`segment`), rotated and
+//! deleted by budget (`store`); permits and denials have budgets of their own, and equal denials are
+//! coalesced (`flood`), so that no flood pushes out the evidence. `query` reads them.
 
 use std::{
     path::PathBuf,
