@@ -1,4 +1,4 @@
-//! Running the server: the starting set, readiness, reload, health, reflection, and the end by signal.
+//! Running the server: validation, readiness, reload, health, reflection, and the end by signal.
 
 use std::{
     fs,
@@ -13,7 +13,6 @@ use attache_tests::{
     authorize,
     stage::{Script, Stage},
     wait::until,
-    workspace,
 };
 use envoy_types::ext_authz::v3::pb::HttpResponse;
 use rustix::process::Signal;
@@ -35,51 +34,6 @@ fn text(output: &Output) -> String {
         String::from_utf8_lossy(out),
         String::from_utf8_lossy(errors)
     )
-}
-
-#[tokio::test]
-async fn the_starting_set_of_init_is_valid_for_attache_and_for_envoy() -> Result<()> {
-    let installation = Installation::new(&EdgePlan::default()).await?;
-    let folder = tempfile::tempdir()?;
-    let set = folder.path().join("my edge's");
-    let attache = |arguments: &[&str]| -> Result<Output> {
-        Ok(Command::new(installation.binary())
-            .args(arguments)
-            .arg(&set)
-            .output()?)
-    };
-    let options = ["init", "--target", "api.example.com", "--namespace", "shop"];
-    let written = attache(&options)?;
-    ensure!(written.status.success(), "{}", text(&written));
-    ensure!(
-        text(&written).contains("attache serve --config"),
-        "{}",
-        text(&written)
-    );
-    let again = attache(&options)?;
-    ensure!(
-        !again.status.success() && text(&again).contains("nothing written"),
-        "{}",
-        text(&again)
-    );
-
-    let config = set.join("attache.yaml");
-    let policies = set.join("policies");
-    let mut validate = Command::new(installation.binary());
-    let valid = validate
-        .arg("validate")
-        .arg("--config")
-        .arg(&config)
-        .arg(&policies)
-        .output()?;
-    ensure!(valid.status.success(), "{}", text(&valid));
-    let mut envoy = Command::new(workspace::envoy());
-    let accepted = envoy
-        .args(["--mode", "validate", "-c"])
-        .arg(set.join("envoy.yaml"))
-        .output()?;
-    ensure!(accepted.status.success(), "{}", text(&accepted));
-    Ok(())
 }
 
 #[tokio::test]
