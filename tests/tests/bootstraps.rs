@@ -194,6 +194,10 @@ fn attache_decides_before_anything_else_and_the_rest_is_a_second_fence() -> Resu
                 { "remove_on_match": { "key_matcher": { "prefix": "x-forwarded-" } } },
             ])
         );
+        assert_eq!(
+            mutation["mutations"]["request_trailers_mutations"],
+            json!([{ "remove_on_match": { "key_matcher": { "safe_regex": { "regex": ".+" } } } }])
+        );
         Ok(())
     })
 }
