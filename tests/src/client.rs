@@ -1,12 +1,12 @@
 //! Callers: HTTP/1.1 byte by byte, HTTP/1.1, HTTP/2 and gRPC. One connection for each call.
 
-use std::net::SocketAddr;
+use std::{convert::Infallible, net::SocketAddr};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::{
@@ -103,7 +103,10 @@ pub async fn http1_over(
 }
 
 /// Asks over HTTP/2 without TLS (prior knowledge).
-pub async fn http2(address: SocketAddr, mut request: Request<Full<Bytes>>) -> Result<Reply> {
+pub async fn http2<B>(address: SocketAddr, mut request: Request<B>) -> Result<Reply>
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+{
     // HTTP/2 names the host in `:authority`.
     request.headers_mut().remove("host");
     let stream = TokioIo::new(TcpStream::connect(address).await?);

@@ -1,11 +1,17 @@
 //! What a client says in headers, paths and methods moves no credential, and nothing of ours leaks.
 
+use std::convert::Infallible;
+
 use anyhow::{Context as _, Result};
 use attache_tests::{
     client::{self, Reply, with_evidence},
     quickstart::STRIPE,
     stage::{CHARGES, Stage},
 };
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 
 /// A request of raw bytes with good evidence; `more` are header lines, each ended by CRLF.
 async fn raw(stage: &Stage, line: &str, more: &str) -> Result<Reply> {
@@ -48,6 +54,52 @@ async fn our_own_headers_from_outside_never_survive() -> Result<()> {
         .iter()
         .filter(|(name, _)| name.starts_with("x-attache"));
     assert_eq!(ours.count(), 0, "{:?}", received.headers);
+    Ok(())
+}
+
+#[tokio::test]
+async fn trailers_of_a_request_never_reach_the_target() -> Result<()> {
+    let stage = Stage::open().await?;
+    let mut trailers = HeaderMap::new();
+    for name in [
+        "authorization",
+        "x-attache-evidence",
+        "x-attache-spiffe-id",
+        "checksum",
+    ] {
+        trailers.insert(name, HeaderValue::from_static("mine"));
+    }
+    let frames: [Result<_, Infallible>; 2] = [
+        Ok(Frame::data(Bytes::from_static(b"a"))),
+        Ok(Frame::trailers(trailers)),
+    ];
+    let token = stage.payment_token()?;
+    let (head, _) = with_evidence(client::get(STRIPE, CHARGES)?, &token)?.into_parts();
+    let request = Request::from_parts(head, StreamBody::new(tokio_stream::iter(frames)));
+    assert_eq!(client::http2(stage.address, request).await?.status, 200);
+    assert_eq!(stage.set.stripe.last()?.trailers, []);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_method_in_another_case_goes_around_no_policy() -> Result<()> {
+    let stage = Stage::open().await?;
+    let token = stage.payment_token()?;
+    for method in ["get", "Delete", "trace", "track"] {
+        let mut request = with_evidence(client::get(STRIPE, CHARGES)?, &token)?;
+        *request.method_mut() = Method::from_bytes(method.as_bytes())?;
+        let reply = client::http2(stage.address, request).await?;
+        assert_eq!(
+            (reply.status, reply.code()),
+            (403, Some("method-malformed")),
+            "{method}"
+        );
+    }
+    let mut request = with_evidence(client::get(STRIPE, CHARGES)?, &token)?;
+    *request.method_mut() = Method::from_bytes(b"TRACK")?;
+    let reply = client::http2(stage.address, request).await?;
+    assert_eq!((reply.status, reply.code()), (403, Some("method-refused")));
+    assert_eq!(stage.set.stripe.received().len(), 0);
     Ok(())
 }
 

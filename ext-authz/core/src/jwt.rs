@@ -48,7 +48,7 @@ pub struct Rules<'r> {
     pub audience: &'r str,
     /// The algorithms allowed.
     pub algorithms: &'r [Algorithm],
-    /// Longest time from `iat` (or `nbf`, or now) to `exp`.
+    /// Longest time from `iat` (or `nbf`) to `exp`; one of the two must be there.
     pub max_lifetime: Duration,
     /// How far `nbf` and `iat` may lie ahead, for clocks that disagree. `exp` has no leeway.
     pub leeway: Duration,
@@ -215,7 +215,9 @@ impl Validity {
 
     fn check(self, max_lifetime: Duration, now: Timestamp) -> Result<(), RejectedToken> {
         self.holds_at(now)?;
-        let start = self.issued_at.or(self.not_before).unwrap_or(now);
+        // SECURITY: without a beginning, a token of ten years would pass on its last day.
+        let start = self.issued_at.or(self.not_before);
+        let start = start.ok_or(RejectedToken::ClaimMissing("iat"))?;
         if self.expires_at.since(start) > max_lifetime {
             return Err(RejectedToken::LivesTooLong);
         }

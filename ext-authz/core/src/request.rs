@@ -27,8 +27,8 @@ pub enum AmbiguousRequest {
     /// is no absolute path.
     #[error("the path can be read in more than one way")]
     Path,
-    /// Not a token of RFC 9110 §9.1.
-    #[error("the method is not an HTTP method")]
+    /// Not a token of RFC 9110 §9.1, or with lower-case letters.
+    #[error("the method is not an HTTP method in capitals")]
     Method,
 }
 
@@ -47,7 +47,7 @@ impl AmbiguousRequest {
         match self {
             Self::Host => "the host is not a host name or an address with an optional port",
             Self::Path => "the path can be read in more than one way",
-            Self::Method => "the method is not an HTTP method",
+            Self::Method => "the method is not an HTTP method in capitals",
         }
     }
 }
@@ -291,11 +291,12 @@ pub struct Request<'a> {
     pub path: RequestPath<'a>,
 }
 
-/// Whether `method` is a token of RFC 9110 §9.1, at most 32 bytes.
+/// Whether `method` is a token of RFC 9110 §9.1 without lower-case letters, at most 32 bytes.
+// SECURITY: methods are case-sensitive, but frameworks upper-case them: `delete` would pass a policy that
+// denies DELETE. No registered method has a lower-case letter.
 pub fn is_method(method: &str) -> bool {
-    !method.is_empty()
-        && method.len() <= 32
-        && method
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    let allowed = |byte: u8| {
+        byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    };
+    !method.is_empty() && method.len() <= 32 && method.bytes().all(allowed)
 }

@@ -66,7 +66,7 @@ impl<'a> Question<'a> {
             return Err(DenyReason::RequestAmbiguous(AmbiguousRequest::Method).into());
         }
         let upgrades = self.headers.iter().any(|(name, _)| *name == "upgrade");
-        if upgrades || ["TRACE", "CONNECT"].contains(&self.method) {
+        if upgrades || ["TRACE", "TRACK", "CONNECT"].contains(&self.method) {
             return Err(DenyReason::MethodRefused.into());
         }
         let path = RequestPath::parse(self.target).map_err(DenyReason::RequestAmbiguous)?;

@@ -387,7 +387,7 @@ fn nbf_and_iat_have_a_leeway() {
 }
 
 #[test]
-fn a_lifetime_is_counted_from_iat_or_nbf_or_now() {
+fn a_lifetime_is_counted_from_iat_or_nbf_and_one_of_them_must_be_there() {
     let now = NOW.as_seconds();
     let day = 24 * 3600;
     let judge = |start: Value, exp: i64| {
@@ -407,8 +407,11 @@ fn a_lifetime_is_counted_from_iat_or_nbf_or_now() {
         judge(json!({"iat": now - 5, "nbf": now - day}), now + 60),
         Ok(())
     );
-    assert_eq!(judge(json!({}), now + day), Ok(()));
-    assert_eq!(judge(json!({}), now + day + 1), too_long);
+    assert_eq!(judge(json!({"nbf": now}), now + day), Ok(()));
+    assert_eq!(
+        judge(json!({}), now + 60),
+        Err(RejectedToken::ClaimMissing("iat"))
+    );
     assert_eq!(judge(json!({"iat": 0}), 253_402_300_799), too_long);
 }
 

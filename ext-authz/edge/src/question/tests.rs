@@ -83,7 +83,7 @@ fn a_route_that_does_not_say_where_it_leads_is_denied() {
 
 #[test]
 fn what_goes_around_the_policy_is_refused() {
-    for method in ["TRACE", "CONNECT"] {
+    for method in ["TRACE", "TRACK", "CONNECT"] {
         let question = Question {
             method,
             ..question("api.stripe.com", Some("https://api.stripe.com"))

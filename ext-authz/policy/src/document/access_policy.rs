@@ -169,14 +169,14 @@ fn method(at: &At<'_>) -> Option<String> {
     let text = at.text()?;
     let upper = text.to_ascii_uppercase();
     let message = format!("{} is not a method", quoted(text));
-    if !is_method(text) {
-        return at.refuse_with(Code::InvalidMethod, message, "write a method such as GET");
-    }
-    if upper != text {
+    if upper != text && is_method(&upper) {
         let way_out = format!("methods are case-sensitive; write {upper}");
         return at.refuse_with(Code::InvalidMethod, message, way_out);
     }
-    if ["CONNECT", "TRACE"].contains(&text) {
+    if !is_method(text) {
+        return at.refuse_with(Code::InvalidMethod, message, "write a method such as GET");
+    }
+    if ["CONNECT", "TRACE", "TRACK"].contains(&text) {
         let message = format!("{text} goes around the policy and is always refused");
         return at.refuse_with(Code::InvalidMethod, message, "remove it");
     }

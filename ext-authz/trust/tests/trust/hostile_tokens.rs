@@ -139,7 +139,10 @@ async fn tokens_that_keep_every_rule_are_attested() {
             "24 h to the second",
             with(good_claims(), "exp", now - 10 + 86_400),
         ),
-        good("no iat", without(good_claims(), "iat")),
+        good(
+            "nbf instead of iat",
+            with(without(good_claims(), "iat"), "nbf", now),
+        ),
         good(
             "unknown claims",
             with(good_claims(), "https://example.com/roles", json!(["a"])),
@@ -613,7 +616,7 @@ fn claim_rows(signer: &Signer) -> Vec<Row> {
     for subject in [json!(""), json!(null), json!(42), json!(["build-42"])] {
         add("sub", subject, malformed);
     }
-    for name in ["iss", "aud", "exp", "sub"] {
+    for name in ["iss", "aud", "exp", "sub", "iat"] {
         let token = signer.sign("rsa", &without(good_claims(), name));
         rows.push(row(format!("no {name}"), token, "token-claim-missing"));
     }
