@@ -2,11 +2,12 @@
 //! unix peers are named by the kernel, TCP peers by their certificate.
 
 use std::{
+    collections::VecDeque,
     fs, io,
     os::unix::fs::{FileTypeExt as _, PermissionsExt as _, chown},
     path::{Path, PathBuf},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -17,7 +18,8 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{Semaphore, mpsc},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
+    time::Instant,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
@@ -25,15 +27,21 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 use tracing::{info, warn};
 
-use crate::settings::{Bind, ListenerSettings, UnixBind};
+use crate::{
+    journal::text::{MAX_FIELD_BYTES, printable},
+    settings::{Bind, ListenerSettings, UnixBind},
+};
 
 mod tls;
 
 #[cfg(test)]
 mod tests;
 
-/// Connections of one listener at a time; an Envoy needs one for each worker.
+/// Connections of known peers at a time; an Envoy needs one for each worker.
 const MAX_CONNECTIONS: usize = 1024;
+
+/// Connections of one listener at a time whose peer is not known yet.
+const MAX_HANDSHAKES: usize = 256;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
@@ -136,42 +144,92 @@ impl Listener {
 
     async fn accept(self, sender: mpsc::Sender<io::Result<Connection>>, stop: CancellationToken) {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let mut handshakes = JoinSet::new();
+        let strangers = Arc::new(Strangers::new(self.name));
+        let mut handshakes = Handshakes::default();
         loop {
-            let next = async {
-                let slot = Arc::clone(&slots).acquire_owned().await;
-                (self.port.accept().await, slot)
-            };
-            let (accepted, slot) = tokio::select! {
+            let accepted = tokio::select! {
                 () = stop.cancelled() => break,
-                Some(_done) = handshakes.join_next() => continue,
-                accepted = next => accepted,
+                accepted = self.port.accept() => accepted,
             };
-            let Ok(slot) = slot else { break };
             match accepted {
                 Ok(accepted) => {
-                    let (sender, name) = (sender.clone(), self.name.clone());
-                    handshakes.spawn(async move {
-                        match accepted.admit().await {
-                            Ok(stream) => {
-                                let connection = Connection { stream, _slot: slot };
-                                // The server stopped listening: the connection closes.
-                                let _ = sender.send(Ok(connection)).await;
-                            }
-                            Err(stranger) => {
-                                warn!(listener = name, reason = %stranger, "a stranger was turned away");
-                            }
+                    let (sender, slots) = (sender.clone(), Arc::clone(&slots));
+                    let strangers = Arc::clone(&strangers);
+                    handshakes.begin(async move {
+                        match accepted.admit(&slots).await {
+                            // The server stopped listening: the connection closes.
+                            Ok(connection) => drop(sender.send(Ok(connection)).await),
+                            Err(stranger) => strangers.turned_away(&stranger),
                         }
                     });
                 }
                 Err(error) => {
-                    warn!(listener = self.name, %error, "accept failed");
+                    warn!(listener = strangers.listener, %error, "accept failed");
                     // Out of file descriptors: the next attempt would fail as well.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
         }
         self.port.remove();
+    }
+}
+
+/// Connections whose peer is not known yet.
+#[derive(Default)]
+struct Handshakes {
+    running: JoinSet<()>,
+    oldest_first: VecDeque<AbortHandle>,
+}
+
+impl Handshakes {
+    /// Begins one. SECURITY: where there are too many, the oldest is given up: strangers that connect and
+    /// say nothing must not keep a known peer waiting.
+    fn begin(&mut self, handshake: impl Future<Output = ()> + Send + 'static) {
+        while self.running.try_join_next().is_some() {}
+        while self
+            .oldest_first
+            .front()
+            .is_some_and(AbortHandle::is_finished)
+        {
+            self.oldest_first.pop_front();
+        }
+        if self.running.len() >= MAX_HANDSHAKES
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            oldest.abort();
+        }
+        self.oldest_first.push_back(self.running.spawn(handshake));
+    }
+}
+
+/// Tells of strangers, at most once a second: each connection of theirs is not worth a line.
+struct Strangers {
+    listener: String,
+    told: Mutex<(Option<Instant>, u64)>,
+}
+
+impl Strangers {
+    fn new(listener: String) -> Self {
+        Self {
+            listener,
+            told: Mutex::default(),
+        }
+    }
+
+    fn turned_away(&self, stranger: &Stranger) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, untold) = &mut *told;
+        if last.is_some_and(|last| last.elapsed() < Duration::from_secs(1)) {
+            *untold = untold.saturating_add(1);
+            return;
+        }
+        // SECURITY: names in a stranger's certificate are the stranger's text.
+        let reason = printable(stranger.to_string().as_bytes(), MAX_FIELD_BYTES);
+        warn!(
+            listener = self.listener,
+            untold, "a stranger was turned away: {reason}"
+        );
+        (*last, *untold) = (Some(Instant::now()), 0);
     }
 }
 
@@ -238,6 +296,8 @@ enum Stranger {
     Name(Vec<String>),
     #[error("TLS handshake: {0}")]
     Handshake(io::Error),
+    #[error("{MAX_CONNECTIONS} connections of known peers are open already")]
+    TooMany,
     #[error("no TLS handshake within {} s", HANDSHAKE_LIMIT.as_secs())]
     TooSlow,
     #[error("the kernel does not name the peer: {0}")]
@@ -245,7 +305,18 @@ enum Stranger {
 }
 
 impl Accepted {
-    async fn admit(self) -> Result<Pipe, Stranger> {
+    async fn admit(self, slots: &Arc<Semaphore>) -> Result<Connection, Stranger> {
+        let stream = self.identify().await?;
+        let slot = Arc::clone(slots)
+            .try_acquire_owned()
+            .map_err(|_full| Stranger::TooMany)?;
+        Ok(Connection {
+            stream,
+            _slot: slot,
+        })
+    }
+
+    async fn identify(self) -> Result<Pipe, Stranger> {
         match self {
             Self::Unix {
                 stream,
