@@ -8,9 +8,12 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use attache_edge::admin::{ProviderKeys, Status};
+use attache_edge::{
+    admin::{ProviderKeys, Status},
+    explain::{Call, Explained},
+};
 use clap::Args;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, StatusCode, body::Bytes};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -22,7 +25,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// Where the server is.
 #[derive(Debug, Args)]
-struct Server {
+pub(crate) struct Server {
     /// The configuration of the server; its admin socket is asked.
     #[arg(long, env = "ATTACHE_CONFIG", required_unless_present = "socket")]
     config: Option<PathBuf>,
@@ -31,6 +34,8 @@ struct Server {
     socket: Option<PathBuf>,
 }
 
+/// Ask a running server if it is ready, what blocks it, and what is in force.
+///
 /// Exit codes: 0 ready, 1 not ready or not reachable.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
@@ -41,6 +46,8 @@ pub(crate) struct StatusArgs {
     json: bool,
 }
 
+/// Have a running server read its policies again; a broken set leaves the last good one in force.
+///
 /// Exit codes: 0 the new policies are in force, 1 they were refused.
 #[derive(Debug, Args)]
 pub(crate) struct ReloadArgs {
@@ -68,6 +75,22 @@ pub(crate) fn reload(args: &ReloadArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl Server {
+    /// The server of a configuration, or of a socket.
+    pub(crate) const fn new(config: Option<PathBuf>, socket: Option<PathBuf>) -> Self {
+        Self { config, socket }
+    }
+
+    /// Has it explain a call.
+    pub(crate) fn explain(&self, call: &Call) -> anyhow::Result<Explained> {
+        let question = serde_json::to_vec(call)?;
+        let (code, body) = self.ask_with(Method::POST, "/explain", question)?;
+        if code != StatusCode::OK {
+            bail!("{}", body.trim_end());
+        }
+        serde_json::from_str(&body)
+            .context("the server's answer is no explanation; is it of this version?")
+    }
+
     fn socket(&self) -> anyhow::Result<PathBuf> {
         match (&self.socket, &self.config) {
             (Some(socket), _) => Ok(socket.clone()),
@@ -77,12 +100,21 @@ impl Server {
     }
 
     fn ask(&self, method: Method, path: &str) -> anyhow::Result<(StatusCode, String)> {
+        self.ask_with(method, path, Vec::new())
+    }
+
+    fn ask_with(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> anyhow::Result<(StatusCode, String)> {
         let socket = self.socket()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let answered = runtime.block_on(async {
-            tokio::time::timeout(ANSWER_LIMIT, exchange(&socket, method, path)).await
+            tokio::time::timeout(ANSWER_LIMIT, exchange(&socket, method, path, body)).await
         });
         let place = || {
             format!(
@@ -101,6 +133,7 @@ async fn exchange(
     socket: &Path,
     method: Method,
     path: &str,
+    body: Vec<u8>,
 ) -> anyhow::Result<(StatusCode, String)> {
     let stream = TokioIo::new(UnixStream::connect(socket).await?);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
@@ -109,7 +142,8 @@ async fn exchange(
         .method(method)
         .uri(path)
         .header("host", "admin")
-        .body(Empty::<Bytes>::new())?;
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body)))?;
     let response = sender.send_request(request).await?;
     let code = response.status();
     let body = response.into_body().collect().await?.to_bytes();
@@ -129,10 +163,7 @@ fn text(status: &Status) -> Result<String, std::fmt::Error> {
         )?;
     }
     writeln!(text, "edge             {}", status.edge)?;
-    writeln!(text, "policy revision  {}", status.policy_revision)?;
-    if let Some(refused) = &status.policy_refused {
-        writeln!(text, "policy refused   {refused}")?;
-    }
+    policy(&mut text, status)?;
     for provider in &status.trust_providers {
         writeln!(text, "trust provider   {}", keys(provider))?;
     }
@@ -150,6 +181,40 @@ fn text(status: &Status) -> Result<String, std::fmt::Error> {
         )?;
     }
     Ok(text)
+}
+
+fn policy(text: &mut String, status: &Status) -> std::fmt::Result {
+    let (revision, accepted_at) = (&status.policy_revision, status.policy_accepted_at);
+    let origin = if status.policy_is_last_good {
+        " by an earlier run: the last good one"
+    } else {
+        ""
+    };
+    writeln!(
+        text,
+        "policy revision  {revision}, accepted {accepted_at}{origin}"
+    )?;
+    if let (Some(refused), Some(since)) = (&status.policy_refused, status.policy_refused_since) {
+        writeln!(
+            text,
+            "policy refused   since {since}: what the directory holds is not in force"
+        )?;
+        writeln!(text, "{refused}")?;
+    }
+    if let Some(problem) = &status.policy_not_kept {
+        writeln!(text, "policy not kept  for the next start: {problem}")?;
+    }
+    if let Some(geography) = &status.geography {
+        let built = match (geography.built_at, geography.good_until) {
+            (Some(built), Some(until)) => format!("built {built}, good until {until}"),
+            _ => "not there, so no country is known".to_owned(),
+        };
+        writeln!(text, "geography        {}: {built}", geography.database)?;
+        if let Some(refused) = &geography.refused {
+            writeln!(text, "geography file   refused: {refused}")?;
+        }
+    }
+    Ok(())
 }
 
 fn keys(provider: &ProviderKeys) -> String {

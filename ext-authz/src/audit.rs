@@ -26,6 +26,8 @@ const FOLLOW_BEGINS_WITH: usize = 10;
 /// How long a follower waits where the kernel does not tell it of changes.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Show the audit log, or follow it.
+///
 /// Exit codes: 0 the journal was read, whether or not an event matched; 1 it cannot be read; 2 wrong
 /// usage. Lines that are no events are left out and counted on standard error.
 #[derive(Debug, Args)]

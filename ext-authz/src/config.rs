@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use attache_core::spiffe_id::TrustDomain;
-use attache_edge::{reload::PolicySource, settings::EdgeSettings};
+use attache_edge::{geography::GeographySettings, reload::PolicySource, settings::EdgeSettings};
 use attache_issuer::{
     IssuerConfig,
     config::{Environment as EnvironmentName, IssuerUrl},
@@ -38,6 +38,10 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// The directory of policies.
     pub(crate) policies: PathBuf,
+    /// What a start does when that directory is refused.
+    pub(crate) policies_refused: PoliciesRefused,
+    /// Where addresses are, if that is to be known.
+    pub(crate) geography: Option<GeographySettings>,
     /// The trust domain of workloads whose provider names no other.
     pub(crate) trust_domain: TrustDomain,
     /// How logs look, and what is logged.
@@ -60,6 +64,15 @@ pub(crate) struct Config {
     pub(crate) trust_providers: Vec<TrustProvider>,
     /// The folders that key files and certificates of trust providers may lie in.
     pub(crate) file_roots: Vec<PathBuf>,
+}
+
+/// What a start does when the policy directory is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PoliciesRefused {
+    /// It goes on with the set that was in force last.
+    LastGood,
+    /// It fails.
+    Fail,
 }
 
 impl Config {
@@ -120,6 +133,14 @@ impl Config {
         config
     }
 
+    /// The folder that keeps the last good policies, if they are to be kept.
+    pub(crate) fn last_good(&self) -> Option<&Path> {
+        match self.policies_refused {
+            PoliciesRefused::LastGood => Some(&self.data_dir),
+            PoliciesRefused::Fail => None,
+        }
+    }
+
     /// Where policies come from, and what they build on.
     pub(crate) fn policy_source(&self) -> PolicySource {
         PolicySource {
@@ -147,6 +168,13 @@ fn lower(mut root: Section<'_>, base: &Path) -> Option<Config> {
     let policies = root.or("policies", PathBuf::from("/etc/attache/policies"), |at| {
         path(at, base)
     });
+    let choices = [
+        ("last-good", PoliciesRefused::LastGood),
+        ("fail", PoliciesRefused::Fail),
+    ];
+    let policies_refused = root.or("policies_refused", PoliciesRefused::LastGood, |at| {
+        at.one_of(&choices)
+    });
     let trust_domain = root.or(
         "trust_domain",
         TrustDomain::parse("cluster.local").ok(),
@@ -163,6 +191,7 @@ fn lower(mut root: Section<'_>, base: &Path) -> Option<Config> {
     let admin_socket = root
         .section("admin")
         .or("socket", data.join("admin.sock"), |at| path(at, base));
+    let geography = lower_geography(root.section("geography"), base);
     let trust = lower_trust(root.section("trust"), trust_domain.as_ref(), base);
     let (issuer, issuer_listen, sealing_key_file) = issuer?;
     let (edge, drain) = edge?;
@@ -170,6 +199,8 @@ fn lower(mut root: Section<'_>, base: &Path) -> Option<Config> {
     Some(Config {
         data_dir: data_dir?,
         policies: policies?,
+        policies_refused: policies_refused?,
+        geography: geography?,
         trust_domain: trust_domain?,
         log: log?,
         issuer,
@@ -191,6 +222,18 @@ fn lower_log(mut section: Section<'_>) -> Option<(log::Format, String)> {
         at.parse(|text| log::check_level(text).map(|()| text.to_owned()))
     });
     Some((format?, level?))
+}
+
+/// MaxMind builds databases twice a week, and asks that none be used for longer than 30 days.
+const GEOGRAPHY_AGE: Duration = Duration::from_secs(30 * 86_400);
+
+fn lower_geography(mut section: Section<'_>, base: &Path) -> Option<Option<GeographySettings>> {
+    let database = section.or("database", None, |at| path(at, base).map(Some));
+    let max_age = section.or("max_age", GEOGRAPHY_AGE, |at| {
+        at.duration(86_400..=(100 * 366 * 86_400))
+    });
+    let (database, max_age) = (database?, max_age?);
+    Some(database.map(|database| GeographySettings { database, max_age }))
 }
 
 /// The address that `url` and `listen` share by default.

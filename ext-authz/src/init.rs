@@ -57,6 +57,13 @@ pub(crate) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
     let plain = issuer.bytes().all(|byte| byte.is_ascii_graphic()) && issuer.starts_with("http");
     ensure!(plain, "--cluster-issuer {issuer:?}: write a URL");
     let directory = std::path::absolute(&args.directory)?;
+    let shown = directory.display().to_string();
+    // It stands in YAML and in commands.
+    let plain = |letter: char| letter.is_alphanumeric() || " /._-+@~'".contains(letter);
+    ensure!(
+        shown.chars().all(plain),
+        "{shown:?}: name a folder without special characters"
+    );
     let files = [
         (
             "attache.yaml",
@@ -148,12 +155,20 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 fn next(directory: &Path, target: &Host) -> String {
-    let (directory, target) = (directory.display(), target.as_str());
+    let (shown, target) = (directory.display().to_string(), target.as_str());
+    let bare = |letter: char| letter.is_ascii_alphanumeric() || "/._-+@~".contains(letter);
+    // As a shell takes it.
+    let directory = if shown.chars().all(bare) {
+        shown
+    } else {
+        format!("'{}'", shown.replace('\'', r"'\''"))
+    };
     format!(
         "\
 Wrote {directory}: attache.yaml, policies/policies.yaml, envoy.yaml. Next:
 
   attache validate --config {directory}/attache.yaml {directory}/policies
+  attache test --config {directory}/attache.yaml {directory}/policies
   attache serve --config {directory}/attache.yaml
   envoy -c {directory}/envoy.yaml
   attache status --config {directory}/attache.yaml

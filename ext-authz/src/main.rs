@@ -8,9 +8,12 @@ use clap::{Parser, Subcommand};
 mod admin_client;
 mod audit;
 mod config;
+mod explain;
 mod init;
 mod log;
 mod mint;
+mod policy_test;
+mod schema;
 mod serve;
 mod validate;
 
@@ -29,25 +32,25 @@ const FIRST_STEPS: &str = "\
 First steps:
   attache init DIR                 write a commented configuration, policies and an Envoy bootstrap
   attache validate DIR/policies    check the policies; every problem is listed at once
+  attache test DIR/policies        hold them against the expectations beside them
   attache serve --config DIR/attache.yaml
   attache status --config DIR/attache.yaml
   attache audit --config DIR/attache.yaml --follow
 
-Exit codes: 0 done, 1 the command failed, 2 wrong usage.";
+Exit codes: 0 done, 1 the command failed, 2 wrong usage.
+`attache validate`: 0 no errors, 1 errors in the policies, 2 wrong usage or unreadable.";
 
+// Each command's help is the documentation of its arguments: a comment here would hide it.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run both planes in this process: decide for Envoy, issue tokens, keep the audit log.
     Serve(serve::ServeArgs),
-    /// Check a directory of policies; list every problem with file, line and path.
     Validate(validate::ValidateArgs),
-    /// Write a commented starting set for your own service.
+    Test(policy_test::TestArgs),
+    Schema(schema::SchemaArgs),
     Init(init::InitArgs),
-    /// Show the audit log, or follow it.
+    Explain(explain::ExplainArgs),
     Audit(audit::AuditCommand),
-    /// Ask a running server if it is ready, what blocks it, and what is in force.
     Status(admin_client::StatusArgs),
-    /// Have a running server read its policies again; a broken set leaves the last good one in force.
     Reload(admin_client::ReloadArgs),
     /// Print the configuration file with every setting, its default and its reason.
     Config,
@@ -58,7 +61,10 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Serve(args) => serve::run(&args),
         Command::Validate(args) => validate::run(&args),
+        Command::Test(args) => policy_test::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Init(args) => init::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Audit(args) => audit::run_command(&args),
         Command::Status(args) => admin_client::status(&args),
         Command::Reload(args) => admin_client::reload(&args),
@@ -92,3 +98,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,14 +15,15 @@ use attache_credentials::Credentials;
 use attache_edge::{
     admin::{self, Admin},
     clock,
+    geography::GeographyDatabase,
     journal::Journal,
-    live::Live,
     pipeline::Edge,
     readiness::{Block, Readiness},
     reload::Reload,
     server,
 };
 use attache_issuer::{Issuer, KeyStore as _, SealingKey};
+use attache_policy::{Geography, Nowhere};
 use attache_trust::{ProviderStatus, Trust, TrustSettings};
 use clap::Args;
 use tokio::{
@@ -35,7 +36,7 @@ use tracing::{info, warn};
 
 use crate::{config::Config, log, mint::LocalIssuer};
 
-/// Run both planes in this process.
+/// Run both planes in this process: decide for Envoy, issue tokens, keep the audit log.
 ///
 /// SIGTERM and SIGINT end it after the calls in flight. Exit codes: 0 ended on a signal, 1 it could not
 /// start or could not go on.
@@ -67,20 +68,39 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let readiness = Readiness::new();
     let starting = readiness.block("start");
     make_private(&config.data_dir)?;
-    let (live, trust) = load_policies(&config)?;
+    // First, for one process holds it: a second one must not touch what the first one keeps.
+    let journal = Journal::open(config.audit.journal()).context("the audit journal")?;
+    let trust = Arc::new(Trust::new(TrustSettings::new(Arc::new(clock::now))));
+    let source = config.policy_source();
+    let reload = Reload::start(source, Arc::clone(&trust), config.last_good(), clock::now())?;
+    let reload = Arc::new(reload);
     let issuer = Arc::new(open_issuer(&config, Arc::clone(&trust)).await?);
-    let edge = Arc::new(edge(
-        &config,
-        Arc::clone(&live),
-        Arc::clone(&trust),
-        &issuer,
-    )?);
-    let reload = Reload::new(config.policy_source(), live, Arc::clone(&trust));
+    let geography = config.geography.clone().map(GeographyDatabase::open);
+    let geography = geography.map(Arc::new);
+    let edge = Arc::new(Edge {
+        name: config.edge.name.clone(),
+        unmatched: config.edge.unmatched,
+        enforcement: config.edge.enforcement,
+        answer_within: config.edge.answer_within,
+        live: reload.live(),
+        trust: Arc::clone(&trust),
+        geography: known_places(geography.clone()),
+        credentials: credentials(&issuer),
+        journal,
+    });
     let admin = Admin {
         edge: Arc::clone(&edge),
         readiness: readiness.clone(),
-        reload,
+        reload: Arc::clone(&reload),
+        geography: geography.clone(),
+        listeners: config.edge.listeners.clone(),
     };
+    tokio::spawn(async move { reload.follow().await });
+    tokio::spawn(async move {
+        if let Some(geography) = geography {
+            geography.follow().await;
+        }
+    });
     tokio::spawn(first_keys(trust, readiness.block("trust-provider-keys")));
 
     // Keys and commands are served until the last call is answered.
@@ -103,23 +123,17 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn edge(
-    config: &Config,
-    live: Arc<Live>,
-    trust: Arc<Trust>,
-    issuer: &Arc<Issuer>,
-) -> anyhow::Result<Edge> {
+/// Without a database no address is anywhere.
+fn known_places(database: Option<Arc<GeographyDatabase>>) -> Arc<dyn Geography> {
+    match database {
+        Some(database) => database,
+        None => Arc::new(Nowhere),
+    }
+}
+
+fn credentials(issuer: &Arc<Issuer>) -> Credentials {
     let mint = Arc::new(LocalIssuer(Arc::clone(issuer)));
-    Ok(Edge {
-        name: config.edge.name.clone(),
-        unmatched: config.edge.unmatched,
-        enforcement: config.edge.enforcement,
-        answer_within: config.edge.answer_within,
-        live,
-        trust,
-        credentials: Credentials::new(mint, attache_credentials::Settings::default()),
-        journal: Journal::open(config.audit.journal()).context("the audit journal")?,
-    })
+    Credentials::new(mint, attache_credentials::Settings::default())
 }
 
 /// Serves the issuer's public documents until `drained`.
@@ -171,17 +185,6 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
         stopping.cancel();
     });
     Ok(stop)
-}
-
-fn load_policies(config: &Config) -> anyhow::Result<(Arc<Live>, Arc<Trust>)> {
-    let (compiled, providers) = config.policy_source().load()?;
-    for warning in compiled.warnings().iter() {
-        warn!("{warning}");
-    }
-    let trust = Trust::new(TrustSettings::new(Arc::new(clock::now)));
-    trust.replace(providers)?;
-    info!(revision = compiled.revision(), "policies loaded");
-    Ok((Arc::new(Live::new(compiled)), Arc::new(trust)))
 }
 
 async fn open_issuer(config: &Config, trust: Arc<Trust>) -> anyhow::Result<Issuer> {

@@ -54,6 +54,10 @@ pub struct EdgePlan {
     pub observe: bool,
     /// Where the audit log goes, if not into the installation's folder.
     pub audit: Option<PathBuf>,
+    /// More settings of the listener, one line each.
+    pub listener: Vec<String>,
+    /// More settings of the whole, one line each.
+    pub settings: Vec<String>,
 }
 
 impl Default for EdgePlan {
@@ -64,6 +68,8 @@ impl Default for EdgePlan {
             unmatched: "deny",
             observe: false,
             audit: None,
+            listener: Vec::new(),
+            settings: Vec::new(),
         }
     }
 }
@@ -306,6 +312,8 @@ fn configuration(plan: &EdgePlan, directory: &Path, audit: &Path, issuer: Socket
             format!("{{ token_file: {} }}", file.display()),
         ),
     };
+    let listener = plan.listener.join("\n        ");
+    let settings = plan.settings.join("\n");
     format!(
         "\
 data_dir: {directory}/data
@@ -323,8 +331,10 @@ edge:
         {port}
         evidence: {evidence}
         destination: vouched-by-route
+        {listener}
 audit: {{ dir: {audit} }}
 admin: {{ socket: {directory}/admin.sock }}
+{settings}
 "
     )
 }

@@ -25,15 +25,21 @@ pub fn charges(token: &str) -> CheckRequest {
 
 /// A call of Stripe with any method and path.
 pub fn asking(method: &str, path: &str, token: &str) -> CheckRequest {
-    let headers = [(EVIDENCE.to_owned(), token.to_owned())].into();
+    calling(STRIPE, method, path, &[(EVIDENCE, token)])
+}
+
+/// A call of `host`, to which its route leads, with any headers.
+pub fn calling(host: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> CheckRequest {
+    let headers = headers.iter();
+    let headers = headers.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let http = HttpRequest {
         method: method.to_owned(),
         path: path.to_owned(),
-        host: STRIPE.to_owned(),
-        headers,
+        host: host.to_owned(),
+        headers: headers.collect(),
         ..HttpRequest::default()
     };
-    let vouched = ("attache.target".to_owned(), format!("https://{STRIPE}"));
+    let vouched = ("attache.target".to_owned(), format!("https://{host}"));
     CheckRequest {
         attributes: Some(AttributeContext {
             request: Some(Request {

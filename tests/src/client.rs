@@ -109,6 +109,14 @@ where
 {
     // HTTP/2 names the host in `:authority`.
     request.headers_mut().remove("host");
+    http2_as_it_is(address, request).await
+}
+
+/// The same, with a `host` beside `:authority` if the request has one.
+pub async fn http2_as_it_is<B>(address: SocketAddr, request: Request<B>) -> Result<Reply>
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+{
     let stream = TokioIo::new(TcpStream::connect(address).await?);
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await?;

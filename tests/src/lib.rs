@@ -8,6 +8,7 @@
 pub mod attache;
 pub mod authority;
 pub mod authorize;
+pub mod authorizer;
 pub mod bootstrap;
 pub mod client;
 pub mod cluster;

@@ -61,6 +61,25 @@ impl VerifyingTarget {
     }
 }
 
+/// Writes a database of countries in MaxMind's format to `file`: each network with its country's code.
+pub fn write_countries(file: &Path, places: &[(&str, &str)]) -> Result<()> {
+    let mut command = Command::new(workspace::python());
+    command
+        .arg(workspace::root().join("tests/peers/python/geography.py"))
+        .arg(file)
+        .args(
+            places
+                .iter()
+                .map(|(network, country)| format!("{network}={country}")),
+        );
+    let output = command
+        .output()
+        .context("no Python; `make peers` makes it")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "no database was written: {errors}");
+    Ok(())
+}
+
 fn listening_on(output: &str) -> Option<SocketAddr> {
     output
         .lines()

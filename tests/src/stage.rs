@@ -117,7 +117,13 @@ impl Set {
 
     /// Starts Envoy before an Attaché that runs already.
     pub async fn open_with(self, attache: Attache) -> Result<Stage> {
-        let envoy = Envoy::start(self.bootstrap()?).await?;
+        let bootstrap = self.bootstrap()?;
+        self.open_behind(bootstrap, attache).await
+    }
+
+    /// Starts Envoy from `bootstrap` before an Attaché that runs already.
+    pub async fn open_behind(self, bootstrap: Bootstrap, attache: Attache) -> Result<Stage> {
+        let envoy = Envoy::start(bootstrap).await?;
         let listener = if self.script.plan.token_file.is_some() {
             "outbound"
         } else {

@@ -110,6 +110,15 @@ impl Target {
         last.ok_or_else(|| anyhow::anyhow!("the target received nothing"))
     }
 
+    /// The last request that reached it with the request target `target`.
+    pub fn last_of(&self, target: &str) -> Option<Received> {
+        let requests = lock(&self.record.requests);
+        let mut newest_first = requests.iter().rev();
+        newest_first
+            .find(|request| request.target == target)
+            .cloned()
+    }
+
     /// How many connections were opened to it.
     pub fn connections(&self) -> usize {
         *lock(&self.record.connections)

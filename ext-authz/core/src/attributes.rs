@@ -8,6 +8,8 @@ use alloc::{
 };
 use core::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The workload's own SPIFFE ID, an attribute that every attestation has.
 pub const SPIFFE_ID: &str = "spiffe.id";
 
@@ -28,7 +30,8 @@ pub mod kubernetes {
 }
 
 /// The value of one attribute. A claim may hold several values; a selector then matches any one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum AttributeValue {
     /// A single value: `production`.
     One(String),
@@ -57,7 +60,8 @@ impl fmt::Display for AttributeValue {
 }
 
 /// Attributes by name, in the order of their names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Attributes(BTreeMap<String, AttributeValue>);
 
 impl Attributes {

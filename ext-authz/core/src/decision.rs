@@ -24,10 +24,16 @@ pub enum DenyReason {
     NoPolicy,
     /// A policy with effect `deny` covers this call.
     DeniedByPolicy,
+    /// A policy would allow this call, but one of its conditions does not hold.
+    ConditionNotMet,
+    /// A policy would allow this call, but whether one of its conditions holds cannot be told.
+    ConditionUnavailable,
     /// Host, path or method can be read in more than one way.
     RequestAmbiguous(AmbiguousRequest),
     /// A header imitates one of ours or one that is injected (`_` for `-`).
     HeaderAmbiguous,
+    /// A header asks applications for another method or path than the one that is decided about.
+    RequestOverridden,
     /// TRACE and CONNECT, and upgrades, go around the policy.
     MethodRefused,
     /// No route of the proxy vouches for where this request goes.
@@ -61,8 +67,11 @@ impl DenyReason {
             Self::ProviderNotAccepted => "trust-provider-not-accepted",
             Self::NoPolicy => "no-policy",
             Self::DeniedByPolicy => "denied-by-policy",
+            Self::ConditionNotMet => "condition-not-met",
+            Self::ConditionUnavailable => "condition-unavailable",
             Self::RequestAmbiguous(ambiguous) => ambiguous.code(),
             Self::HeaderAmbiguous => "header-ambiguous",
+            Self::RequestOverridden => "request-overridden",
             Self::MethodRefused => "method-refused",
             Self::DestinationNotVouched => "destination-not-vouched",
             Self::DestinationMismatch => "destination-mismatch",
@@ -82,8 +91,13 @@ impl DenyReason {
             }
             Self::ProviderNotAccepted => "the policy asks for evidence of another kind",
             Self::DeniedByPolicy => "a policy denies this call",
+            Self::ConditionNotMet => "a condition of the policy does not hold for this call",
+            Self::ConditionUnavailable => {
+                "whether a condition of the policy holds for this call cannot be told"
+            }
             Self::RequestAmbiguous(ambiguous) => ambiguous.sentence(),
             Self::HeaderAmbiguous => "a header imitates a protected one with `_` for `-`",
+            Self::RequestOverridden => "a header asks for another method or path than the request",
             Self::MethodRefused => "TRACE, CONNECT and upgrades are not allowed here",
             Self::DestinationNotVouched => "no route of the proxy says where this request goes",
             Self::DestinationMismatch => "the host asked for is not the one this route leads to",

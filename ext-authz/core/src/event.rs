@@ -1,10 +1,10 @@
 //! The audit event: one for each access. No field can hold a secret.
 
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::Timestamp;
+use crate::{attributes::Attributes, time::Timestamp};
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +29,28 @@ pub enum Mode {
     Enforce,
     /// The edge decides and records, and changes nothing.
     Observe,
+}
+
+/// How an access condition stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConditionOutcome {
+    /// It holds.
+    Met,
+    /// It does not.
+    NotMet,
+    /// It cannot be told: what it asks about is not known.
+    Unavailable,
+}
+
+/// An access condition that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckedCondition {
+    /// The qualified name of the AccessCondition document.
+    pub name: String,
+    /// How it stood.
+    pub outcome: ConditionOutcome,
 }
 
 /// One access. The first thirteen fields keep the names, types and order of the published format;
@@ -81,8 +103,16 @@ pub struct Event {
     pub actual: Option<String>,
     /// `enforce` or `observe`.
     pub mode: Mode,
-    /// Under `observe`: how the access would have ended; `null` otherwise.
+    /// How the access would have ended if everything were enforced. `null` unless the edge observes or
+    /// a dry-run policy covers the call.
     pub would_be_outcome: Option<Outcome>,
+    /// `policy_matched` as it would be if dry-run policies were enforced; `null` if none covers the
+    /// call, or if no policy would match.
+    #[serde(default)]
+    pub would_be_policy: Option<String>,
+    /// The access conditions of the policies that cover the call.
+    #[serde(default)]
+    pub conditions: Vec<CheckedCondition>,
     /// The revision of the policy set that decided.
     pub policy_revision: String,
     /// The edge that decided.
@@ -96,4 +126,10 @@ pub struct Event {
     /// On the summary of a flood: the event whose like came `count` times more; `null` otherwise.
     #[serde(default)]
     pub repeats: Option<String>,
+    /// Where the request would go, `https://api.example.com:443`; `null` if that was not understood.
+    #[serde(default)]
+    pub target_origin: Option<String>,
+    /// What was proven of the caller, as far as any policy asks about it; `null` if it was not proven.
+    #[serde(default)]
+    pub attributes: Option<Attributes>,
 }

@@ -9,6 +9,7 @@ extern crate alloc;
 
 pub mod attestation;
 pub mod attributes;
+pub mod audience;
 pub mod decision;
 pub mod event;
 pub mod evidence;
@@ -19,6 +20,7 @@ pub mod json;
 pub mod jwks;
 pub mod jwt;
 pub mod request;
+pub mod scope;
 pub mod secret;
 pub mod spiffe_id;
 pub mod time;

@@ -4,6 +4,7 @@
 use alloc::{
     borrow::Cow,
     string::{String, ToString},
+    vec::Vec,
 };
 use core::net::{Ipv4Addr, Ipv6Addr};
 
@@ -23,8 +24,8 @@ pub enum AmbiguousRequest {
     /// Not a DNS name, an IPv4 address or a bracketed IPv6 address with an optional port.
     #[error("the host is not a host name or an address with an optional port")]
     Host,
-    /// The path keeps `.` or `..` segments, an encoded slash, a backslash, `;`, `//`, a control character, or
-    /// is no absolute path.
+    /// The path keeps `.` or `..` segments, an encoded slash, a backslash, `;`, `//`, a control character
+    /// or escapes that are not UTF-8, or is no absolute path.
     #[error("the path can be read in more than one way")]
     Path,
     /// Not a token of RFC 9110 §9.1, or with lower-case letters.
@@ -164,7 +165,7 @@ impl<'a> RequestPath<'a> {
         let plain = path
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && byte != b'\\' && byte != b';');
-        if !plain || path.contains("//") || !has_plain_escapes(path) {
+        if !plain || path.contains("//") || !has_plain_escapes(path) || !spells_utf8(path) {
             return Err(AmbiguousRequest::Path);
         }
         if path
@@ -179,6 +180,11 @@ impl<'a> RequestPath<'a> {
     /// The path, as the client spelled it.
     pub const fn as_str(self) -> &'a str {
         self.0
+    }
+
+    /// The path in the one spelling that policy compares.
+    pub fn spelled(self) -> Cow<'a, str> {
+        one_spelling(self.0)
     }
 
     /// Its segments in the one spelling that policy compares; `/a/` ends with an empty one.
@@ -233,6 +239,22 @@ fn has_plain_escapes(path: &str) -> bool {
     })
 }
 
+/// Whether the escapes of `path` are UTF-8 (RFC 3986 §2.5): other bytes, overlong forms among them, are
+/// read as one character by some servers and as several by others.
+// INVARIANT: `has_plain_escapes` holds for `path`.
+fn spells_utf8(path: &str) -> bool {
+    let Some((plain, escaped)) = path.split_once('%') else {
+        return true;
+    };
+    let mut bytes = Vec::from(plain.as_bytes());
+    for part in escaped.split('%') {
+        let (digits, rest) = part.split_at_checked(2).unwrap_or((part, ""));
+        bytes.extend(u8::from_str_radix(digits, 16));
+        bytes.extend(rest.bytes());
+    }
+    str::from_utf8(&bytes).is_ok()
+}
+
 /// A path prefix that matches by segment: `/v1` covers `/v1` and `/v1/x`, never `/v10`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathPrefix(String);
@@ -254,6 +276,31 @@ impl PathPrefix {
         one_spelling(path.as_str())
             .strip_prefix(self.0.as_str())
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// Whether everything under `other` lies under this prefix.
+    pub fn encloses(&self, other: &Self) -> bool {
+        other
+            .0
+            .strip_prefix(self.0.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// The first `count` segments of `path`, which lies under the prefix they are; `None` if it has
+    /// fewer that are not empty.
+    pub fn beginning(path: RequestPath<'_>, count: usize) -> Option<Self> {
+        let spelled = path.spelled();
+        let mut ends = spelled
+            .match_indices('/')
+            .map(|(at, _)| at)
+            .skip(1)
+            .chain([spelled.len()]);
+        let end = match count {
+            0 => 0,
+            _ => ends.nth(count.saturating_sub(1))?,
+        };
+        let text = spelled.get(..end)?;
+        (!text.ends_with('/')).then(|| Self(String::from(text)))
     }
 
     /// How many segments the prefix has: the more, the more specific.

@@ -1,5 +1,6 @@
 //! One cache for all credentials: each is fetched once for however many callers wait for it, reused
-//! until its refresh is due, then served while its successor is fetched, and never after it expired.
+//! until its refresh is due, then served while its successor is fetched, near its end only if no
+//! successor comes, and never after it expired.
 
 use std::{
     collections::HashMap,
@@ -18,10 +19,17 @@ use attache_core::{
     time::Timestamp,
 };
 use moka::{Expiry, policy::EvictionPolicy};
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{self, timeout},
+};
 
 /// How long a failed refresh ahead is not repeated.
 const REFRESH_PAUSE: Duration = Duration::from_secs(1);
+/// A value is near its end when this part of its lifetime is left, as a divisor …
+const NEAR_END_PART: u32 = 10;
+/// … or this much of it, whatever its lifetime: its target may be slow, or its clock ahead of ours.
+const NEAR_END: Duration = Duration::from_secs(5);
 
 /// Something that is good for a while.
 pub(crate) trait Perishable: Send + Sync + 'static {
@@ -56,10 +64,19 @@ pub(crate) struct Cache<K, V> {
     shared: Arc<Shared<K, V>>,
 }
 
+/// How long is waited.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// How long one fetch may take.
+    pub(crate) fetch: Duration,
+    /// How long a caller waits for the successor of a value that is near its end.
+    pub(crate) successor: Duration,
+}
+
 struct Shared<K, V> {
     kept: moka::sync::Cache<K, Arc<Kept<V>>>,
     flights: Mutex<HashMap<K, Flight<V>>>,
-    patience: Duration,
+    patience: Patience,
 }
 
 struct Kept<V> {
@@ -73,6 +90,16 @@ type Outcome<V> = Result<Arc<V>, NotFetched>;
 /// A fetch under way: `None` until it has landed.
 type Flight<V> = watch::Receiver<Option<Outcome<V>>>;
 
+/// What is kept under a key.
+enum Found<V> {
+    /// A value to use.
+    Good(Arc<V>),
+    /// A value near its end, whose successor is being fetched.
+    Ending(Arc<V>, Flight<V>, Seat),
+    /// No value that is still good.
+    Nothing,
+}
+
 /// Whether a caller began the fetch it waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Seat {
@@ -85,8 +112,8 @@ where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     V: Perishable,
 {
-    /// A cache of about `max_bytes` whose fetches may take `patience`.
-    pub(crate) fn new(max_bytes: u64, patience: Duration) -> Self {
+    /// A cache of about `max_bytes`.
+    pub(crate) fn new(max_bytes: u64, patience: Patience) -> Self {
         let kept = moka::sync::Cache::builder()
             .max_capacity(max_bytes)
             .weigher(|_, kept: &Arc<Kept<V>>| kept.value.weight())
@@ -117,42 +144,114 @@ where
     where
         F: Future<Output = Result<V, NotFetched>> + Send + 'static,
     {
-        if let Some(value) = self.reuse(key, now, &fetch) {
-            return Ok(value);
-        }
-        let (flight, seat) = self.shared.board(key, now, &fetch);
-        let outcome = landing(flight).await;
-        // One caller's evidence is no verdict on another's: who only joined tries once with its own.
-        let outcome = match outcome {
-            Err(NotFetched::EvidenceRefused) if seat == Seat::Joined => {
-                landing(self.shared.board(key, now, &fetch).0).await
+        let (flight, seat) = match self.find(key, now, &fetch) {
+            Found::Good(value) => return Ok(value),
+            Found::Ending(value, flight, seat) => {
+                return self.succeed(value, (flight, seat), key, now, &fetch).await;
             }
-            Ok(_) | Err(_) => outcome,
+            Found::Nothing => self.shared.board(key, now, &fetch),
         };
-        // INVARIANT: nothing leaves that is expired for this caller, whoever fetched it.
-        outcome.and_then(|value| match value.lifetime().at(now) {
-            Freshness::Fresh | Freshness::RefreshDue => Ok(value),
-            Freshness::Expired => Err(NotFetched::Broken(Fault::CredentialUnavailable)),
-        })
+        let outcome = self.arrive((flight, seat), key, now, &fetch).await;
+        outcome.and_then(|value| still_good(value, now))
     }
 
-    /// What is kept, if it is still good; begins to fetch its successor when that is due.
-    fn reuse<F>(&self, key: &K, now: Timestamp, fetch: &impl Fn() -> F) -> Option<Arc<V>>
+    /// What is kept; begins to fetch its successor when that is due.
+    fn find<F>(&self, key: &K, now: Timestamp, fetch: &impl Fn() -> F) -> Found<V>
     where
         F: Future<Output = Result<V, NotFetched>> + Send + 'static,
     {
-        let kept = self.shared.kept.get(key)?;
-        match kept.value.lifetime().at(now) {
-            Freshness::Fresh => {}
-            Freshness::RefreshDue if kept.claim_refresh(now) => {
-                // Nobody waits for it; its outcome is found in the cache.
-                drop(self.shared.begin(&mut self.shared.flights(), key, fetch));
-            }
-            Freshness::RefreshDue => {}
-            Freshness::Expired => return None,
+        let fresh = |kept: &Kept<V>| kept.value.lifetime().at(now) == Freshness::Fresh;
+        if let Some(kept) = self.shared.kept.get(key).filter(|kept| fresh(kept)) {
+            return Found::Good(Arc::clone(&kept.value));
         }
-        Some(Arc::clone(&kept.value))
+        let mut flights = self.shared.flights();
+        // Looked at again under the lock: a flight that landed meanwhile kept its value before it was
+        // struck off.
+        let Some(kept) = self.shared.kept.get(key) else {
+            return Found::Nothing;
+        };
+        let value = Arc::clone(&kept.value);
+        match value.lifetime().at(now) {
+            Freshness::Fresh => return Found::Good(value),
+            Freshness::Expired => return Found::Nothing,
+            Freshness::RefreshDue => {}
+        }
+        let (flight, seat) = match flights.get(key) {
+            Some(flight) => (flight.clone(), Seat::Joined),
+            None if kept.claim_refresh(now) => {
+                let flight = self.shared.begin(&mut flights, key, fetch);
+                (flight, Seat::Began)
+            }
+            // A refresh has just failed.
+            None => return Found::Good(value),
+        };
+        if is_near_end(value.lifetime(), now) {
+            return Found::Ending(value, flight, seat);
+        }
+        // Nobody waits for it; its outcome is found in the cache.
+        Found::Good(value)
     }
+
+    /// The successor of `old`, if it comes in time; `old` while it is good if none comes.
+    async fn succeed<F>(
+        &self,
+        old: Arc<V>,
+        boarded: (Flight<V>, Seat),
+        key: &K,
+        now: Timestamp,
+        fetch: &impl Fn() -> F,
+    ) -> Outcome<V>
+    where
+        F: Future<Output = Result<V, NotFetched>> + Send + 'static,
+    {
+        let began = time::Instant::now();
+        let arriving = self.arrive(boarded, key, now, fetch);
+        let outcome = timeout(self.shared.patience.successor, arriving).await;
+        let successor = outcome
+            .ok()
+            .and_then(Result::ok)
+            .and_then(|value| still_good(value, now).ok());
+        match successor {
+            Some(value) => Ok(value),
+            // The wait counts: what expired meanwhile does not leave.
+            None => still_good(old, now.plus(began.elapsed())),
+        }
+    }
+
+    /// Waits until the fetch has landed.
+    async fn arrive<F>(
+        &self,
+        (flight, seat): (Flight<V>, Seat),
+        key: &K,
+        now: Timestamp,
+        fetch: &impl Fn() -> F,
+    ) -> Outcome<V>
+    where
+        F: Future<Output = Result<V, NotFetched>> + Send + 'static,
+    {
+        match landing(flight).await {
+            // One caller's evidence is no verdict on another's: who only joined tries once with its own.
+            Err(NotFetched::EvidenceRefused) if seat == Seat::Joined => {
+                landing(self.shared.board(key, now, fetch).0).await
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+/// INVARIANT: nothing leaves that is expired for this caller, whoever fetched it.
+fn still_good<V: Perishable>(value: Arc<V>, now: Timestamp) -> Outcome<V> {
+    match value.lifetime().at(now) {
+        Freshness::Fresh | Freshness::RefreshDue => Ok(value),
+        Freshness::Expired => Err(NotFetched::Broken(Fault::CredentialUnavailable)),
+    }
+}
+
+/// Whether so little is left that a request may meet its target after the end.
+fn is_near_end(lifetime: Lifetime, now: Timestamp) -> bool {
+    let whole = lifetime.expires_at.since(lifetime.issued_at);
+    let part = whole.checked_div(NEAR_END_PART).unwrap_or_default();
+    lifetime.expires_at.since(now) <= part.max(NEAR_END)
 }
 
 impl<V> Kept<V> {
@@ -216,7 +315,7 @@ where
         }
         let (sender, flight) = watch::channel(None);
         flights.insert(key.clone(), flight.clone());
-        let (fetch, patience) = (fetch(), self.patience);
+        let (fetch, patience) = (fetch(), self.patience.fetch);
         let landing = Landing {
             shared: Arc::clone(self),
             key: key.clone(),
@@ -224,7 +323,7 @@ where
             outcome: None,
         };
         tokio::spawn(async move {
-            match tokio::time::timeout(patience, fetch).await {
+            match timeout(patience, fetch).await {
                 Ok(fetched) => landing.land(fetched.map(Arc::new)),
                 Err(_elapsed) => drop(landing),
             }

@@ -9,7 +9,7 @@ use attache_core::{
 use attache_policy::{Grant, document::CredentialKind};
 
 use crate::{
-    cache::{Cache, NotFetched, Perishable},
+    cache::{Cache, NotFetched, Patience, Perishable},
     credential::{Credential, Injection},
     mint::{Mint, MintFailed, Minted, Order},
 };
@@ -24,6 +24,9 @@ pub struct Settings {
     pub max_bytes: u64,
     /// How long one fetch may take before it is given up.
     pub fetch_timeout: Duration,
+    /// How long a call waits for the successor of a credential that is near its end (its last tenth, or 5
+    /// seconds) before it goes out with the old one. Less than the time in which a call must be answered.
+    pub successor_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -31,6 +34,7 @@ impl Default for Settings {
         Self {
             max_bytes: 64 << 20,
             fetch_timeout: Duration::from_secs(10),
+            successor_timeout: Duration::from_millis(200),
         }
     }
 }
@@ -58,9 +62,13 @@ struct Key {
 impl Credentials {
     /// Obtains our own tokens from `mint`.
     pub fn new(mint: Arc<dyn Mint>, settings: Settings) -> Self {
+        let patience = Patience {
+            fetch: settings.fetch_timeout,
+            successor: settings.successor_timeout,
+        };
         Self {
             mint,
-            cache: Cache::new(settings.max_bytes, settings.fetch_timeout),
+            cache: Cache::new(settings.max_bytes, patience),
         }
     }
 

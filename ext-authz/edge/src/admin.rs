@@ -3,6 +3,7 @@
 
 use std::{io, path::Path, sync::Arc};
 
+use attache_core::time::Timestamp;
 use axum::{
     Json, Router,
     extract::State,
@@ -11,10 +12,19 @@ use axum::{
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
-use tokio::net::UnixListener;
+use tokio::{net::UnixListener, runtime::Handle, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock, listener::bind_private, pipeline::Edge, readiness::Readiness, reload::Reload};
+use crate::{
+    clock,
+    explain::Call,
+    geography::GeographyDatabase,
+    listener::bind_private,
+    pipeline::Edge,
+    readiness::Readiness,
+    reload::{Refused, Reload},
+    settings::ListenerSettings,
+};
 
 /// What `attache status` prints.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,12 +37,35 @@ pub struct Status {
     pub edge: String,
     /// The revision of the policy set in force.
     pub policy_revision: String,
-    /// Why the newest policy set was refused; the one in force is the last good one.
+    /// When it was accepted.
+    pub policy_accepted_at: Timestamp,
+    /// Whether it was accepted by an earlier run, because the directory was refused at the start of this one.
+    pub policy_is_last_good: bool,
+    /// Why what the directory holds is refused; the set in force is the last good one.
     pub policy_refused: Option<String>,
+    /// Since when it is refused for these problems.
+    pub policy_refused_since: Option<Timestamp>,
+    /// Why the set in force could not be kept for the next start.
+    pub policy_not_kept: Option<String>,
+    /// The geography database, if one is configured.
+    pub geography: Option<GeographyStatus>,
     /// The trust providers and their keys.
     pub trust_providers: Vec<ProviderKeys>,
     /// The audit journal.
     pub audit: AuditState,
+}
+
+/// The geography database.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct GeographyStatus {
+    /// The file.
+    pub database: String,
+    /// When the database in force was built; `null` if there is none, so that no country is known.
+    pub built_at: Option<Timestamp>,
+    /// From when on it is too old to be relied on, so that no country is known.
+    pub good_until: Option<Timestamp>,
+    /// Why what the file holds is refused.
+    pub refused: Option<String>,
 }
 
 /// The keys of one trust provider.
@@ -80,7 +113,11 @@ pub struct Admin {
     /// What blocks readiness.
     pub readiness: Readiness,
     /// Reads the policies again.
-    pub reload: Reload,
+    pub reload: Arc<Reload>,
+    /// Where addresses are.
+    pub geography: Option<Arc<GeographyDatabase>>,
+    /// The ports that Envoy calls.
+    pub listeners: Vec<ListenerSettings>,
 }
 
 /// Binds the socket.
@@ -98,6 +135,7 @@ pub async fn serve(
         .route("/status", get(status))
         .route("/readyz", get(readyz))
         .route("/reload", post(reload))
+        .route("/explain", post(explain))
         .with_state(admin);
     axum::serve(socket, router)
         .with_graceful_shutdown(stop.cancelled_owned())
@@ -111,14 +149,21 @@ async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let blocked_by = admin.readiness.blocked_by();
     if blocked_by.is_empty() {
-        return "ready\n".into_response();
+        let refused = admin.reload.state().refused;
+        let detail = refused.map_or_else(String::new, |refused| {
+            let since = refused.since;
+            format!("the policy directory is refused since {since}; the last good policies are in force\n")
+        });
+        return format!("ready\n{detail}").into_response();
     }
     let reason = format!("not ready: waiting for {}\n", blocked_by.join(", "));
     (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
 }
 
 async fn reload(State(admin): State<Arc<Admin>>) -> Response {
-    match admin.reload.run().await {
+    // A task of its own: a caller that goes away must not leave half of a change.
+    let reloading = tokio::spawn(async move { admin.reload.run().await });
+    match reloading.await.map_err(Refused::from).flatten() {
         Ok(revision) => format!("policy revision {revision} is in force\n").into_response(),
         Err(refused) => {
             let text = format!("{refused}\nthe last good policies stay in force\n");
@@ -127,7 +172,53 @@ async fn reload(State(admin): State<Arc<Admin>>) -> Response {
     }
 }
 
+/// Explains a call. Nothing is recorded and nothing is issued.
+async fn explain(State(admin): State<Arc<Admin>>, Json(call): Json<Call>) -> Response {
+    let runtime = Handle::current();
+    // A large set is gone through as a whole: the threads that answer Envoy must not wait for it.
+    let explaining = spawn_blocking(move || {
+        let explaining = admin.edge.explain(&admin.listeners, &call);
+        runtime.block_on(explaining)
+    });
+    match explaining.await {
+        Ok(Ok(explained)) => Json(explained).into_response(),
+        Ok(Err(unexplainable)) => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            format!("{unexplainable}\n"),
+        )
+            .into_response(),
+        Err(_panicked) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+impl GeographyStatus {
+    fn of(database: &GeographyDatabase) -> Self {
+        let state = database.state();
+        Self {
+            database: state.path.display().to_string(),
+            built_at: state.built_at,
+            good_until: state.good_until,
+            refused: state.refused,
+        }
+    }
+}
+
 impl Admin {
+    fn trust_providers(&self) -> Vec<ProviderKeys> {
+        let providers = self.edge.trust.status(clock::now()).into_iter();
+        providers
+            .map(|provider| ProviderKeys {
+                name: provider.name,
+                issuer: provider.issuer,
+                usable: provider.usable,
+                keys: provider.keys,
+                ignored_keys: provider.ignored_keys,
+                age_seconds: provider.key_age.map(|age| age.as_secs()),
+                last_error: provider.last_error,
+            })
+            .collect()
+    }
+
     fn status(&self) -> Status {
         let blocked_by: Vec<_> = self
             .readiness
@@ -136,25 +227,23 @@ impl Admin {
             .map(str::to_owned)
             .collect();
         let journal = self.edge.journal.status();
-        let providers = self.edge.trust.status(clock::now());
+        let policy = self.reload.state();
+        let (policy_refused, policy_refused_since) = policy
+            .refused
+            .map(|refused| (refused.problems, refused.since))
+            .unzip();
         Status {
             ready: blocked_by.is_empty(),
             blocked_by,
             edge: self.edge.name.clone(),
-            policy_revision: self.edge.live.compiled().revision().to_owned(),
-            policy_refused: self.reload.refused(),
-            trust_providers: providers
-                .into_iter()
-                .map(|provider| ProviderKeys {
-                    name: provider.name,
-                    issuer: provider.issuer,
-                    usable: provider.usable,
-                    keys: provider.keys,
-                    ignored_keys: provider.ignored_keys,
-                    age_seconds: provider.key_age.map(|age| age.as_secs()),
-                    last_error: provider.last_error,
-                })
-                .collect(),
+            policy_revision: policy.revision,
+            policy_accepted_at: policy.accepted_at,
+            policy_is_last_good: policy.is_last_good,
+            policy_refused,
+            policy_refused_since,
+            policy_not_kept: policy.not_kept,
+            geography: self.geography.as_deref().map(GeographyStatus::of),
+            trust_providers: self.trust_providers(),
             audit: AuditState {
                 written: journal.written,
                 coalesced: journal.coalesced,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use attache_core::{event::Outcome, header::HeaderName};
+use attache_core::{event::Outcome, header::HeaderName, time::Timestamp};
 use attache_credentials::Credential;
 
 use crate::refusal::Refusal;
@@ -15,6 +15,11 @@ pub struct Answer {
     pub policy: Option<String>,
     /// The caller's SPIFFE ID, if it was proven.
     pub workload: Option<String>,
+    /// The revision of the policy set that decided; empty if none was asked.
+    pub policy_revision: String,
+    /// Until when the same question has the same answer under that revision; `None` if it must not be
+    /// kept, or if nobody asked.
+    pub valid_until: Option<Timestamp>,
     /// What happens to the request.
     pub disposition: Disposition,
 }

@@ -28,6 +28,7 @@ use crate::{
     question::Question,
     refusal::Refusal,
     settings::ListenerSettings,
+    source,
 };
 
 /// The key of `context_extensions` by which a route says where it leads.
@@ -59,7 +60,7 @@ impl Authorization for ExtAuthz {
         let (edge, listener) = (Arc::clone(&self.edge), Arc::clone(&self.listener));
         // A task of its own: when Envoy stops waiting, the access is still recorded.
         let answering = tokio::spawn(async move {
-            let question = question(&attributes)?;
+            let question = question(&attributes, listener.trusted_hops)?;
             let answer = edge.answer(&listener, &question).await;
             Some(response(&answer, question.is_grpc()))
         });
@@ -74,10 +75,10 @@ impl Authorization for ExtAuthz {
 }
 
 /// Reads the attributes; `None` if they are not those of an HTTP request.
-fn question(attributes: &AttributeContext) -> Option<Question<'_>> {
+fn question(attributes: &AttributeContext, trusted_hops: usize) -> Option<Question<'_>> {
     let http = attributes.request.as_ref()?.http.as_ref()?;
     // With `encode_raw_headers` duplicates stand apart and bytes are as sent; without, Envoy joined them.
-    let headers = match &http.header_map {
+    let headers: Vec<_> = match &http.header_map {
         Some(map) => map.headers.iter().map(raw).collect(),
         None => http
             .headers
@@ -85,6 +86,8 @@ fn question(attributes: &AttributeContext) -> Option<Question<'_>> {
             .map(|(name, value)| (name.as_str(), value.as_bytes()))
             .collect(),
     };
+    let peer = peer(attributes);
+    let address = source::address(peer, &headers, trusted_hops);
     Some(Question {
         method: &http.method,
         target: &http.path,
@@ -94,7 +97,8 @@ fn question(attributes: &AttributeContext) -> Option<Question<'_>> {
             .context_extensions
             .get(TARGET_EXTENSION)
             .map(String::as_str),
-        source: source(attributes),
+        source: peer.map(|(address, port)| source::text(address, port)),
+        address,
     })
 }
 
@@ -107,26 +111,16 @@ fn raw(header: &HeaderValue) -> (&str, &[u8]) {
     (header.key.as_str(), value)
 }
 
-fn source(attributes: &AttributeContext) -> Option<String> {
-    match attributes
-        .source
-        .as_ref()?
-        .address
-        .as_ref()?
-        .address
-        .as_ref()?
-    {
+/// The peer of Envoy's connection.
+fn peer(attributes: &AttributeContext) -> Option<(&str, u32)> {
+    let address = attributes.source.as_ref()?.address.as_ref()?;
+    match address.address.as_ref()? {
         Address::SocketAddress(socket) => {
             let port = match socket.port_specifier {
                 Some(PortSpecifier::PortValue(port)) => port,
                 Some(PortSpecifier::NamedPort(_)) | None => 0,
             };
-            let address = &socket.address;
-            Some(if address.contains(':') {
-                format!("[{address}]:{port}")
-            } else {
-                format!("{address}:{port}")
-            })
+            Some((&socket.address, port))
         }
         Address::Pipe(_) | Address::EnvoyInternalAddress(_) => None,
     }

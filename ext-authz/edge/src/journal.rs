@@ -2,46 +2,56 @@
 //! is answered. An access whose event cannot be recorded gets no credential.
 //!
 //! Segments are appended by one thread (`writer`), repaired after a kill (`segment`), rotated and
-//! deleted by budget (`store`); permits and denials have budgets of their own, and equal denials are
-//! coalesced (`flood`), so that no flood pushes out the evidence. `query` reads them.
+//! deleted by budget (`store`). What was granted, what passed without a grant and what was denied have
+//! budgets of their own (`family`), and of the latter two equal ones are coalesced (`flood`), so that no
+//! flood pushes out the evidence. `query` reads them.
 
 use std::{
     path::PathBuf,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::Ordering,
         mpsc::{self, SendError, Sender},
     },
     thread,
+    time::Duration,
 };
 
 use attache_core::{event::Event, time::Timestamp};
-use thiserror::Error;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::timeout,
+};
 
 use self::{
-    counters::{Counters, lock},
-    flood::{Admission, Floods},
+    counters::Counters,
+    family::PerFamily,
+    flood::{Admission, Floodgates},
+    queued::{Promise, Queued, Receipt},
     store::Store,
-    writer::{Closing, Message, Pending, Promise, Queued, Receipt, Writer},
+    writer::{Closing, Message, Writer},
 };
 use crate::clock;
 
 pub use self::{
-    flood::FloodRule,
+    failure::{AuditUnavailable, JournalNotOpened},
+    family::Family,
+    flood::{FloodRule, Target},
     query::{Events, JournalUnreadable, Query},
-    segment::Family,
     store::Retention,
 };
 
 pub mod text;
 
 mod counters;
+mod failure;
+mod family;
 mod flood;
 mod follow;
 mod lines;
 mod lock;
 mod query;
+mod queued;
 mod segment;
 mod store;
 mod writer;
@@ -60,8 +70,10 @@ pub struct JournalConfig {
     pub queue: usize,
     /// When segments begin and end.
     pub retention: Retention,
-    /// When equal denials are coalesced.
+    /// When equal accesses that nobody was granted are coalesced.
     pub flood: FloodRule,
+    /// How long [`Journal::close`] waits for a disk that does not answer.
+    pub close_within: Duration,
     /// The wall clock.
     pub clock: Clock,
 }
@@ -75,6 +87,7 @@ impl JournalConfig {
             queue: 4096,
             retention: Retention::default(),
             flood: FloodRule::default(),
+            close_within: Duration::from_secs(5),
             clock: Arc::new(clock::now),
         }
     }
@@ -94,56 +107,8 @@ pub enum Durability {
 pub struct Recorded {
     /// The id under which the access is found: its own, or that of the event that stands for it.
     pub event_id: String,
-    /// Whether the access was only counted, as one of a flood of equal denials.
+    /// Whether the access was only counted, as one of a flood.
     pub coalesced: bool,
-}
-
-/// Why an event is not recorded. Its access gets no credential.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum AuditUnavailable {
-    /// The operating system did not take it.
-    #[error("the audit journal cannot be written: {0}")]
-    NotWritten(Arc<str>),
-    /// So many events wait that no more are accepted in the background.
-    #[error("{0} audit events wait to be written; no more are accepted until some are")]
-    QueueFull(usize),
-    /// The journal was closed.
-    #[error("the audit journal is closed")]
-    Closed,
-}
-
-/// Why a journal cannot be opened.
-#[derive(Debug, Error)]
-pub enum JournalNotOpened {
-    /// Another process, or another journal of this one, writes there.
-    #[error(
-        "the audit journal in {dir} is in use by process {holder}; stop it or set another directory"
-    )]
-    InUse {
-        /// The directory.
-        dir: PathBuf,
-        /// The process id, as far as it is known.
-        holder: String,
-    },
-    /// The directory or a file in it cannot be made, read or written.
-    #[error("the audit directory {dir} cannot be used: {cause}")]
-    Unusable {
-        /// The directory.
-        dir: PathBuf,
-        /// What the operating system says.
-        cause: std::io::Error,
-    },
-    /// The budgets do not fit the size of a segment.
-    #[error("audit segments of {segment_bytes} bytes need budgets of at least {least} bytes each")]
-    Budget {
-        /// The size of a segment.
-        segment_bytes: u64,
-        /// The least budget.
-        least: u64,
-    },
-    /// The writing thread cannot be started.
-    #[error("the audit journal's thread cannot be started: {0}")]
-    Thread(std::io::Error),
 }
 
 /// The state of a journal.
@@ -151,9 +116,10 @@ pub enum JournalNotOpened {
 pub struct JournalStatus {
     /// Events written since the start, summaries included.
     pub written: u64,
-    /// Denials that were counted instead of written one by one.
+    /// Accesses that were counted instead of written one by one.
     pub coalesced: u64,
-    /// Accesses that were refused because their event could not be recorded.
+    /// Accesses that were refused because their event could not be recorded, or not in the time that their
+    /// caller gave it.
     pub refused: u64,
     /// Events that wait; in [`Durability::Background`], what a kill would lose now.
     pub queued: usize,
@@ -177,7 +143,8 @@ pub struct Journal {
     places: Arc<Semaphore>,
     queue: usize,
     durability: Durability,
-    floods: Arc<Mutex<Floods>>,
+    close_within: Duration,
+    floods: Arc<Floodgates>,
     counters: Arc<Counters>,
     clock: Clock,
 }
@@ -191,6 +158,7 @@ impl Journal {
             queue,
             retention,
             flood,
+            close_within,
             clock,
         } = config;
         let now = clock();
@@ -199,15 +167,13 @@ impl Journal {
         if let Some(full) = full {
             counters.failed(&full);
         }
-        let floods = Arc::new(Mutex::new(Floods::new(flood)));
+        let floods = Arc::new(Floodgates::new(flood));
         let writer = Writer {
             store,
             clock: Arc::clone(&clock),
             floods: Arc::clone(&floods),
             counters: Arc::clone(&counters),
-            permitted: Pending::default(),
-            denied: Pending::default(),
-            summaries: Vec::new(),
+            pending: PerFamily::default(),
             again: Vec::new(),
             tidied_at: now,
         };
@@ -230,25 +196,37 @@ impl Journal {
             places,
             queue,
             durability,
+            close_within,
             floods,
             counters,
             clock,
         })
     }
 
+    /// Records one access whose host only its client names, unless a policy matched. See
+    /// [`Journal::record_to`].
+    pub async fn record(&self, event: Event) -> Result<Recorded, AuditUnavailable> {
+        self.record_to(event, Target::Claimed).await
+    }
+
     /// Records one access. Returns when the operating system has its event, or, in the background
     /// mode, when its event is queued.
     ///
-    /// Once it was called, the event may be in the journal even if the future is dropped.
-    pub async fn record(&self, mut event: Event) -> Result<Recorded, AuditUnavailable> {
+    /// Once it was called, the event may be in the journal even if the future is dropped. A permit whose
+    /// future was dropped before it was written is then recorded as an access that was not answered.
+    pub async fn record_to(
+        &self,
+        mut event: Event,
+        target: Target,
+    ) -> Result<Recorded, AuditUnavailable> {
+        let refusal = Refusal(Some(&self.counters));
         text::make_printable(&mut event);
         let recorded = match self.durability {
-            Durability::BeforeAnswer => self.record_now(event).await,
-            Durability::Background => self.record_later(event),
-        };
-        recorded.inspect_err(|_refused| {
-            self.counters.refused.fetch_add(1, Ordering::Relaxed);
-        })
+            Durability::BeforeAnswer => self.record_now(event, target).await,
+            Durability::Background => self.record_later(event, target),
+        }?;
+        refusal.retract();
+        Ok(recorded)
     }
 
     /// Writes everything that was recorded so far, and the counts of floods that are not over.
@@ -256,9 +234,16 @@ impl Journal {
         self.ask(Message::Flush).await
     }
 
-    /// Flushes, waits for the storage device, and ends. Later events are refused.
+    /// Flushes, waits for the storage device, and ends. Later events are refused. Takes no longer than
+    /// [`JournalConfig::close_within`]; a process may end then, whatever its disk does.
     pub async fn close(&self) -> Result<(), AuditUnavailable> {
-        self.ask(Message::Close).await
+        let closed = timeout(self.close_within, self.ask(Message::Close)).await;
+        closed.unwrap_or_else(|_elapsed| {
+            Err(AuditUnavailable::NotClosed {
+                waited: self.close_within,
+                queued: self.status().queued,
+            })
+        })
     }
 
     /// The state of the journal.
@@ -278,9 +263,8 @@ impl Journal {
         }
     }
 
-    async fn record_now(&self, event: Event) -> Result<Recorded, AuditUnavailable> {
-        let counted = lock(&self.floods).count(Box::new(event), (self.clock)());
-        let event = match counted {
+    async fn record_now(&self, event: Event, target: Target) -> Result<Recorded, AuditUnavailable> {
+        let event = match self.count(Box::new(event), target) {
             Ok(event_id) => return Ok(self.coalesced(event_id)),
             Err(event) => event,
         };
@@ -290,6 +274,7 @@ impl Journal {
         let receipt = Receipt::Awaited(caller);
         let queued = Queued {
             event,
+            target,
             receipt,
             place,
         };
@@ -297,14 +282,26 @@ impl Journal {
         answer.await.unwrap_or(Err(AuditUnavailable::Closed))
     }
 
-    fn record_later(&self, event: Event) -> Result<Recorded, AuditUnavailable> {
+    fn count(&self, event: Box<Event>, target: Target) -> Result<String, Box<Event>> {
+        match self.floods.of(Family::of(&event)) {
+            Some(mut floods) => floods.count(event, target, (self.clock)()),
+            None => Err(event),
+        }
+    }
+
+    fn record_later(&self, event: Event, target: Target) -> Result<Recorded, AuditUnavailable> {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_full| AuditUnavailable::QueueFull(self.queue))?;
-        let mut floods = lock(&self.floods);
-        let admission = floods.admit(Box::new(event), (self.clock)());
-        // Accepted events are kept until they are written, so that others may refer to them at once.
-        floods.committed();
-        drop(floods);
+        let event = Box::new(event);
+        let admission = match self.floods.of(Family::of(&event)) {
+            Some(mut floods) => {
+                let admission = floods.admit(event, target, (self.clock)());
+                // Accepted events are kept until they are written, so that others may refer to them at once.
+                floods.committed();
+                admission
+            }
+            None => Admission::Individually(event),
+        };
         let event = match admission {
             Admission::Individually(event) | Admission::AwaitCommit(event) => event,
             Admission::Coalesced(event_id) => return Ok(self.coalesced(event_id)),
@@ -313,6 +310,7 @@ impl Journal {
         let receipt = Receipt::Promised(Promise::new(Arc::clone(&self.counters)));
         self.send(Message::Record(Queued {
             event,
+            target,
             receipt,
             place,
         }))?;
@@ -350,6 +348,23 @@ impl Journal {
             }
             AuditUnavailable::Closed
         })
+    }
+}
+
+/// Counts an access as refused when it is dropped, also with the future of a caller that went away.
+struct Refusal<'a>(Option<&'a Counters>);
+
+impl Refusal<'_> {
+    fn retract(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Refusal<'_> {
+    fn drop(&mut self) {
+        if let Some(counters) = self.0 {
+            counters.refused.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

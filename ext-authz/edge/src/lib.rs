@@ -1,10 +1,13 @@
 //! The data plane: one module for each port that a workload or Envoy talks to, the audit journal, and
 //! [`pipeline`], the file to read first.
 
+pub mod access;
 pub mod admin;
 pub mod answer;
 pub mod clock;
+pub mod explain;
 pub mod ext_authz;
+pub mod geography;
 pub mod journal;
 pub mod listener;
 pub mod live;
@@ -18,4 +21,7 @@ pub mod server;
 pub mod settings;
 
 mod evidence;
+mod last_good;
+mod source;
 mod trail;
+mod watch;

@@ -2,6 +2,7 @@
 //! leaves the last good one in force.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -64,16 +65,43 @@ impl Live {
 
 /// Reads and compiles every document of `directory`: taken whole or refused whole.
 pub fn load(directory: &Path, settings: &Settings) -> Result<Compiled, RefusedPolicies> {
-    let sources = sources(directory)?;
-    if sources.is_empty() {
-        return Err(RefusedPolicies::Empty(directory.to_path_buf()));
+    compile(&sources(directory)?, settings)
+}
+
+/// Compiles what was read.
+pub(crate) fn compile(
+    sources: &[Source],
+    settings: &Settings,
+) -> Result<Compiled, RefusedPolicies> {
+    attache_policy::compile(sources, settings).map_err(RefusedPolicies::Problems)
+}
+
+/// Every folder in which something can change what [`sources`] yields: the directory's own, those in it, and
+/// those that links in it lead to. What cannot be read is left out; [`sources`] tells of it.
+pub(crate) fn folders(directory: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![directory.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            if is_hidden(&path) {
+                continue;
+            }
+            if path.is_symlink() {
+                let target = path.canonicalize().ok();
+                found.extend(target.as_deref().and_then(Path::parent).map(Path::to_owned));
+            } else if path.is_dir() {
+                folders.push(path);
+            }
+        }
+        found.extend(folder.canonicalize().ok());
     }
-    attache_policy::compile(&sources, settings).map_err(RefusedPolicies::Problems)
+    found
 }
 
 /// The documents of `directory` and its folders, by name. Hidden entries are left out: a ConfigMap
 /// mount keeps its versions in `..data`.
-fn sources(directory: &Path) -> Result<Vec<Source>, RefusedPolicies> {
+pub fn sources(directory: &Path) -> Result<Vec<Source>, RefusedPolicies> {
     let unreadable = |path: &Path, error| RefusedPolicies::Unreadable {
         path: path.into(),
         error,
@@ -84,10 +112,7 @@ fn sources(directory: &Path) -> Result<Vec<Source>, RefusedPolicies> {
         let entries = fs::read_dir(&folder).map_err(|error| unreadable(&folder, error))?;
         for entry in entries {
             let path = entry.map_err(|error| unreadable(&folder, error))?.path();
-            let hidden = path
-                .file_name()
-                .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-            if hidden {
+            if is_hidden(&path) {
                 continue;
             }
             let linked = path.is_symlink();
@@ -112,8 +137,16 @@ fn sources(directory: &Path) -> Result<Vec<Source>, RefusedPolicies> {
             }
         }
     }
+    if found.is_empty() {
+        return Err(RefusedPolicies::Empty(directory.to_path_buf()));
+    }
     found.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(found)
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name()
+        .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 fn is_document(path: &Path) -> bool {

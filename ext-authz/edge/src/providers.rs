@@ -1,12 +1,9 @@
 //! The TrustProvider documents of a policy set, as `trust` takes them.
 
-use std::{
-    fmt,
-    path::{Component, Path, PathBuf},
-};
+use std::path::{Component, Path, PathBuf};
 
 use attache_policy::{
-    Compiled,
+    Code, Compiled, Problems, Report,
     document::{KeySource as Written, TrustProvider},
 };
 use attache_trust::{KeySource, ProviderConfig};
@@ -14,46 +11,43 @@ use thiserror::Error;
 
 /// Files that documents name outside the folders they may be in.
 #[derive(Debug, Error)]
-pub struct ForeignFiles(Vec<String>);
-
-impl fmt::Display for ForeignFiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("\n"))
-    }
-}
+#[error(transparent)]
+pub struct ForeignFiles(pub Problems);
 
 /// The providers of `policies`. Relative paths start at the folder of the file that names them.
 ///
 /// SECURITY: whoever writes documents must not have the server read any file: each lies under one of
 /// `roots`, which the configuration lists.
 pub fn of(policies: &Compiled, roots: &[PathBuf]) -> Result<Vec<ProviderConfig>, ForeignFiles> {
-    let mut foreign = Vec::new();
+    let report = Report::new();
     let providers = policies.trust_providers().iter();
     let configs = providers
-        .map(|provider| one(provider, roots, &mut foreign))
+        .map(|provider| one(provider, roots, &report))
         .collect();
-    if foreign.is_empty() {
-        Ok(configs)
+    if report.has_errors() {
+        Err(ForeignFiles(report.into_problems()))
     } else {
-        Err(ForeignFiles(foreign))
+        Ok(configs)
     }
 }
 
-fn one(written: &TrustProvider, roots: &[PathBuf], foreign: &mut Vec<String>) -> ProviderConfig {
-    let mut file = |path: &Path| {
+fn one(written: &TrustProvider, roots: &[PathBuf], report: &Report) -> ProviderConfig {
+    let file = |path: &Path| {
         let folder = Path::new(written.place.file.as_ref())
             .parent()
             .unwrap_or(Path::new("/"));
         let path = folder.join(path);
         let climbs = path.components().any(|part| part == Component::ParentDir);
         if climbs || !roots.iter().any(|root| path.starts_with(root)) {
-            foreign.push(format!(
-                "{}: TrustProvider {}: {} lies outside {}; put it there, or list its folder in `trust.file_roots` of the configuration",
-                written.place,
-                written.name,
-                path.display(),
-                roots.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(", "),
-            ));
+            let roots: Vec<_> = roots
+                .iter()
+                .map(|root| root.display().to_string())
+                .collect();
+            let message = format!("{} lies outside {}", path.display(), roots.join(", "));
+            let way_out =
+                "put it there, or list its folder in `trust.file_roots` of the configuration";
+            let (place, way_out) = (written.place.clone(), Some(way_out.to_owned()));
+            report.error_with(place, Code::ForeignFile, message, way_out);
         }
         path
     };

@@ -1,16 +1,30 @@
 //! One request as a listener understood it, whichever protocol asked. All of it is what the client
 //! says, except `vouched`, which is the route's word.
 
+use std::net::IpAddr;
+
 use attache_core::{
     decision::DenyReason,
     header::HeaderName,
     request::{AmbiguousRequest, Authority, Host, Request, RequestPath, Transport, is_method},
 };
 
-use crate::{refusal::Refusal, settings::DestinationRule};
+use crate::{
+    refusal::Refusal,
+    settings::{DestinationRule, OverrideHeaders},
+};
 
 /// Our own headers; a client's are removed from every request.
 const OWN_PREFIX: &str = "x-attache-";
+
+/// Headers by which some frameworks and proxies take another method or path than the request's own.
+const OVERRIDES: [&str; 5] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+];
 
 /// One request.
 #[derive(Debug)]
@@ -27,6 +41,8 @@ pub struct Question<'a> {
     pub vouched: Option<&'a str>,
     /// The connection's peer, `address:port`.
     pub source: Option<String>,
+    /// The caller's address, by the listener's rule; `None` if it is not known for certain.
+    pub address: Option<IpAddr>,
 }
 
 /// Where a request goes and what it asks, each in one reading.
@@ -40,6 +56,12 @@ pub(crate) struct Asked<'a> {
 }
 
 impl<'a> Question<'a> {
+    /// What stands after `?`, as sent; empty if nothing does.
+    pub(crate) fn query(&self) -> &'a str {
+        let query = self.target.split_once('?');
+        query.map_or("", |(_, query)| query)
+    }
+
     /// The values of header `name`, in order.
     pub(crate) fn values(&self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
         self.headers
@@ -69,6 +91,9 @@ impl<'a> Question<'a> {
         if upgrades || ["TRACE", "TRACK", "CONNECT"].contains(&self.method) {
             return Err(DenyReason::MethodRefused.into());
         }
+        if self.names_two_hosts() {
+            return Err(DenyReason::RequestAmbiguous(AmbiguousRequest::Host).into());
+        }
         let path = RequestPath::parse(self.target).map_err(DenyReason::RequestAmbiguous)?;
         let asked = Authority::parse(self.authority).map_err(DenyReason::RequestAmbiguous)?;
         let (port, transport) = match rule {
@@ -81,6 +106,13 @@ impl<'a> Question<'a> {
             transport,
             method: self.method,
             path,
+        })
+    }
+
+    /// Whether a header names another host than the one that is decided about.
+    fn names_two_hosts(&self) -> bool {
+        self.headers.iter().any(|(name, value)| {
+            [":authority", "host"].contains(name) && *value != self.authority.as_bytes()
         })
     }
 
@@ -124,6 +156,29 @@ impl<'a> Question<'a> {
         }
         Ok(present)
     }
+
+    /// The headers to remove, by which an application would take another method or path than the one that is
+    /// decided about; where they are denied, an error if there is one.
+    pub(crate) fn overriding_headers(
+        &self,
+        rule: OverrideHeaders,
+    ) -> Result<Vec<&'a str>, DenyReason> {
+        let mut present = Vec::new();
+        for (name, _) in &self.headers {
+            let overrides = OVERRIDES.iter().any(|ours| is_imitation(name, ours));
+            if !overrides || present.contains(name) {
+                continue;
+            }
+            if rule == OverrideHeaders::Deny {
+                return Err(DenyReason::RequestOverridden);
+            }
+            if name.contains('_') {
+                return Err(DenyReason::HeaderAmbiguous);
+            }
+            present.push(*name);
+        }
+        Ok(present)
+    }
 }
 
 impl Asked<'_> {
@@ -137,6 +192,20 @@ impl Asked<'_> {
         self.port
     }
 
+    /// The destination as an origin, with its port: `https://api.example.com:443`.
+    pub(crate) fn origin(&self) -> String {
+        let scheme = match self.transport {
+            Transport::Tls => "https",
+            Transport::Plaintext => "http",
+        };
+        let (host, port) = (self.host.as_str(), self.port);
+        if host.contains(':') {
+            format!("{scheme}://[{host}]:{port}")
+        } else {
+            format!("{scheme}://{host}:{port}")
+        }
+    }
+
     /// The request as policy sees it.
     pub(crate) const fn request(&self) -> Request<'_> {
         Request {
@@ -147,6 +216,15 @@ impl Asked<'_> {
             path: self.path,
         }
     }
+}
+
+/// Whether an application may read `name` as `ours`: in any case, with `_` for `-`.
+fn is_imitation(name: &str, ours: &str) -> bool {
+    let plain = |byte: u8| match byte {
+        b'_' => b'-',
+        other => other.to_ascii_lowercase(),
+    };
+    name.bytes().map(plain).eq(ours.bytes())
 }
 
 /// The destination that a route vouches for: `https://api.stripe.com`, `https://*.example.com:8443`,

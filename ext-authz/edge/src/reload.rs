@@ -1,26 +1,44 @@
-//! Puts a policy directory in force: documents compile, trust providers start, then both change at once.
+//! Puts a policy directory in force: documents compile, trust providers start, then both change at once. The
+//! directory is followed; what is refused leaves the last good set in force, over a restart too.
+//!
+//! INVARIANT: a set is kept on disk before it is in force, so that a restart never goes back behind it.
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use attache_policy::{Compiled, Settings};
+use attache_policy::{Compiled, Settings, Source};
 use attache_trust::{InvalidProviders, ProviderConfig, Trust};
 use thiserror::Error;
-use tracing::{info, warn};
+use tokio::task::{JoinError, spawn_blocking};
+use tracing::warn;
 
 use crate::{
+    clock,
+    last_good::{LastGood, LastGoodFile, UnusableLastGood},
     live::{self, Live, RefusedPolicies},
     providers::{self, ForeignFiles},
+    watch::{Folders, Watch},
 };
 
-/// Reads the policy directory again when asked to.
+use self::standing::{Contents, Standing};
+
+pub use self::standing::{PolicyState, Refusal};
+
+mod standing;
+mod start;
+
+/// How often a directory that changes while it is read is read again, before it is taken as it was read.
+const MAX_READINGS: usize = 3;
+
+/// Keeps the policies in force those of the directory.
 pub struct Reload {
-    source: PolicySource,
+    source: Arc<PolicySource>,
     live: Arc<Live>,
     trust: Arc<Trust>,
-    refused: Mutex<Option<String>>,
+    last_good: Option<LastGoodFile>,
+    standing: Mutex<Standing>,
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -38,11 +56,25 @@ pub struct PolicySource {
 impl PolicySource {
     /// Reads and checks everything, and changes nothing.
     pub fn load(&self) -> Result<(Compiled, Vec<ProviderConfig>), Refused> {
-        let compiled = live::load(&self.directory, &self.settings)?;
+        self.compile(&live::sources(&self.directory)?)
+    }
+
+    fn compile(&self, sources: &[Source]) -> Result<(Compiled, Vec<ProviderConfig>), Refused> {
+        let compiled = live::compile(sources, &self.settings)?;
         let mut roots = vec![self.directory.clone()];
         roots.extend_from_slice(&self.file_roots);
         let providers = providers::of(&compiled, &roots)?;
         Ok((compiled, providers))
+    }
+
+    /// Where a change can happen: the directory may itself be replaced, or be a link that is.
+    fn folders(&self) -> Folders {
+        let mut folders = Folders::default();
+        folders.add_entry(&self.directory);
+        for folder in live::folders(&self.directory) {
+            folders.add(folder);
+        }
+        folders
     }
 }
 
@@ -58,59 +90,167 @@ pub enum Refused {
     /// Documents name files that they may not.
     #[error(transparent)]
     Files(#[from] ForeignFiles),
+    /// Judging them failed: a defect of ours.
+    #[error("the documents could not be judged: {0}")]
+    Unjudged(#[from] JoinError),
+}
+
+impl Refused {
+    /// Whether the same documents would be refused again, whatever else changes.
+    const fn is_final(&self) -> bool {
+        match self {
+            Self::Policies(RefusedPolicies::Problems(_)) | Self::Files(_) => true,
+            Self::Policies(_) | Self::Providers(_) | Self::Unjudged(_) => false,
+        }
+    }
+}
+
+/// Why there is no policy set to start with.
+#[derive(Debug, Error)]
+pub enum NoPolicies {
+    /// The directory is refused, and the configuration wants no other set.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The directory is refused, and there is no other set.
+    #[error("{refused}\nthere is no last good set to start with: {last_good}")]
+    NothingGood {
+        /// Why the directory is refused.
+        refused: Refused,
+        /// Why the kept set is of no use.
+        last_good: UnusableLastGood,
+    },
 }
 
 impl Reload {
-    /// Reloads `source` into `live` and `trust`.
-    pub fn new(source: PolicySource, live: Arc<Live>, trust: Arc<Trust>) -> Self {
-        let (refused, turn) = (Mutex::new(None), tokio::sync::Mutex::new(()));
-        Self {
-            source,
-            live,
-            trust,
-            refused,
-            turn,
-        }
+    /// The policies in force.
+    pub fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live)
+    }
+
+    /// How the policies in force stand to the directory.
+    pub fn state(&self) -> PolicyState {
+        self.standing().state.clone()
     }
 
     /// Takes the directory whole or refuses it whole; returns the revision in force.
     pub async fn run(&self) -> Result<String, Refused> {
         let _turn = self.turn.lock().await;
-        let put = self.source.load().and_then(|(compiled, providers)| {
-            put_in_force(compiled, providers, &self.live, &self.trust)
-        });
-        let refused = put.as_ref().err().map(ToString::to_string);
-        match &put {
-            Ok(revision) => info!(revision, "policies reloaded"),
-            Err(error) => warn!(%error, "policies refused; the last good ones stay in force"),
+        let source = Arc::clone(&self.source);
+        let read = spawn_blocking(move || live::sources(&source.directory)).await;
+        self.take(read.map_err(Refused::from).and_then(|read| Ok(read?)))
+            .await
+    }
+
+    /// Follows the directory for as long as it is polled.
+    pub async fn follow(&self) {
+        let mut watch = Watch::new();
+        loop {
+            watch = self.look_and_take(watch).await;
+            watch.settled().await;
         }
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+    }
+
+    async fn look_and_take(&self, watch: Watch) -> Watch {
+        let _turn = self.turn.lock().await;
+        let (watch, read) = self.look(watch).await;
+        if !self.is_judged(&read).await {
+            // Told in the log and by the status.
+            let _ = self.take(read).await;
+        }
+        watch
+    }
+
+    /// Reads the directory, again if it changes meanwhile.
+    async fn look(&self, mut watch: Watch) -> (Watch, Result<Vec<Source>, Refused>) {
+        let mut readings = 0;
+        loop {
+            let source = Arc::clone(&self.source);
+            let looked = spawn_blocking(move || {
+                let folders = source.folders();
+                watch.follow(folders.clone());
+                let read = live::sources(&source.directory);
+                let is_whole = !watch.is_disturbed() && source.folders() == folders;
+                (watch, read, is_whole)
+            });
+            let (followed, read, is_whole) = match looked.await {
+                Ok(looked) => looked,
+                Err(failed) => return (Watch::new(), Err(failed.into())),
+            };
+            watch = followed;
+            readings += 1;
+            if is_whole || readings == MAX_READINGS {
+                return (watch, read.map_err(Refused::from));
+            }
+            if watch.is_disturbed() {
+                watch.settled().await;
+            }
+        }
+    }
+
+    /// Whether what was read has been judged, so that judging it again would tell nothing new.
+    async fn is_judged(&self, read: &Result<Vec<Source>, Refused>) -> bool {
+        let Ok(sources) = read else {
+            return false;
+        };
+        let (is_judged, is_unkept) = {
+            let standing = self.standing();
+            (standing.is_judged(sources), standing.is_unkept())
+        };
+        if is_judged && is_unkept {
+            let revision = self.state().revision;
+            self.keep(sources.clone(), &revision).await;
+        }
+        is_judged
+    }
+
+    /// Judges what was read, and puts it in force if it is good.
+    // INVARIANT: it was read in the same turn, so that nothing older comes after it.
+    async fn take(&self, read: Result<Vec<Source>, Refused>) -> Result<String, Refused> {
+        let contents = read.as_deref().ok().map(Contents::of);
+        let put = match read {
+            Ok(sources) => self.put_in_force(sources).await,
+            Err(refused) => Err(refused),
+        };
+        self.standing().conclude(contents, &put, clock::now());
         put
     }
 
-    /// Why the newest set was refused, if it was.
-    pub fn refused(&self) -> Option<String> {
-        self.refused
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    async fn put_in_force(&self, sources: Vec<Source>) -> Result<String, Refused> {
+        let source = Arc::clone(&self.source);
+        let judging = spawn_blocking(move || Ok((source.compile(&sources)?, sources)));
+        let ((compiled, providers), sources) = judging.await.map_err(Refused::from).flatten()?;
+        // Trust first: a policy that names a new provider must find it.
+        self.trust.replace(providers)?;
+        let revision = compiled.revision().to_owned();
+        self.keep(sources, &revision).await;
+        if revision != self.live.compiled().revision() {
+            for warning in compiled.warnings().iter() {
+                warn!("{warning}");
+            }
+            self.live.replace(compiled);
+        }
+        Ok(revision)
     }
-}
 
-fn put_in_force(
-    compiled: Compiled,
-    providers: Vec<ProviderConfig>,
-    live: &Live,
-    trust: &Trust,
-) -> Result<String, Refused> {
-    for warning in compiled.warnings().iter() {
-        warn!("{warning}");
+    /// Keeps a good set. One that cannot be kept counts all the same: a full disk must not stop a policy.
+    async fn keep(&self, sources: Vec<Source>, revision: &str) {
+        let Some(file) = self.last_good.clone() else {
+            return;
+        };
+        let set = LastGood {
+            directory: self.source.directory.clone(),
+            revision: revision.to_owned(),
+            accepted_at: clock::now(),
+            sources,
+        };
+        let kept = spawn_blocking(move || file.keep(&set)).await;
+        let kept = kept.map_err(std::io::Error::other).flatten();
+        self.standing().kept(kept);
     }
-    // Trust first: a policy that names a new provider must find it.
-    trust.replace(providers)?;
-    let revision = compiled.revision().to_owned();
-    live.replace(compiled);
-    Ok(revision)
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use attache_proto::access::v1::access_server::AccessServer;
 use envoy_types::ext_authz::v3::pb::AuthorizationServer;
 use thiserror::Error;
 use tokio::task::JoinSet;
@@ -11,6 +12,7 @@ use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
 use crate::{
+    access::AccessService,
     ext_authz::ExtAuthz,
     listener::{Listener, ListenerFailed},
     pipeline::Edge,
@@ -103,9 +105,13 @@ async fn serve_one(
     let follow = tokio::spawn(follow_readiness(reporter, readiness, stop.clone()));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(attache_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let service = AuthorizationServer::new(ExtAuthz::new(edge, Arc::new(settings)))
+    let settings = Arc::new(settings);
+    let access = AccessServer::new(AccessService::new(Arc::clone(&edge), Arc::clone(&settings)))
+        .max_decoding_message_size(MAX_QUESTION_BYTES);
+    let service = AuthorizationServer::new(ExtAuthz::new(edge, settings))
         .max_decoding_message_size(MAX_QUESTION_BYTES);
     let served = Server::builder()
         .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
@@ -113,6 +119,7 @@ async fn serve_one(
         .add_service(health)
         .add_service(reflection)
         .add_service(service)
+        .add_service(access)
         .serve_with_incoming_shutdown(listener.connections(stop.clone()), stop.cancelled_owned())
         .await;
     follow.abort();

@@ -48,6 +48,11 @@ pub struct ListenerSettings {
     pub evidence: EvidenceSource,
     /// How the destination of a call is known.
     pub destination: DestinationRule,
+    /// How many proxies of ours stand before Envoy, so that the caller's address is that many from the right
+    /// of `x-forwarded-for`. 0: it is the peer of Envoy's connection.
+    pub trusted_hops: usize,
+    /// What happens to headers by which a client overrides method or path.
+    pub override_headers: OverrideHeaders,
 }
 
 /// Where a listener listens and who may call it.
@@ -97,6 +102,16 @@ pub enum EvidenceSource {
     Header(HeaderName),
     /// Role `sidecar-outbound`: the edge speaks for one pod, whose projected token stands in this file.
     TokenFile(PathBuf),
+}
+
+/// What happens to a request with a header by which some applications take another method or path than the
+/// one that policy saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverrideHeaders {
+    /// It is denied.
+    Deny,
+    /// The header is removed.
+    Strip,
 }
 
 /// How the destination of a call is known.

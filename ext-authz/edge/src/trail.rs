@@ -5,33 +5,40 @@ use std::time::Duration;
 use attache_core::{
     attestation::Attestation,
     decision::DenyReason,
-    event::{Event, Mode, Outcome},
+    event::{CheckedCondition, Event, Mode, Outcome},
     request::without_query,
+    scope::Scope,
     time::Timestamp,
 };
 use attache_credentials::Credential;
-use attache_policy::{Compiled, Denial, Grant};
+use attache_policy::{Compiled, Decided, Denial, Grant};
 use tokio::time::Instant;
 use tracing::{Level, event_enabled, info};
 
 use crate::{
     answer::{Answer, Disposition},
     clock,
+    explain::kept,
     journal::text::printable,
     question::{Asked, Question},
     refusal::Refusal,
-    settings::Enforcement,
+    settings::{Enforcement, Unmatched},
 };
 
 /// Longest text of a client's that an event keeps, in bytes.
 const MAX_TEXT_BYTES: usize = 1024;
+/// Most conditions that an event names.
+const MAX_CONDITIONS: usize = 32;
 
 /// One access in progress.
 pub(crate) struct Trail {
     began: Instant,
     outcome: Outcome,
+    /// How it would end if dry-run policies were enforced; `None` if none covers it.
+    would_be: Option<Outcome>,
     event: Event,
     announced: Option<Announced>,
+    valid_until: Option<Timestamp>,
 }
 
 /// What the log says of a token's first use.
@@ -69,18 +76,24 @@ impl Trail {
             actual: None,
             mode: Mode::Enforce,
             would_be_outcome: None,
+            would_be_policy: None,
+            conditions: Vec::new(),
             policy_revision: String::new(),
             edge: String::new(),
             listener: String::new(),
             source_address: question.source.as_deref().map(text),
             count: 1,
             repeats: None,
+            target_origin: None,
+            attributes: None,
         };
         Self {
             began,
             outcome: Outcome::Permitted,
+            would_be: None,
             event,
             announced: None,
+            valid_until: None,
         }
     }
 
@@ -95,16 +108,21 @@ impl Trail {
             .host()
             .as_str()
             .clone_into(&mut self.event.target_service);
+        self.event.target_origin = Some(asked.origin());
     }
 
     /// A decision begins under a policy set; what an earlier one found is forgotten.
     pub(crate) fn under(&mut self, policies: &Compiled) {
+        self.valid_until = None;
         policies
             .revision()
             .clone_into(&mut self.event.policy_revision);
         self.event.policy = None;
         self.event.policy_matched = None;
         self.event.credential_provider = None;
+        self.event.would_be_policy = None;
+        self.event.conditions.clear();
+        self.would_be = None;
         self.announced = None;
     }
 
@@ -113,11 +131,43 @@ impl Trail {
         self.event.code = Some("unmatched-passed".to_owned());
     }
 
-    /// The caller is proven.
-    pub(crate) fn attested(&mut self, attestation: &Attestation) {
+    /// The caller is proven. What `policies` ask about is kept, so that the access can be explained later.
+    pub(crate) fn attested(&mut self, attestation: &Attestation, policies: &Compiled) {
+        self.event.attributes = Some(kept::attributes(attestation.attributes(), policies));
         self.event.workload_svid = Some(attestation.spiffe_id().as_str().to_owned());
         self.event.workload_type = Some(attestation.kind().workload_type().to_owned());
         self.event.trust_provider = Some(attestation.provider().to_owned());
+    }
+
+    /// What was looked at, and what dry-run policies would have changed.
+    pub(crate) fn decided(&mut self, decided: &Decided<'_>, unmatched: Unmatched) {
+        let conditions = decided.conditions().take(MAX_CONDITIONS);
+        let checked = conditions.map(|(name, outcome)| CheckedCondition {
+            name: name.to_owned(),
+            outcome,
+        });
+        self.event.conditions = checked.collect();
+        let Some(would_be) = decided.would_be() else {
+            return;
+        };
+        let matched = would_be.policy.map(|policy| policy.matched().to_owned());
+        let passes = matched.is_none() && unmatched == Unmatched::PassWithoutCredential;
+        self.would_be = Some(if passes {
+            Outcome::Permitted
+        } else {
+            would_be.outcome
+        });
+        self.event.would_be_policy = matched;
+    }
+
+    /// The answer may be given again until `until`, unless its scope is this call alone.
+    pub(crate) fn may_be_kept(&mut self, scope: &Scope, until: Timestamp) {
+        self.valid_until = matches!(scope, Scope::Region(_)).then_some(until);
+    }
+
+    /// Until when the answer may be given again.
+    pub(crate) const fn valid_until(&self) -> Option<Timestamp> {
+        self.valid_until
     }
 
     /// Whether policy allowed it.
@@ -183,8 +233,11 @@ impl Trail {
             self.event.outcome,
             self.event.would_be_outcome,
         ) = match enforcement {
-            Enforcement::Enforce => (Mode::Enforce, self.outcome, None),
-            Enforcement::Observe => (Mode::Observe, Outcome::Permitted, Some(self.outcome)),
+            Enforcement::Enforce => (Mode::Enforce, self.outcome, self.would_be),
+            Enforcement::Observe => {
+                let would_be = self.would_be.unwrap_or(self.outcome);
+                (Mode::Observe, Outcome::Permitted, Some(would_be))
+            }
         };
         self.event.clone()
     }

@@ -4,6 +4,7 @@ use std::{num::NonZero, sync::Arc, thread, time::Duration};
 
 use arc_swap::ArcSwap;
 use attache_core::{
+    audience::{MAX_AUDIENCE_BYTES, is_audience},
     decision::{DenyReason, Fault},
     evidence::Evidence,
     freshness::Lifetime,
@@ -25,9 +26,6 @@ use crate::{
     store::KeyStore,
     token::{self, Claims},
 };
-
-/// Longest audience, in bytes.
-pub const MAX_AUDIENCE_BYTES: usize = 1024;
 
 /// Mints tokens against evidence and publishes the keys that verify them.
 pub struct Issuer {
@@ -220,11 +218,7 @@ impl Issuer {
             });
         }
         let audience = order.audience;
-        let well_formed = !audience.is_empty()
-            && audience.len() <= MAX_AUDIENCE_BYTES
-            && audience.trim() == audience
-            && !audience.chars().any(char::is_control);
-        if !well_formed {
+        if !is_audience(audience) {
             return Err(NotMinted::Audience(audience.chars().take(64).collect()));
         }
         i64::try_from(order.ttl.as_secs()).map_err(|_too_long| NotMinted::Ttl {

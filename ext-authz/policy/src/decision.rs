@@ -1,15 +1,32 @@
-//! The answers: a [`Grant`], which nothing else can make, a [`Denial`], or a fault.
+//! The answers: a [`Grant`], which nothing else can make, a [`Denial`], or a fault; and what an audit
+//! event tells beside them.
+
+use std::fmt;
 
 use attache_core::{
     attestation::Attestation,
     decision::{DenyReason, Fault},
+    event::{ConditionOutcome, Outcome},
+    request::Request,
+    scope::{Caller, Scope},
     time::Timestamp,
 };
+use smallvec::SmallVec;
 
 use crate::{
+    compiled::Compiled,
+    condition::{Condition, Horizon},
     document::{CredentialProvider, Placement},
     rule::{Rule, RuleAction},
 };
+
+/// What policy says about one call, and what the audit event tells of how it came to that.
+#[derive(Debug)]
+pub struct Decided<'a> {
+    decision: Decision<'a>,
+    would_be: Option<WouldBe<'a>>,
+    conditions: Checked<'a>,
+}
 
 /// What policy says about one call.
 #[derive(Debug)]
@@ -23,12 +40,11 @@ pub enum Decision<'a> {
 }
 
 /// The permission to make one call, and to obtain its credential. SECURITY: only
-/// [`Compiled::decide`](crate::Compiled::decide) makes one.
+/// [`Compiled::decide`] makes one.
 #[derive(Debug)]
 pub struct Grant<'a> {
-    attestation: &'a Attestation,
     permit: PolicyRef<'a>,
-    revision: &'a str,
+    ground: Ground<'a>,
 }
 
 /// A refusal.
@@ -36,6 +52,17 @@ pub struct Grant<'a> {
 pub struct Denial<'a> {
     reason: DenyReason,
     policy: Option<PolicyRef<'a>>,
+    ground: Ground<'a>,
+}
+
+/// How a call would end if dry-run policies were enforced. SECURITY: it is told and never acted upon;
+/// there is no grant in it.
+#[derive(Clone, Copy, Debug)]
+pub struct WouldBe<'a> {
+    /// How it would end.
+    pub outcome: Outcome,
+    /// The policy that would decide; `None` if none would match.
+    pub policy: Option<PolicyRef<'a>>,
 }
 
 /// The policy that a decision rests on.
@@ -43,6 +70,56 @@ pub struct Denial<'a> {
 pub struct PolicyRef<'a> {
     pub(crate) rule: &'a Rule,
     pub(crate) action: &'a RuleAction,
+}
+
+/// The conditions that were looked at, each once.
+pub(crate) type Checked<'a> = SmallVec<[(&'a Condition, ConditionOutcome); 4]>;
+
+/// What was decided about, from which the decision's scope follows.
+#[derive(Clone, Copy)]
+pub(crate) struct Ground<'a> {
+    pub(crate) compiled: &'a Compiled,
+    pub(crate) attestation: &'a Attestation,
+    pub(crate) request: Request<'a>,
+    pub(crate) decided_at: Timestamp,
+    pub(crate) horizon: Horizon,
+}
+
+impl<'a> Decided<'a> {
+    pub(crate) const fn new(
+        decision: Decision<'a>,
+        would_be: Option<WouldBe<'a>>,
+        conditions: Checked<'a>,
+    ) -> Self {
+        Self {
+            decision,
+            would_be,
+            conditions,
+        }
+    }
+
+    /// The answer.
+    pub const fn decision(&self) -> &Decision<'a> {
+        &self.decision
+    }
+
+    /// The answer, to act upon.
+    pub fn into_decision(self) -> Decision<'a> {
+        self.decision
+    }
+
+    /// How the call would end if dry-run policies were enforced; `None` if none covers it.
+    pub const fn would_be(&self) -> Option<WouldBe<'a>> {
+        self.would_be
+    }
+
+    /// The conditions of the policies that cover the call and accept who proved the caller, by
+    /// qualified name.
+    pub fn conditions(&self) -> impl Iterator<Item = (&'a str, ConditionOutcome)> {
+        self.conditions
+            .iter()
+            .map(|(condition, outcome)| (&*condition.name, *outcome))
+    }
 }
 
 impl<'a> PolicyRef<'a> {
@@ -59,16 +136,8 @@ impl<'a> PolicyRef<'a> {
 
 impl<'a> Grant<'a> {
     /// SECURITY: called once, at the end of a decision.
-    pub(crate) const fn of(
-        attestation: &'a Attestation,
-        permit: PolicyRef<'a>,
-        revision: &'a str,
-    ) -> Self {
-        Self {
-            attestation,
-            permit,
-            revision,
-        }
+    pub(crate) const fn of(permit: PolicyRef<'a>, ground: Ground<'a>) -> Self {
+        Self { permit, ground }
     }
 
     /// `policy_matched` of the audit event: `allow:payment-service:stripe-api:read`.
@@ -83,7 +152,7 @@ impl<'a> Grant<'a> {
 
     /// Who calls.
     pub const fn attestation(&self) -> &'a Attestation {
-        self.attestation
+        self.ground.attestation
     }
 
     /// With which credential; `None` lets the call pass without one.
@@ -96,20 +165,34 @@ impl<'a> Grant<'a> {
         &self.permit.rule.placement
     }
 
-    /// Until when the grant holds: the evidence's expiry.
+    /// The first moment at which it no longer holds: the evidence expires, a condition may change, or
+    /// five minutes are over. The credential may expire earlier.
     pub const fn valid_until(&self) -> Timestamp {
-        self.attestation.expires_at()
+        self.ground.horizon.until
     }
 
     /// The revision of the policy set that granted it.
-    pub const fn revision(&self) -> &'a str {
-        self.revision
+    pub fn revision(&self) -> &'a str {
+        self.ground.compiled.revision()
+    }
+
+    /// Which calls of `caller`, whose attestation this is, get the same answer. It is worked out anew.
+    pub fn scope(&self, caller: Caller) -> Scope {
+        self.ground.scope(caller)
     }
 }
 
 impl<'a> Denial<'a> {
-    pub(crate) const fn new(reason: DenyReason, policy: Option<PolicyRef<'a>>) -> Self {
-        Self { reason, policy }
+    pub(crate) const fn new(
+        reason: DenyReason,
+        policy: Option<PolicyRef<'a>>,
+        ground: Ground<'a>,
+    ) -> Self {
+        Self {
+            reason,
+            policy,
+            ground,
+        }
     }
 
     /// Why.
@@ -122,9 +205,30 @@ impl<'a> Denial<'a> {
         self.reason
     }
 
-    /// The policy that denies, or that would allow if the caller were proven by another provider or the
-    /// target reached over TLS. `None`: no policy is about this call.
+    /// The policy that denies, or that would allow if the caller were proven by another provider, the
+    /// target reached over TLS, or its conditions held. `None`: no policy is about this call.
     pub const fn policy(&self) -> Option<PolicyRef<'a>> {
         self.policy
+    }
+
+    /// The first moment at which it no longer holds, as with a grant.
+    pub const fn valid_until(&self) -> Timestamp {
+        self.ground.horizon.until
+    }
+
+    /// Which calls of `caller`, whose attestation this is, get the same answer. It is worked out anew.
+    pub fn scope(&self, caller: Caller) -> Scope {
+        self.ground.scope(caller)
+    }
+}
+
+impl fmt::Debug for Ground<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ground")
+            .field("revision", &self.compiled.revision())
+            .field("caller", &self.attestation.spiffe_id())
+            .field("request", &self.request)
+            .field("horizon", &self.horizon)
+            .finish_non_exhaustive()
     }
 }

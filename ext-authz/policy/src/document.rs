@@ -1,18 +1,23 @@
 //! Documents as they are written: parsed in full or refused, every problem told. References are still
 //! names here; what they mean is found in [`crate::compile`].
 
+mod access_condition;
 mod access_policy;
 mod client_workload;
 mod credential_provider;
 mod endpoint;
+mod host;
+mod policy_test;
 mod server_workload;
 mod short_form;
 mod trust_provider;
 
-pub(crate) use access_policy::{AccessPolicy, Action, Effect, MethodSet, Vouchers};
+pub(crate) use access_policy::{AccessPolicy, Action, Effect, MethodSet, PolicyMode, Vouchers};
 pub(crate) use client_workload::ClientWorkload;
+pub(crate) use credential_provider::TTL_SECONDS;
 pub use credential_provider::{CredentialKind, CredentialProvider};
 pub(crate) use endpoint::audience_endpoint;
+pub use policy_test::{Case, Expected, PolicyTest, TestedCall, policy_tests};
 pub use server_workload::{HostPattern, Placement, ServerWorkload, TlsRule};
 pub(crate) use short_form::{CredentialPolicy, WorkloadIdentity};
 pub use trust_provider::{KeySource, TrustProvider};
@@ -20,13 +25,15 @@ pub use trust_provider::{KeySource, TrustProvider};
 use attache_core::spiffe_id::TrustDomain;
 
 use crate::{
+    condition::Condition,
     name::{self, QualifiedName},
     problem::{Code, Place, did_you_mean, quoted},
+    schema::Shape,
     yaml::{At, Fields},
 };
 
 /// The accepted `apiVersion`s: ours, and that of the published quick start.
-const VERSIONS: [&str; 2] = ["attache.dev/v1", "aembit.io/v1"];
+pub(crate) const VERSIONS: [&str; 2] = ["attache.dev/v1", "aembit.io/v1"];
 
 /// The kinds of documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +44,8 @@ pub enum Kind {
     ServerWorkload,
     /// How evidence is verified.
     TrustProvider,
+    /// When, or from where.
+    AccessCondition,
     /// With which credential.
     CredentialProvider,
     /// Binds the others.
@@ -45,18 +54,22 @@ pub enum Kind {
     WorkloadIdentity,
     /// Short form of an access policy with its credential provider.
     CredentialPolicy,
+    /// What is expected of the others.
+    PolicyTest,
 }
 
 impl Kind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::ClientWorkload,
         Self::ServerWorkload,
         Self::TrustProvider,
+        Self::AccessCondition,
         Self::CredentialProvider,
         Self::AccessPolicy,
         Self::WorkloadIdentity,
         Self::CredentialPolicy,
+        Self::PolicyTest,
     ];
 
     /// The word in `kind`.
@@ -65,10 +78,12 @@ impl Kind {
             Self::ClientWorkload => "ClientWorkload",
             Self::ServerWorkload => "ServerWorkload",
             Self::TrustProvider => "TrustProvider",
+            Self::AccessCondition => "AccessCondition",
             Self::CredentialProvider => "CredentialProvider",
             Self::AccessPolicy => "AccessPolicy",
             Self::WorkloadIdentity => "WorkloadIdentity",
             Self::CredentialPolicy => "CredentialPolicy",
+            Self::PolicyTest => "PolicyTest",
         }
     }
 }
@@ -86,15 +101,18 @@ pub(crate) enum Spec {
     ClientWorkload(ClientWorkload),
     ServerWorkload(ServerWorkload),
     TrustProvider(TrustProvider),
+    AccessCondition(Condition),
     CredentialProvider(CredentialProvider),
     AccessPolicy(AccessPolicy),
     WorkloadIdentity(WorkloadIdentity),
     CredentialPolicy(CredentialPolicy),
+    PolicyTest(PolicyTest),
 }
 
 /// Reads one document. `None` if its kind or name is refused; its problems are reported either way.
 pub(crate) fn lower(root: &At<'_>, trust_domain: &TrustDomain) -> Option<Document> {
-    let at = root.labelled(&label(root));
+    let at = root.labelled(&label(root)).described(Shape::DOCUMENT);
+    at.refuse_secrets();
     let mut fields = at.fields()?;
     let version = fields.required("apiVersion", |at| {
         known(
@@ -125,13 +143,16 @@ pub(crate) fn lower(root: &At<'_>, trust_domain: &TrustDomain) -> Option<Documen
 }
 
 fn spec(at: &At<'_>, kind: Kind, name: &QualifiedName, trust_domain: &TrustDomain) -> Option<Spec> {
-    let mut fields = at.fields()?;
+    let mut fields = at.described(Shape::of(kind)).fields()?;
     let fields = &mut fields;
     match kind {
         Kind::ClientWorkload => ClientWorkload::lower(fields).map(Spec::ClientWorkload),
         Kind::ServerWorkload => ServerWorkload::lower(fields, name).map(Spec::ServerWorkload),
         Kind::TrustProvider => TrustProvider::lower(fields, Some(name.to_string()), trust_domain)
             .map(Spec::TrustProvider),
+        Kind::AccessCondition => {
+            access_condition::lower(fields, &name.to_string()).map(Spec::AccessCondition)
+        }
         Kind::CredentialProvider => {
             CredentialProvider::lower(fields, name.to_string()).map(Spec::CredentialProvider)
         }
@@ -140,6 +161,7 @@ fn spec(at: &At<'_>, kind: Kind, name: &QualifiedName, trust_domain: &TrustDomai
         Kind::CredentialPolicy => Some(Spec::CredentialPolicy(CredentialPolicy::lower(
             fields, name,
         ))),
+        Kind::PolicyTest => PolicyTest::lower(fields, name).map(Spec::PolicyTest),
     }
 }
 

@@ -3,11 +3,16 @@
 
 mod compile;
 mod compiled;
+mod condition;
+mod context;
 mod decision;
 pub mod document;
+pub mod explain;
 mod name;
 pub mod problem;
+pub mod render;
 mod rule;
+mod schema;
 mod selector;
 pub mod yaml;
 
@@ -16,6 +21,8 @@ mod tests;
 
 pub use compile::{Settings, Source, compile};
 pub use compiled::{Compiled, Target};
-pub use decision::{Decision, Denial, Grant, PolicyRef};
+pub use context::{Context, Country, Geography, Location, Nowhere};
+pub use decision::{Decided, Decision, Denial, Grant, PolicyRef, WouldBe};
 pub use name::QualifiedName;
 pub use problem::{Code, Place, Problem, Problems, Report, Severity};
+pub use schema::json_schema;

@@ -93,7 +93,8 @@ fn checked(at: &At<'_>, accept: fn(&str) -> bool, rule: &str) -> Option<String> 
     at.refuse_with(Code::InvalidName, message, way_out)
 }
 
-fn is_subdomain(text: &str) -> bool {
+/// RFC 1123 §2.1, as Kubernetes names most things.
+pub(crate) fn is_subdomain(text: &str) -> bool {
     text.len() <= MAX_NAME_BYTES && text.split('.').all(is_label_text)
 }
 

@@ -1,112 +1,21 @@
 //! What is wrong with a set of documents: every problem of a run, each with its place and the way out.
 
+mod code;
+pub(crate) mod secret;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
 use std::{
     cell::RefCell,
     fmt::{self, Display},
     sync::Arc,
 };
 
-/// How much of a value a message repeats, in characters.
-const MAX_QUOTED_CHARS: usize = 80;
-
-/// How many names a suggestion is searched among; a larger set gets none.
-const MAX_CANDIDATES: usize = 10_000;
-
-/// Each variant beside its text, so that neither can be forgotten.
-macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
-        /// What kind of problem it is. The code is stable; the message is for people.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Code {
-            $($(#[$doc])* $variant,)*
-        }
-
-        impl Code {
-            /// All codes.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-
-            /// The stable text of the code.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)*
-                }
-            }
-        }
-    };
-}
-
-codes! {
-    /// The file is larger than is read.
-    FileTooLarge => "file-too-large",
-    /// The file is not UTF-8.
-    NotUtf8 => "not-utf8",
-    /// The file is not YAML 1.2.
-    Syntax => "syntax",
-    /// Mappings and lists are nested deeper than is read.
-    TooDeep => "too-deep",
-    /// An alias is cyclic, or aliases grow beyond what is read.
-    Alias => "alias",
-    /// A YAML tag.
-    Tag => "tag",
-    /// A key stands twice in one mapping.
-    DuplicateKey => "duplicate-key",
-    /// A value of another type than the field takes.
-    WrongType => "wrong-type",
-    /// A field without value, an empty text or an empty list.
-    Empty => "empty",
-    /// A required field is absent.
-    MissingField => "missing-field",
-    /// A field that the mapping does not have.
-    UnknownField => "unknown-field",
-    /// A word outside the field's list.
-    UnknownChoice => "unknown-choice",
-    /// A number, duration or size outside its bounds.
-    OutOfRange => "out-of-range",
-    /// A value of the right type and a wrong form.
-    InvalidValue => "invalid-value",
-    /// Fields that exclude each other.
-    ConflictingFields => "conflicting-fields",
-    /// An `apiVersion` that is not ours.
-    UnknownVersion => "unknown-version",
-    /// A `kind` that does not exist.
-    UnknownKind => "unknown-kind",
-    /// A name that is not a DNS-1123 name.
-    InvalidName => "invalid-name",
-    /// Two documents, or two list items, of one name.
-    DuplicateName => "duplicate-name",
-    /// A reference to a document that does not exist.
-    DanglingReference => "dangling-reference",
-    /// A reference that several documents answer to.
-    AmbiguousReference => "ambiguous-reference",
-    /// A reference to a document of another kind.
-    WrongKindReference => "wrong-kind-reference",
-    /// An attribute that no trust provider proves.
-    UnknownAttribute => "unknown-attribute",
-    /// A pattern that matches everything.
-    MatchesEverything => "matches-everything",
-    /// A host that is not a host.
-    InvalidHost => "invalid-host",
-    /// A path prefix that is not a plain absolute path.
-    InvalidPath => "invalid-path",
-    /// A method that is not a method, or is never let through.
-    InvalidMethod => "invalid-method",
-    /// A header that cannot carry a credential.
-    InvalidHeader => "invalid-header",
-    /// A URL that is none, or is not safe to fetch keys from.
-    InvalidUrl => "invalid-url",
-    /// Inline keys that are no usable key set.
-    InvalidKeys => "invalid-keys",
-    /// Two trust providers that could vouch for one identity.
-    ProviderCollision => "provider-collision",
-    /// Two allows of one rank that overlap with different credentials.
-    CredentialConflict => "credential-conflict",
-    /// A part of a policy that can never apply.
-    NeverApplies => "never-applies",
-    /// A workload that no trust provider can prove.
-    Unproven => "unproven",
-    /// A name that looks like a misspelling of another.
-    LikelyMisspelled => "likely-misspelled",
-}
+pub use code::Code;
+pub(crate) use text::{did_you_mean, is_unprintable};
+pub use text::{printable, quoted};
 
 /// Whether the set is refused because of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,6 +24,16 @@ pub enum Severity {
     Error,
     /// The set is accepted; what it says is probably not what was meant.
     Warning,
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
 }
 
 /// Where in a file, and where in a document.
@@ -128,6 +47,10 @@ pub struct Place {
     pub column: usize,
     /// Such as `AccessPolicy payment-to-stripe: spec.server`.
     pub path: String,
+    /// The line of the value's end; 0 if it is not known.
+    pub end_line: usize,
+    /// In characters, from 1: that after the value's last; 0 if it is not known.
+    pub end_column: usize,
 }
 
 impl Place {
@@ -135,9 +58,7 @@ impl Place {
     pub fn file(name: &str) -> Self {
         Self {
             file: name.into(),
-            line: 0,
-            column: 0,
-            path: String::new(),
+            ..Self::default()
         }
     }
 }
@@ -145,7 +66,7 @@ impl Place {
 /// `file:line`, for a message that points to another place.
 impl Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
+        write!(f, "{}:{}", printable(&self.file), self.line)
     }
 }
 
@@ -172,7 +93,10 @@ impl Display for Problem {
             line,
             column,
             path,
+            end_line: _,
+            end_column: _,
         } = &self.place;
+        let file = printable(file);
         match line {
             0 => write!(f, "{file}: ")?,
             _ => write!(f, "{file}:{line}:{column}: ")?,
@@ -205,11 +129,42 @@ impl Problems {
         self.0.is_empty()
     }
 
+    /// Those of one file.
+    #[must_use]
+    pub fn of(&self, file: &str) -> Self {
+        let problems = self.iter().filter(|problem| &*problem.place.file == file);
+        Self(problems.cloned().collect())
+    }
+
+    /// These and `others`.
+    #[must_use]
+    pub fn and(self, others: Self) -> Self {
+        let mut problems = self.0;
+        problems.extend(others.0);
+        Self::sorted(problems)
+    }
+
+    fn sorted(mut problems: Vec<Problem>) -> Self {
+        problems.sort_by(|one, other| {
+            let key = |problem: &Problem| (problem.severity, problem.code);
+            one.place.cmp(&other.place).then(key(one).cmp(&key(other)))
+        });
+        Self(problems)
+    }
+
     /// How many refuse the set.
     pub fn error_count(&self) -> usize {
-        self.iter()
-            .filter(|problem| problem.severity == Severity::Error)
-            .count()
+        self.count(Severity::Error)
+    }
+
+    /// How many refuse nothing.
+    pub fn warning_count(&self) -> usize {
+        self.count(Severity::Warning)
+    }
+
+    fn count(&self, severity: Severity) -> usize {
+        let counted = self.iter().filter(|problem| problem.severity == severity);
+        counted.count()
     }
 }
 
@@ -242,7 +197,7 @@ impl Report {
 
     /// Adds an error.
     pub fn error(&self, place: Place, code: Code, message: impl Into<String>) {
-        self.add(place, Severity::Error, code, message.into(), None);
+        self.add(place, Severity::Error, code, &message.into(), None);
     }
 
     /// Adds an error with the way out, if one is known.
@@ -253,7 +208,7 @@ impl Report {
         message: impl Into<String>,
         way_out: Option<String>,
     ) {
-        self.add(place, Severity::Error, code, message.into(), way_out);
+        self.add(place, Severity::Error, code, &message.into(), way_out);
     }
 
     /// Adds a warning with the way out, if one is known.
@@ -264,7 +219,14 @@ impl Report {
         message: impl Into<String>,
         way_out: Option<String>,
     ) {
-        self.add(place, Severity::Warning, code, message.into(), way_out);
+        self.add(place, Severity::Warning, code, &message.into(), way_out);
+    }
+
+    /// Takes over what another report holds.
+    pub(crate) fn absorb(&self, other: Self) {
+        self.problems
+            .borrow_mut()
+            .extend(other.problems.into_inner());
     }
 
     /// Whether an error was added.
@@ -277,12 +239,7 @@ impl Report {
 
     /// All problems, sorted.
     pub fn into_problems(self) -> Problems {
-        let mut problems = self.problems.into_inner();
-        problems.sort_by(|one, other| {
-            let key = |problem: &Problem| (problem.severity, problem.code);
-            one.place.cmp(&other.place).then(key(one).cmp(&key(other)))
-        });
-        Problems(problems)
+        Problems::sorted(self.problems.into_inner())
     }
 
     fn add(
@@ -290,11 +247,12 @@ impl Report {
         place: Place,
         severity: Severity,
         code: Code,
-        message: String,
+        message: &str,
         way_out: Option<String>,
     ) {
-        let message = printable(message);
-        let way_out = way_out.map(printable);
+        // SECURITY: messages repeat what strangers wrote and end on terminals, whoever made the message.
+        let message = printable(message).into_owned();
+        let way_out = way_out.map(|text| printable(&text).into_owned());
         self.problems.borrow_mut().push(Problem {
             place,
             severity,
@@ -303,51 +261,4 @@ impl Report {
             way_out,
         });
     }
-}
-
-/// SECURITY: messages repeat what strangers wrote and end on terminals; control characters are escaped,
-/// whoever made the message.
-fn printable(text: String) -> String {
-    if !text.contains(char::is_control) {
-        return text;
-    }
-    let escape = |letter: char| {
-        if letter.is_control() {
-            letter.escape_default().to_string()
-        } else {
-            letter.to_string()
-        }
-    };
-    text.chars().map(escape).collect()
-}
-
-/// `value` in double quotes, control characters escaped, cut where it is long: safe on a terminal.
-pub fn quoted(value: &str) -> String {
-    let mut chars = value.chars();
-    let shown: String = chars.by_ref().take(MAX_QUOTED_CHARS).collect();
-    let rest = if chars.next().is_some() { "…" } else { "" };
-    format!("{shown:?}{rest}")
-}
-
-/// `did you mean "…"?` with the candidate that is nearest to `word`, if one is near.
-pub(crate) fn did_you_mean<'c>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'c str>,
-) -> Option<String> {
-    let tolerance = (word.chars().count() / 3).clamp(1, 3);
-    let folded = word.to_lowercase();
-    let mut nearest: Option<(usize, &str)> = None;
-    for (position, candidate) in candidates.into_iter().enumerate() {
-        if position >= MAX_CANDIDATES {
-            return None;
-        }
-        if candidate.len().abs_diff(word.len()) > tolerance {
-            continue;
-        }
-        let distance = strsim::osa_distance(&folded, &candidate.to_lowercase());
-        if distance <= tolerance && nearest.is_none_or(|best| (distance, candidate) < best) {
-            nearest = Some((distance, candidate));
-        }
-    }
-    nearest.map(|(_, candidate)| format!("did you mean {}?", quoted(candidate)))
 }

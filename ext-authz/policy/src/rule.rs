@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use attache_core::request::{PathPrefix, Request};
 
-use crate::document::{CredentialProvider, Effect, MethodSet, Placement, TlsRule};
+use crate::{
+    condition::Condition,
+    document::{CredentialProvider, Effect, MethodSet, Placement, PolicyMode, TlsRule},
+};
 
 /// What one policy says about one client on one target.
 #[derive(Debug)]
@@ -12,7 +15,10 @@ pub(crate) struct Rule {
     /// The policy document's qualified name.
     pub(crate) policy: Box<str>,
     pub(crate) effect: Effect,
+    pub(crate) mode: PolicyMode,
     pub(crate) accepts: Accepts,
+    /// All must hold.
+    pub(crate) conditions: Box<[Arc<Condition>]>,
     pub(crate) credential: Option<Arc<CredentialProvider>>,
     pub(crate) placement: Arc<Placement>,
     pub(crate) tls: TlsRule,
@@ -25,7 +31,7 @@ pub(crate) enum Accepts {
     /// Anyone's: only a deny may say so.
     Anyone,
     /// These providers', by qualified name. None at all: nobody's.
-    These(Box<[Arc<str>]>),
+    These(Arc<[Arc<str>]>),
 }
 
 /// A named set of calls.
@@ -35,7 +41,7 @@ pub(crate) struct RuleAction {
     pub(crate) matched: Box<str>,
     pub(crate) methods: MethodSet,
     /// Where both the action and the server workload reach.
-    pub(crate) prefixes: Box<[PathPrefix]>,
+    pub(crate) prefixes: Arc<[PathPrefix]>,
 }
 
 impl Accepts {
@@ -48,6 +54,11 @@ impl Accepts {
 }
 
 impl Rule {
+    /// Whether it counts, and is not only rehearsed.
+    pub(crate) const fn is_enforced(&self) -> bool {
+        matches!(self.mode, PolicyMode::Enforce)
+    }
+
     /// The action that covers the request by the longest prefix, and how many segments that has. Among
     /// equals the one written first.
     pub(crate) fn covering(&self, request: &Request<'_>) -> Option<(usize, &RuleAction)> {

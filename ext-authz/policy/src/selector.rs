@@ -1,6 +1,9 @@
 //! Selectors over attested attributes: AND within an entry, OR between entries and between the values
 //! of one attribute.
 
+pub(crate) mod contradiction;
+mod relation;
+
 use attache_core::{
     attestation::Attestation,
     attributes::{AttributeValue, SPIFFE_ID, kubernetes},
@@ -26,6 +29,12 @@ const PROVEN: [&str; 7] = [
     kubernetes::NODE_NAME,
     SPIFFE_ID,
 ];
+
+/// What the name of an attribute matches, as a regular expression (ECMA-262).
+pub(crate) fn attribute_pattern() -> String {
+    let proven: Vec<String> = PROVEN.iter().map(|name| name.replace('.', "\\.")).collect();
+    format!("^({}|{}.+)$", proven.join("|"), CLAIMS.replace('.', "\\."))
+}
 
 /// Which workloads are meant.
 #[derive(Clone, Debug)]
@@ -58,12 +67,20 @@ impl Entry {
     pub(crate) fn lower(at: &At<'_>) -> Option<Self> {
         let conditions = at.entries(Condition::lower)?;
         if conditions.is_empty() {
-            return at.refuse(
-                Code::Empty,
-                "the entry names no attribute and would match every caller",
-            );
+            let message = "the entry names no attribute and would match every caller";
+            let way_out = "name what the caller must be, such as `k8s.namespace: shop`";
+            return at.refuse_with(Code::Empty, message, way_out);
         }
+        contradiction::check(at, &conditions)?;
         Some(Self { conditions })
+    }
+
+    /// Gives back the room that reading left over.
+    pub(crate) fn shrink(&mut self) {
+        self.conditions.shrink_to_fit();
+        for condition in &mut self.conditions {
+            condition.patterns.shrink_to_fit();
+        }
     }
 
     pub(crate) fn matches(&self, attestation: &Attestation) -> bool {
@@ -88,20 +105,7 @@ impl Entry {
 
 impl Condition {
     fn lower(key: &At<'_>, at: &At<'_>) -> Option<Self> {
-        let attribute = key.text()?;
-        let known = PROVEN.contains(&attribute)
-            || attribute
-                .strip_prefix(CLAIMS)
-                .is_some_and(|claim| !claim.is_empty());
-        if !known {
-            let message = format!(
-                "no trust provider proves an attribute {}",
-                quoted(attribute)
-            );
-            let way_out = did_you_mean(attribute, PROVEN)
-                .unwrap_or_else(|| format!("known are {} and claims.<name>", PROVEN.join(", ")));
-            return key.refuse_with(Code::UnknownAttribute, message, way_out);
-        }
+        let attribute = attribute_name(key)?;
         let patterns = at.one_or_some(|at| Pattern::lower(attribute, at))?;
         Some(Self {
             attribute: attribute.to_owned(),
@@ -109,7 +113,7 @@ impl Condition {
         })
     }
 
-    fn matches(&self, attestation: &Attestation) -> bool {
+    pub(crate) fn matches(&self, attestation: &Attestation) -> bool {
         let accepted = |value: &str| self.patterns.iter().any(|pattern| pattern.matches(value));
         // SECURITY: the SPIFFE ID is the attestation's own, whatever attributes it carries.
         if self.attribute == SPIFFE_ID {
@@ -166,6 +170,9 @@ impl Pattern {
                 return at.refuse_with(Code::InvalidValue, message, way_out);
             }
         }
+        if !glob {
+            contradiction::check_value(attribute, at)?;
+        }
         let text = text.to_owned();
         Some(if glob {
             Self::Glob(text)
@@ -193,6 +200,25 @@ impl Pattern {
             Self::Glob(text) => glob_matches(text, value),
         }
     }
+}
+
+/// Reads the name of an attribute that some kind of trust provider proves.
+pub(crate) fn attribute_name<'a>(key: &At<'a>) -> Option<&'a str> {
+    let attribute = key.text()?;
+    let known = PROVEN.contains(&attribute)
+        || attribute
+            .strip_prefix(CLAIMS)
+            .is_some_and(|claim| !claim.is_empty());
+    if !known {
+        let message = format!(
+            "no trust provider proves an attribute {}",
+            quoted(attribute)
+        );
+        let way_out = did_you_mean(attribute, PROVEN)
+            .unwrap_or_else(|| format!("known are {} and claims.<name>", PROVEN.join(", ")));
+        return key.refuse_with(Code::UnknownAttribute, message, way_out);
+    }
+    Some(attribute)
 }
 
 fn is_beginning(text: &str) -> bool {

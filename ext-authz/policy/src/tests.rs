@@ -1,9 +1,10 @@
 //! The crate as its users meet it: text in, decisions and problems out.
 
+mod certainty;
+mod conditions;
 mod decisions;
 mod names;
 mod page;
-mod problems;
 mod reference;
 mod seeds;
 
@@ -15,7 +16,7 @@ use attache_core::{
     time::Timestamp,
 };
 
-use crate::{Compiled, Decision, Problems, Settings, Source, compile};
+use crate::{Compiled, Context, Decision, Problems, Settings, Source, compile};
 
 /// When every test decides.
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -64,7 +65,7 @@ fn refused(text: &str) -> Problems {
 }
 
 /// A pod whose token the provider `cluster` verified.
-fn pod(namespace: &str, account: &str) -> Attestation {
+pub(crate) fn pod(namespace: &str, account: &str) -> Attestation {
     let mut attributes = Attributes::new();
     attributes.set("k8s.namespace", namespace);
     attributes.set("k8s.serviceAccount", account);
@@ -73,6 +74,19 @@ fn pod(namespace: &str, account: &str) -> Attestation {
     let spiffe_id = SpiffeId::of(&domain, segments).expect("a SPIFFE ID");
     let kind = ProviderKind::KubernetesServiceAccount;
     proven("cluster", kind, spiffe_id, attributes)
+}
+
+/// The same caller, whose evidence expires at `expiry`.
+fn expiring(attestation: &Attestation, expires_at: Timestamp) -> Attestation {
+    let (kind, spiffe_id) = (attestation.kind(), attestation.spiffe_id().clone());
+    let attributes = attestation.attributes().clone();
+    proven_until(
+        attestation.provider(),
+        kind,
+        spiffe_id,
+        attributes,
+        expires_at,
+    )
 }
 
 /// A workload whose token the provider `forge` verified.
@@ -85,19 +99,29 @@ fn build_job(claims: &[(&str, AttributeValue)]) -> Attestation {
     proven("forge", ProviderKind::Oidc, spiffe_id, attributes)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a decision starts from an attestation, and no evidence is read here"
-)]
 fn proven(
     provider: &str,
     kind: ProviderKind,
     spiffe_id: SpiffeId,
     attributes: Attributes,
 ) -> Attestation {
-    let (provider, expires_at) = (provider.to_owned(), Timestamp::from_seconds(1_800_000_600));
+    let expires_at = Timestamp::from_seconds(1_800_000_600);
+    proven_until(provider, kind, spiffe_id, attributes, expires_at)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a decision starts from an attestation, and no evidence is read here"
+)]
+fn proven_until(
+    provider: &str,
+    kind: ProviderKind,
+    spiffe_id: SpiffeId,
+    attributes: Attributes,
+    expires_at: Timestamp,
+) -> Attestation {
     Attestation::attested(Proven {
-        provider,
+        provider: provider.to_owned(),
         kind,
         spiffe_id,
         attributes,
@@ -121,17 +145,14 @@ fn ask(set: &Compiled, caller: &Attestation, call: &str) -> String {
     };
     let host = Host::parse(host).expect("a host");
     let path = RequestPath::parse(path).expect("a path");
-    told(&set.decide(
-        caller,
-        &Request {
-            host: &host,
-            port,
-            transport,
-            method,
-            path,
-        },
-        NOW,
-    ))
+    let request = Request {
+        host: &host,
+        port,
+        transport,
+        method,
+        path,
+    };
+    told(set.decide(caller, &request, &Context::at(NOW)).decision())
 }
 
 fn told(decision: &Decision<'_>) -> String {

@@ -20,6 +20,7 @@ mod builder;
 mod fields;
 mod scalar;
 mod tree;
+mod values;
 
 #[cfg(test)]
 mod tests;

@@ -51,12 +51,16 @@ fn event(number: u8) -> Event {
         actual: None,
         mode: Mode::Enforce,
         would_be_outcome: None,
+        would_be_policy: None,
+        conditions: Vec::new(),
         policy_revision: String::new(),
         edge: String::new(),
         listener: String::new(),
         source_address: text("10.1.2.3:40312"),
         count: 1,
         repeats: None,
+        target_origin: None,
+        attributes: None,
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) fn lower(mut section: Section<'_>, data: &Path, base: &Path) -> Optio
     let permitted_bytes = section.or("permitted_bytes", usual.permitted_bytes, |at| {
         at.byte_size(BYTES)
     });
+    let passed_bytes = section.or("passed_bytes", usual.passed_bytes, |at| at.byte_size(BYTES));
     let denied_bytes = section.or("denied_bytes", usual.denied_bytes, |at| at.byte_size(BYTES));
     let max_age = section.or("max_age", usual.max_age, |at| at.duration(SECONDS));
     let reserve_bytes = section.or("reserve_bytes", usual.reserve_bytes, |at| {
@@ -58,6 +59,7 @@ pub(super) fn lower(mut section: Section<'_>, data: &Path, base: &Path) -> Optio
         segment_bytes: segment_bytes?,
         segment_age: segment_age?,
         permitted_bytes: permitted_bytes?,
+        passed_bytes: passed_bytes?,
         denied_bytes: denied_bytes?,
         max_age: max_age?,
         reserve_bytes: reserve_bytes?,

@@ -8,8 +8,8 @@ use std::{
 
 use attache_core::header::HeaderName;
 use attache_edge::settings::{
-    Bind, DestinationRule, EdgeSettings, Enforcement, EvidenceSource, ListenerSettings, TlsBind,
-    UnixBind, Unmatched,
+    Bind, DestinationRule, EdgeSettings, Enforcement, EvidenceSource, ListenerSettings,
+    OverrideHeaders, TlsBind, UnixBind, Unmatched,
 };
 use attache_policy::{
     problem::Code,
@@ -20,6 +20,9 @@ use super::{address, layers::Section, path};
 
 /// The header that carries evidence unless the configuration names another.
 const EVIDENCE_HEADER: &str = "x-attache-evidence";
+
+/// No chain of proxies is longer.
+const MAX_HOPS: u64 = 16;
 
 /// What a listener is for; it decides which evidence counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +75,8 @@ fn default_listener() -> Option<ListenerSettings> {
         }),
         evidence: EvidenceSource::Header(HeaderName::parse_evidence(EVIDENCE_HEADER).ok()?),
         destination: DestinationRule::VouchedByRoute,
+        trusted_hops: 0,
+        override_headers: OverrideHeaders::Deny,
     })
 }
 
@@ -110,11 +115,24 @@ fn listener(at: &At<'_>, base: &Path) -> Option<ListenerSettings> {
     let destination = fields.or("destination", DestinationRule::VouchedByRoute, |at| {
         at.one_of(&rules)
     });
+    let trusted_hops = fields.or("trusted_hops", 0, |at| {
+        let hops = at.integer(0..=MAX_HOPS)?;
+        usize::try_from(hops).ok()
+    });
+    let overrides = [
+        ("deny", OverrideHeaders::Deny),
+        ("strip", OverrideHeaders::Strip),
+    ];
+    let override_headers = fields.or("override_headers", OverrideHeaders::Deny, |at| {
+        at.one_of(&overrides)
+    });
     Some(ListenerSettings {
         name: name?,
         bind: bind?,
         evidence: evidence?,
         destination: destination?,
+        trusted_hops: trusted_hops?,
+        override_headers: override_headers?,
     })
 }
 

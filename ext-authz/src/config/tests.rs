@@ -31,6 +31,7 @@ fn every_setting_of_the_example_that_is_commented_out_is_a_setting_too() {
         .replace("    # - name: remote", "    - name: remote")
         .replace("    # - name: open", "    - name: open")
         .replace("    #   ", "      ")
+        .replace("  # database: /var", "  database: /var")
         .replace("  providers: []\n    # - name", "  providers:\n    - name");
     let config = read(&commented, &[]).unwrap();
     let binds: Vec<_> = config
@@ -51,6 +52,11 @@ fn every_setting_of_the_example_that_is_commented_out_is_a_setting_too() {
         ["spiffe://cluster.local/ns/gateways/sa/egress"]
     );
     assert_eq!(config.trust_providers.len(), 1);
+    let geography = config.geography.unwrap();
+    assert_eq!(
+        geography.database,
+        Path::new("/var/lib/attache/GeoLite2-Country.mmdb")
+    );
 }
 
 #[test]

@@ -24,6 +24,48 @@ fn the_starting_set_loads_without_a_problem_or_warning() {
 }
 
 #[test]
+fn names_that_yaml_reads_as_something_else_stay_names() {
+    for name in ["123", "true", "null", "1e3"] {
+        let folder = tempfile::tempdir().unwrap();
+        let named = InitArgs {
+            namespace: name.to_owned(),
+            service_account: name.to_owned(),
+            ..args(folder.path())
+        };
+        run(&named).unwrap();
+        let config = Config::load(&folder.path().join("attache.yaml")).unwrap();
+        assert!(config.policy_source().load().is_ok(), "{name}");
+    }
+}
+
+#[derive(clap::Parser)]
+struct Testing {
+    #[command(flatten)]
+    args: crate::policy_test::TestArgs,
+}
+
+#[test]
+fn the_starting_set_passes_its_own_test() {
+    use clap::Parser as _;
+    for target in ["api.example.com", "10.0.0.1", "2001:db8::1"] {
+        let folder = tempfile::tempdir().unwrap();
+        let init = InitArgs {
+            target: target.to_owned(),
+            ..args(folder.path())
+        };
+        run(&init).unwrap();
+        let (config, policies) = (
+            folder.path().join("attache.yaml"),
+            folder.path().join("policies"),
+        );
+        let words = ["test", "--config"].map(std::path::PathBuf::from);
+        let testing = Testing::parse_from(words.into_iter().chain([config, policies]));
+        let passed = crate::policy_test::run(&testing.args).unwrap();
+        assert_eq!(passed, std::process::ExitCode::SUCCESS, "{target}");
+    }
+}
+
+#[test]
 fn nothing_that_exists_is_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("envoy.yaml"), "mine").unwrap();
@@ -36,6 +78,10 @@ fn nothing_that_exists_is_overwritten() {
 fn values_that_would_break_the_documents_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     for broken in [
+        InitArgs {
+            directory: folder.path().join("a: b"),
+            ..args(folder.path())
+        },
         InitArgs {
             target: "api example".to_owned(),
             ..args(folder.path())

@@ -9,12 +9,15 @@ use std::{
 use arc_swap::ArcSwap;
 use attache_core::{
     attestation::{Attestation, Proven, ProviderKind},
+    attributes::Attributes,
     decision::{DenyReason, Fault},
     evidence::Evidence,
     jwt::{RejectedToken, Unverified, Verified},
     secret::Secret,
+    spiffe_id::{SpiffeId, TrustDomain},
     time::Timestamp,
 };
+use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -190,6 +193,19 @@ impl Trust {
     }
 }
 
+/// The workload that `claims` speak of, in the words of the provider `name`.
+pub(crate) fn workload(
+    kind: ProviderKind,
+    name: &str,
+    trust_domain: &TrustDomain,
+    claims: &Map<String, Value>,
+) -> Result<(SpiffeId, Attributes), RejectedToken> {
+    match kind {
+        ProviderKind::KubernetesServiceAccount => kubernetes::workload(claims, trust_domain),
+        ProviderKind::Oidc => oidc::workload(claims, trust_domain, name),
+    }
+}
+
 impl Provider {
     fn start(config: ProviderConfig, revision: u64, clock: &Clock) -> Self {
         let config = Arc::new(config);
@@ -231,10 +247,7 @@ impl Provider {
             trust_domain,
             ..
         } = &*self.config;
-        let (spiffe_id, attributes) = match kind {
-            ProviderKind::KubernetesServiceAccount => kubernetes::workload(verified, trust_domain)?,
-            ProviderKind::Oidc => oidc::workload(verified, trust_domain, name)?,
-        };
+        let (spiffe_id, attributes) = workload(*kind, name, trust_domain, verified.claims())?;
         Ok(Attestation::attested(Proven {
             provider: name.clone(),
             kind: *kind,

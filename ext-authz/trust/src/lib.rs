@@ -13,6 +13,7 @@ mod oidc;
 mod pace;
 mod provider;
 mod source;
+mod supposed;
 
 pub use attest::{Clock, NotAttested, ProviderStatus, Trust, TrustSettings};
 pub use aws_lc::AwsLc;
@@ -20,3 +21,4 @@ pub use provider::{
     InvalidKeyUrl, InvalidProvider, InvalidProviders, KeySource, ProviderConfig, ProviderProblem,
     check,
 };
+pub use supposed::{Naming, NotSupposable, unverified};

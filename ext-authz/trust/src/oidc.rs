@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use attache_core::{
     attributes::{AttributeValue, Attributes},
-    jwt::{RejectedToken, Verified},
+    jwt::RejectedToken,
     spiffe_id::{SpiffeId, TrustDomain},
 };
 use aws_lc_rs::digest::{SHA256, digest};
@@ -19,22 +19,21 @@ const TOO_MUCH: RejectedToken = RejectedToken::ClaimMalformed("claims");
 
 /// The subject's SPIFFE ID and the token's claims.
 pub(crate) fn workload(
-    verified: &Verified,
+    claims: &Map<String, Value>,
     trust_domain: &TrustDomain,
     provider: &str,
 ) -> Result<(SpiffeId, Attributes), RejectedToken> {
-    let subject = verified
-        .subject()
-        .ok_or(RejectedToken::ClaimMissing("sub"))?;
+    let subject = claims.get("sub").and_then(Value::as_str);
+    let subject = subject.ok_or(RejectedToken::ClaimMissing("sub"))?;
     let spiffe_id = spiffe_id(trust_domain, provider, subject)?;
     let mut attributes = Attributes::new();
-    flatten(&mut attributes, "claims", verified.claims(), MAX_DEPTH)?;
+    flatten(&mut attributes, "claims", claims, MAX_DEPTH)?;
     Ok((spiffe_id, attributes))
 }
 
 /// `…/oidc/<provider>/sub/<sub>`, or `…/sha256/<hex>` for a subject that cannot be one segment. No two
 /// subjects of one provider, and no two providers, share an ID.
-fn spiffe_id(
+pub(crate) fn spiffe_id(
     trust_domain: &TrustDomain,
     provider: &str,
     subject: &str,

@@ -27,12 +27,16 @@ fn permitted() -> Event {
         actual: None,
         mode: Mode::Enforce,
         would_be_outcome: None,
+        would_be_policy: None,
+        conditions: Vec::new(),
         policy_revision: "3f2a".to_string(),
         edge: "edge-1".to_string(),
         listener: "outbound".to_string(),
         source_address: Some("10.0.0.7:4312".to_string()),
         count: 1,
         repeats: None,
+        target_origin: None,
+        attributes: None,
     }
 }
 
@@ -113,4 +117,48 @@ fn control_characters_of_a_request_are_escaped() {
         "{text}"
     );
     assert!(text.bytes().all(|byte| byte >= 0x20));
+}
+
+#[test]
+fn conditions_and_the_would_be_policy_stand_after_the_published_fields() {
+    let event = Event {
+        would_be_outcome: Some(Outcome::Denied),
+        would_be_policy: Some("deny:data-pipeline:internal-api:read".to_string()),
+        conditions: alloc::vec![
+            CheckedCondition {
+                name: "prod/office-hours".to_string(),
+                outcome: ConditionOutcome::NotMet,
+            },
+            CheckedCondition {
+                name: "inside".to_string(),
+                outcome: ConditionOutcome::Unavailable,
+            },
+        ],
+        ..permitted()
+    };
+    let text = serde_json::to_string(&event).expect("an event serialises");
+    let ours = concat!(
+        r#""would_be_outcome":"denied","would_be_policy":"deny:data-pipeline:internal-api:read","#,
+        r#""conditions":[{"name":"prod/office-hours","outcome":"not-met"},"#,
+        r#"{"name":"inside","outcome":"unavailable"}]"#,
+    );
+    assert!(
+        text.starts_with(&alloc::format!("{{{PUBLISHED},")) && text.contains(ours),
+        "{text}"
+    );
+    assert_eq!(
+        serde_json::from_str::<Event>(&text).expect("and comes back"),
+        event
+    );
+}
+
+#[test]
+fn an_event_recorded_before_there_were_conditions_is_still_read() {
+    let text = serde_json::to_string(&permitted()).expect("an event serialises");
+    let older = text.replace(r#""would_be_policy":null,"conditions":[],"#, "");
+    assert_ne!(older, text);
+    assert_eq!(
+        serde_json::from_str::<Event>(&older).expect("an older event"),
+        permitted()
+    );
 }

@@ -320,3 +320,62 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn escapes_that_are_not_utf8_have_two_readings() {
+    for (path, sound) in [
+        ("/caf%C3%A9", true),
+        ("/%E2%82%AC/x", true),
+        ("/%F0%9F%94%91", true),
+        // A lone continuation, a cut sequence, an overlong slash and dot, a surrogate, beyond Unicode.
+        ("/%A9", false),
+        ("/caf%C3", false),
+        ("/caf%C3/%A9", false),
+        ("/%C0%AF", false),
+        ("/%E0%80%AE", false),
+        ("/%ED%A0%80", false),
+        ("/%F5%80%80%80", false),
+        ("/%FF", false),
+    ] {
+        assert_eq!(RequestPath::parse(path).is_ok(), sound, "{path}");
+    }
+}
+
+#[test]
+fn a_prefix_encloses_what_lies_under_it() {
+    let prefix = |text: &str| PathPrefix::parse(text).expect("a prefix");
+    for (outer, inner, encloses) in [
+        ("/", "/", true),
+        ("/", "/v1/x", true),
+        ("/v1", "/v1", true),
+        ("/v1", "/v1/x", true),
+        ("/v1", "/v10", false),
+        ("/v1/x", "/v1", false),
+    ] {
+        assert_eq!(
+            prefix(outer).encloses(&prefix(inner)),
+            encloses,
+            "{outer} {inner}"
+        );
+    }
+}
+
+#[test]
+fn the_beginnings_of_a_path_cover_it() {
+    let beginning = |path, count| {
+        let path = RequestPath::parse(path).expect("a path");
+        let prefix = PathPrefix::beginning(path, count)?;
+        assert!(prefix.covers(path), "{prefix:?}");
+        assert_eq!(prefix.segments(), count);
+        Some(prefix.as_str().to_string())
+    };
+    assert_eq!(beginning("/", 0).as_deref(), Some("/"));
+    assert_eq!(beginning("/", 1), None);
+    assert_eq!(beginning("/v1/a%40b/c?d", 0).as_deref(), Some("/"));
+    assert_eq!(beginning("/v1/a%40b/c?d", 1).as_deref(), Some("/v1"));
+    assert_eq!(beginning("/v1/a%40b/c?d", 2).as_deref(), Some("/v1/a@b"));
+    assert_eq!(beginning("/v1/a%40b/c?d", 3).as_deref(), Some("/v1/a@b/c"));
+    assert_eq!(beginning("/v1/a%40b/c?d", 4), None);
+    assert_eq!(beginning("/v1/", 1).as_deref(), Some("/v1"));
+    assert_eq!(beginning("/v1/", 2), None);
+}

@@ -76,8 +76,13 @@ impl Source {
 
 type Tokens = Cache<&'static str, Token>;
 
+const PATIENCE: Patience = Patience {
+    fetch: Duration::from_secs(10),
+    successor: Duration::from_millis(200),
+};
+
 fn cache() -> Arc<Tokens> {
-    Arc::new(Cache::new(1 << 20, Duration::from_secs(10)))
+    Arc::new(Cache::new(1 << 20, PATIENCE))
 }
 
 async fn obtain(
@@ -165,6 +170,124 @@ async fn a_value_is_reused_until_80_percent_of_its_life_then_served_while_its_su
     assert_eq!(source.fetches(), 2);
     settle().await;
     assert_eq!(obtain(&cache, &source, "key", at(81)).await, Ok(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn near_its_end_a_value_is_not_given_out_if_its_successor_can_be_had() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
+    let start = Arc::new(Barrier::new(1000));
+    let mut callers = JoinSet::new();
+    for _ in 0..1000 {
+        let (cache, source, start) = (Arc::clone(&cache), Arc::clone(&source), Arc::clone(&start));
+        callers.spawn(async move {
+            start.wait().await;
+            obtain(&cache, &source, "key", at(90)).await
+        });
+    }
+    assert!(
+        callers
+            .join_all()
+            .await
+            .into_iter()
+            .all(|number| number == Ok(1))
+    );
+    assert_eq!(source.fetches(), 2);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_successor_before_the_end_is_near_and_who_comes_then_gets_it() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
+    let gate = source.hold();
+    assert_eq!(obtain(&cache, &source, "key", at(80)).await, Ok(0));
+    assert_eq!(obtain(&cache, &source, "key", at(89)).await, Ok(0));
+    let late = {
+        let (cache, source) = (Arc::clone(&cache), Arc::clone(&source));
+        tokio::spawn(async move { obtain(&cache, &source, "key", at(90)).await })
+    };
+    settle().await;
+    assert!(!late.is_finished(), "it waits");
+    gate.notify_one();
+    assert_eq!(late.await.unwrap(), Ok(1));
+    assert_eq!(source.fetches(), 2);
+}
+
+#[test]
+fn the_end_is_near_in_the_last_tenth_and_in_the_last_five_seconds() {
+    for (lifetime, not_yet, near) in [(100, 89, 90), (3600, 3239, 3240), (30, 24, 25), (4, -2, 0)] {
+        let lifetime = Lifetime::starting(at(0), Duration::from_secs(lifetime));
+        assert!(!is_near_end(lifetime, at(not_yet)), "{lifetime:?}");
+        assert!(is_near_end(lifetime, at(near)), "{lifetime:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn near_its_end_a_value_still_serves_when_its_successor_does_not_come() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
+    let _held = source.hold();
+    let began = time::Instant::now();
+    assert_eq!(obtain(&cache, &source, "key", at(95)).await, Ok(0));
+    assert_eq!(began.elapsed(), PATIENCE.successor);
+    // The one who waits is not the one who fetches: it goes on, and nobody begins another.
+    assert_eq!(obtain(&cache, &source, "key", at(98)).await, Ok(0));
+    assert_eq!(source.fetches(), 2);
+    // What expires while it is waited for does not leave.
+    let last = Timestamp::from_millis(99_900);
+    assert_eq!(obtain(&cache, &source, "key", last).await, Err(BROKEN));
+}
+
+#[tokio::test(start_paused = true)]
+async fn near_its_end_nobody_waits_for_a_refresh_that_has_just_failed() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
+    source.fail(Some(BROKEN));
+    let began = time::Instant::now();
+    for _ in 0..100 {
+        assert_eq!(obtain(&cache, &source, "key", at(95)).await, Ok(0));
+    }
+    assert_eq!((source.fetches(), began.elapsed()), (2, Duration::ZERO));
+    source.fail(None);
+    assert_eq!(obtain(&cache, &source, "key", at(96)).await, Ok(2));
+}
+
+#[tokio::test]
+async fn near_its_end_a_caller_who_goes_away_does_not_take_the_successor_from_the_others() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
+    let gate = source.hold();
+    let spawn = || {
+        let (cache, source) = (Arc::clone(&cache), Arc::clone(&source));
+        tokio::spawn(async move { obtain(&cache, &source, "key", at(95)).await })
+    };
+    let (first, second) = (spawn(), spawn());
+    settle().await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    gate.notify_one();
+    assert_eq!(second.await.unwrap(), Ok(1));
+    assert_eq!(source.fetches(), 2);
+}
+
+#[tokio::test]
+async fn near_its_end_one_callers_refused_evidence_does_not_keep_the_successor_from_another() {
+    let cache = cache();
+    let (bad, good) = (Arc::new(Source::default()), Arc::new(Source::default()));
+    assert_eq!(obtain(&cache, &good, "key", at(0)).await, Ok(0));
+    bad.fail(Some(NotFetched::EvidenceRefused));
+    let gate = bad.hold();
+    let spawn = |source: &Arc<Source>| {
+        let (cache, source) = (Arc::clone(&cache), Arc::clone(source));
+        tokio::spawn(async move { obtain(&cache, &source, "key", at(95)).await })
+    };
+    let began = spawn(&bad);
+    settle().await;
+    let joined = spawn(&good);
+    settle().await;
+    gate.notify_one();
+    assert_eq!(began.await.unwrap(), Ok(0), "what it has is still good");
+    assert_eq!(joined.await.unwrap(), Ok(1));
 }
 
 #[tokio::test]
@@ -291,7 +414,7 @@ async fn other_keys_have_other_values() {
 #[tokio::test]
 async fn memory_stays_within_its_bound_however_many_keys_come() {
     let source = Arc::new(Source::default());
-    let cache: Cache<u32, Token> = Cache::new(100 * 50, Duration::from_secs(10));
+    let cache: Cache<u32, Token> = Cache::new(100 * 50, PATIENCE);
     for key in 0..1000 {
         cache
             .obtain(&key, at(0), || source.fetch(at(0)))

@@ -14,7 +14,7 @@ use attache_core::{
     secret::Secret,
     spiffe_id::TrustDomain,
 };
-use attache_policy::{Compiled, Decision, Source, compile};
+use attache_policy::{Compiled, Context, Decision, Source, compile};
 use tokio::task::JoinSet;
 
 use super::*;
@@ -199,7 +199,10 @@ async fn call(
         method: "GET",
         path: RequestPath::parse("/").unwrap(),
     };
-    let grant = match policies.decide(&attestation, &request, NOW) {
+    let grant = match policies
+        .decide(&attestation, &request, &Context::at(NOW))
+        .into_decision()
+    {
         Decision::Allow(grant) => grant,
         refused @ (Decision::Deny(_) | Decision::Unavailable(_)) => panic!("{refused:?}"),
     };
@@ -344,7 +347,10 @@ async fn a_token_for_another_workload_is_neither_given_out_nor_kept() {
         method: "GET",
         path: RequestPath::parse("/").unwrap(),
     };
-    let Decision::Allow(grant) = policies.decide(&attestation, &request, NOW) else {
+    let Decision::Allow(grant) = policies
+        .decide(&attestation, &request, &Context::at(NOW))
+        .into_decision()
+    else {
         panic!()
     };
     let refused = credentials

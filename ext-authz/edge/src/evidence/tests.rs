@@ -17,6 +17,7 @@ fn question<'a>(headers: &[(&'a str, &'a [u8])]) -> Question<'a> {
         headers,
         vouched: None,
         source: None,
+        address: None,
     }
 }
 

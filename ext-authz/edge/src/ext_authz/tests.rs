@@ -31,6 +31,8 @@ fn answer(disposition: Disposition) -> Answer {
         decision_id: "evt_1".to_owned(),
         policy: Some("allow:a:b:read".to_owned()),
         workload: None,
+        policy_revision: String::new(),
+        valid_until: None,
         disposition,
     }
 }
@@ -66,7 +68,7 @@ fn raw_headers_keep_duplicates_and_bytes_apart() {
         header_map: Some(map),
         ..Default::default()
     });
-    let question = question(&attributes).unwrap();
+    let question = question(&attributes, 0).unwrap();
     assert_eq!(question.headers, [("a", &b"1"[..]), ("a", b"\xff")]);
 }
 
@@ -78,14 +80,14 @@ fn joined_headers_are_read_where_envoy_sends_no_raw_ones() {
         ..Default::default()
     });
     assert_eq!(
-        question(&attributes).unwrap().headers,
+        question(&attributes, 0).unwrap().headers,
         [("x-attache-evidence", &b"t"[..])]
     );
 }
 
 #[test]
 fn what_is_no_http_request_is_no_question() {
-    assert!(question(&AttributeContext::default()).is_none());
+    assert!(question(&AttributeContext::default(), 0).is_none());
 }
 
 #[test]

@@ -1,24 +1,36 @@
-//! Floods of equal denials: the first ones of a window are recorded one by one, the rest are counted
-//! and answered with the id of the last one recorded. No clock, no I/O; bounded memory.
+//! Floods of equal accesses that nobody was granted: the first ones of a window are recorded one by one,
+//! the rest are counted and answered with the id of the last one recorded; so are all accesses of one
+//! source beyond its total. No clock, no I/O; bounded memory.
 
-use std::{collections::HashMap, time::Duration};
-
-use attache_core::{
-    event::{Event, Mode, Outcome},
-    time::Timestamp,
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard},
+    time::Duration,
 };
+
+use attache_core::{event::Event, time::Timestamp};
+
+use self::likeness::{Alike, Ending, Likeness, Source, generalise};
+use super::{counters::lock, family::Family};
+
+pub use self::likeness::Target;
+
+mod likeness;
 
 /// No window is open.
 const NEVER: Timestamp = Timestamp::from_millis(i64::MAX);
 
-/// When equal denials become a flood.
+/// When equal accesses become a flood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FloodRule {
-    /// How many equal denials of one window are recorded one by one; at least 1.
+    /// How many equal accesses of one window are recorded one by one; at least 1.
     pub recorded: u32,
-    /// How long a window lasts from its first denial.
+    /// How many accesses of one source, equal or not, are recorded one by one in a window; at least 1.
+    pub from_one_source: u32,
+    /// How long a window lasts from its first access.
     pub window: Duration,
-    /// How many different denials are watched at once. Beyond that, each denial is recorded.
+    /// How many windows may be open at once. Beyond that, callers that are not proven count as one source,
+    /// and each access of a proven one is recorded.
     pub watched: usize,
 }
 
@@ -26,6 +38,7 @@ impl Default for FloodRule {
     fn default() -> Self {
         Self {
             recorded: 20,
+            from_one_source: 200,
             window: Duration::from_secs(10),
             watched: 4096,
         }
@@ -42,7 +55,36 @@ pub(super) enum Admission {
     AwaitCommit(Box<Event>),
 }
 
-/// The windows that are open.
+/// The floods of the families that are coalesced. Permits always stand for themselves.
+pub(super) struct Floodgates {
+    passed: Mutex<Floods>,
+    denied: Mutex<Floods>,
+}
+
+impl Floodgates {
+    pub(super) fn new(rule: FloodRule) -> Self {
+        Self {
+            passed: Mutex::new(Floods::new(rule)),
+            denied: Mutex::new(Floods::new(rule)),
+        }
+    }
+
+    /// The floods of one family; `None` if it has none.
+    pub(super) fn of(&self, family: Family) -> Option<MutexGuard<'_, Floods>> {
+        match family {
+            Family::Permitted => None,
+            Family::Passed => Some(lock(&self.passed)),
+            Family::Denied => Some(lock(&self.denied)),
+        }
+    }
+
+    /// Each of them, one after the other.
+    pub(super) fn iter(&self) -> impl Iterator<Item = MutexGuard<'_, Floods>> {
+        Family::ALL.into_iter().filter_map(|family| self.of(family))
+    }
+}
+
+/// The windows of one family that are open.
 pub(super) struct Floods {
     rule: FloodRule,
     open: HashMap<Likeness, Flood>,
@@ -54,18 +96,6 @@ pub(super) struct Floods {
     summaries: Vec<Event>,
     /// Nobody will write another summary.
     closed: bool,
-}
-
-/// What makes two denials equal.
-#[derive(PartialEq, Eq, Hash)]
-struct Likeness {
-    outcome: Outcome,
-    mode: Mode,
-    code: Option<String>,
-    caller: String,
-    target: String,
-    method: String,
-    policy: Option<String>,
 }
 
 struct Flood {
@@ -82,6 +112,7 @@ impl Floods {
     pub(super) fn new(rule: FloodRule) -> Self {
         let rule = FloodRule {
             recorded: rule.recorded.max(1),
+            from_one_source: rule.from_one_source.max(1),
             ..rule
         };
         Self {
@@ -100,43 +131,80 @@ impl Floods {
     pub(super) fn count(
         &mut self,
         event: Box<Event>,
+        target: Target,
         now: Timestamp,
     ) -> Result<String, Box<Event>> {
-        if event.outcome == Outcome::Permitted || self.open.is_empty() || self.closed {
+        if self.open.is_empty() || self.closed {
             return Err(event);
         }
         self.end_windows(now);
-        match self.open.get_mut(&Likeness::of(&event)) {
-            Some(flood) if flood.recorded >= self.rule.recorded && flood.commit != self.commit => {
-                Ok(flood.count(event))
-            }
+        let likenesses = self.likenesses(&event, target);
+        let commit = self.commit;
+        match self.full(&likenesses) {
+            Some(flood) if flood.commit != commit => Ok(flood.count(event)),
             _first_ones => Err(event),
         }
     }
 
-    /// Decides what becomes of `event`. Permits always stand for themselves.
-    pub(super) fn admit(&mut self, event: Box<Event>, now: Timestamp) -> Admission {
-        if event.outcome == Outcome::Permitted || self.closed {
+    /// Decides what becomes of `event`.
+    pub(super) fn admit(&mut self, event: Box<Event>, target: Target, now: Timestamp) -> Admission {
+        if self.closed {
             return Admission::Individually(event);
         }
         self.end_windows(now);
-        let likeness = Likeness::of(&event);
-        if let Some(flood) = self.open.get_mut(&likeness) {
-            return flood.admit(event, self.rule, self.commit);
+        let likenesses = self.likenesses(&event, target);
+        let commit = self.commit;
+        match self.full(&likenesses) {
+            Some(flood) if flood.commit == commit => Admission::AwaitCommit(event),
+            Some(flood) => Admission::Coalesced(flood.count(event)),
+            None => {
+                for likeness in likenesses {
+                    self.note(likeness, &event.event_id, now);
+                }
+                Admission::Individually(event)
+            }
         }
-        if self.open.len() < self.rule.watched {
-            let flood = Flood {
-                ends_at: now.plus(self.rule.window),
-                recorded: 1,
-                last_recorded: event.event_id.clone(),
-                commit: self.commit,
-                repeats: 0,
-                latest: None,
-            };
-            self.next_end = self.next_end.min(flood.ends_at);
-            self.open.insert(likeness, flood);
+    }
+
+    /// What `event` is counted under, the narrowest first.
+    fn likenesses(&self, event: &Event, target: Target) -> Vec<Likeness> {
+        let (source, ending) = (Source::of(event), Ending::of(event));
+        let is_proven = matches!(source, Source::Workload(_));
+        let alike = Likeness::Alike(Box::new(Alike::of(event, target)));
+        let mut likenesses = vec![alike, Likeness::Source(source, ending)];
+        if self.open.len().saturating_add(likenesses.len()) > self.rule.watched {
+            likenesses.retain(|likeness| self.open.contains_key(likeness));
+            // A proven caller is never counted among strangers, who could hide it so.
+            if !is_proven {
+                likenesses.push(Likeness::Strangers(ending));
+            }
         }
-        Admission::Individually(event)
+        likenesses
+    }
+
+    /// The first flood of which no more is recorded one by one.
+    fn full(&mut self, likenesses: &[Likeness]) -> Option<&mut Flood> {
+        let full = likenesses.iter().find(|likeness| {
+            let flood = self.open.get(likeness);
+            flood.is_some_and(|flood| flood.recorded >= self.rule.limit(likeness))
+        })?;
+        self.open.get_mut(full)
+    }
+
+    /// Notes an event that is recorded one by one.
+    fn note(&mut self, likeness: Likeness, event_id: &str, now: Timestamp) {
+        let flood = self.open.entry(likeness).or_insert_with(|| Flood {
+            ends_at: now.plus(self.rule.window),
+            recorded: 0,
+            last_recorded: String::new(),
+            commit: self.commit,
+            repeats: 0,
+            latest: None,
+        });
+        flood.recorded = flood.recorded.saturating_add(1);
+        event_id.clone_into(&mut flood.last_recorded);
+        flood.commit = self.commit;
+        self.next_end = self.next_end.min(flood.ends_at);
     }
 
     /// What was admitted since the last commit is written.
@@ -146,8 +214,8 @@ impl Floods {
 
     /// What was admitted since the last commit could not be written: its windows begin anew.
     pub(super) fn not_committed(&mut self) {
-        // INVARIANT: a window that already counts repeats admits nothing more one by one, so no
-        // count is dropped here.
+        // INVARIANT: a flood that already counts repeats is full, so nothing more is recorded under it
+        // and no count is dropped here.
         self.open.retain(|_, flood| flood.commit != self.commit);
         self.committed();
     }
@@ -193,45 +261,21 @@ impl Floods {
     }
 }
 
-impl Likeness {
-    fn of(event: &Event) -> Self {
-        let caller = event.workload_svid.as_deref().or_else(|| {
-            event
-                .source_address
-                .as_deref()
-                .map(|address| match address.rsplit_once(':') {
-                    Some((host, _port)) => host,
-                    None => address,
-                })
-        });
-        Self {
-            outcome: event.outcome,
-            mode: event.mode,
-            code: event.code.clone(),
-            caller: caller.unwrap_or_default().to_owned(),
-            target: event.target_service.clone(),
-            method: event.request_method.clone(),
-            policy: event.policy.clone(),
+impl FloodRule {
+    const fn limit(&self, likeness: &Likeness) -> u32 {
+        match likeness {
+            Likeness::Alike(_) => self.recorded,
+            Likeness::Source(..) | Likeness::Strangers(_) => self.from_one_source,
         }
     }
 }
 
 impl Flood {
-    fn admit(&mut self, event: Box<Event>, rule: FloodRule, commit: u64) -> Admission {
-        if self.recorded < rule.recorded {
-            self.recorded = self.recorded.saturating_add(1);
-            self.last_recorded.clone_from(&event.event_id);
-            self.commit = commit;
-            return Admission::Individually(event);
-        }
-        if self.commit == commit {
-            return Admission::AwaitCommit(event);
-        }
-        Admission::Coalesced(self.count(event))
-    }
-
-    fn count(&mut self, event: Box<Event>) -> String {
+    fn count(&mut self, mut event: Box<Event>) -> String {
         self.repeats = self.repeats.saturating_add(event.count);
+        if let Some(earlier) = &self.latest {
+            generalise(&mut event, earlier);
+        }
         self.latest = Some(event);
         self.last_recorded.clone()
     }

@@ -1,4 +1,4 @@
-//! Questions to the journal: both families, oldest first, read line by line. Needs no lock and no
+//! Questions to the journal: all families, oldest first, read line by line. Needs no lock and no
 //! running writer.
 
 use std::{
@@ -14,12 +14,7 @@ use attache_core::{
 };
 use thiserror::Error;
 
-use super::{
-    follow::Watch,
-    lines::Lines,
-    segment::{Family, SegmentName},
-    text,
-};
+use super::{family::Family, follow::Watch, lines::Lines, segment::SegmentName, text};
 
 /// An event is written this long after the time it bears, at the latest.
 const SLACK: Duration = Duration::from_secs(5 * 60);
@@ -88,8 +83,9 @@ impl Query {
         };
         // Before the first look, so that nothing falls between the two.
         let watch = Watch::begin(dir);
-        let trail = |family| Trail::begin(dir, family, self).map_err(unreadable);
-        let trails = [trail(Family::Permitted)?, trail(Family::Denied)?];
+        let trails = Family::ALL.map(|family| Trail::begin(dir, family, self));
+        let trails: Result<Vec<_>, _> = trails.into_iter().collect();
+        let trails = trails.map_err(unreadable)?;
         let (query, newest) = (self.clone(), VecDeque::new());
         let mut events = Events {
             dir: dir.to_owned(),
@@ -122,7 +118,8 @@ fn ends_in(svid: &str, segments: &str) -> bool {
 pub struct Events {
     dir: PathBuf,
     query: Query,
-    trails: [Trail; 2],
+    /// One for each family.
+    trails: Vec<Trail>,
     /// With a limit: what was found, before anything newer.
     newest: VecDeque<Event>,
     watch: Watch,
@@ -145,19 +142,22 @@ impl Events {
         resumed.map_err(|cause| self.unreadable(cause))
     }
 
-    /// The older one of the two families' next events.
+    /// The oldest one of the families' next events.
     fn next_event(&mut self) -> io::Result<Option<Event>> {
         if let Some(event) = self.newest.pop_front() {
             return Ok(Some(event));
         }
         loop {
-            let [permitted, denied] = &mut self.trails;
-            let first = match (permitted.peek()?, denied.peek()?) {
-                (Some(permit), Some(denial)) if denial.timestamp < permit.timestamp => denied,
-                (None, _) => denied,
-                (Some(_), _) => permitted,
-            };
-            let Some(mut event) = first.head.take() else {
+            let mut first: Option<(Timestamp, &mut Trail)> = None;
+            for trail in &mut self.trails {
+                let Some(time) = trail.peek()?.map(|event| event.timestamp) else {
+                    continue;
+                };
+                if first.as_ref().is_none_or(|(earliest, _)| time < *earliest) {
+                    first = Some((time, trail));
+                }
+            }
+            let Some(mut event) = first.and_then(|(_, trail)| trail.head.take()) else {
                 return Ok(None);
             };
             if self.query.matches(&event) {

@@ -10,39 +10,11 @@ use std::{
     time::Duration,
 };
 
-use attache_core::{event::Outcome, time::Timestamp};
+use attache_core::time::Timestamp;
 use rustix::fs::OFlags;
 use serde::{Deserialize as _, de::IntoDeserializer as _, de::value::Error as NotATime};
 
-/// The two kinds of segments. Each has its own budget, so that denials cannot push out permits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// Accesses that were permitted.
-    Permitted,
-    /// Accesses that were denied, and those that met a fault.
-    Denied,
-}
-
-impl Family {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Permitted, Self::Denied];
-
-    /// Where an event belongs.
-    pub const fn of(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Permitted => Self::Permitted,
-            Outcome::Denied | Outcome::Error => Self::Denied,
-        }
-    }
-
-    /// How the names of its files begin.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Permitted => "permitted",
-            Self::Denied => "denied",
-        }
-    }
-}
+use super::family::Family;
 
 /// `permitted-20260615T142201.341Z.jsonl`: sorts by time; no two of a family are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,8 +14,9 @@ use tracing::{error, info, warn};
 
 use super::{
     JournalNotOpened,
+    family::{Family, PerFamily},
     lock::{Lock, NotLocked},
-    segment::{Appended, Family, Segment, SegmentName},
+    segment::{Appended, Segment, SegmentName},
 };
 
 /// When segments begin and end.
@@ -27,11 +28,14 @@ pub struct Retention {
     pub segment_age: Duration,
     /// Bytes that all segments of permits together may take.
     pub permitted_bytes: u64,
+    /// Bytes that all segments of accesses that passed without a grant together may take.
+    pub passed_bytes: u64,
     /// Bytes that all segments of denials and faults together may take.
     pub denied_bytes: u64,
     /// Events older than this are deleted, as soon as their whole segment is.
     pub max_age: Duration,
-    /// Old denials are deleted while the filesystem has fewer free bytes than this; 0 for never.
+    /// Old events other than permits are deleted while the filesystem has fewer free bytes than this; 0
+    /// for never.
     pub reserve_bytes: u64,
 }
 
@@ -41,6 +45,7 @@ impl Default for Retention {
             segment_bytes: 16 << 20,
             segment_age: Duration::from_secs(24 * 3600),
             permitted_bytes: 768 << 20,
+            passed_bytes: 256 << 20,
             denied_bytes: 256 << 20,
             max_age: Duration::from_secs(90 * 24 * 3600),
             reserve_bytes: 0,
@@ -52,6 +57,7 @@ impl Retention {
     const fn budget(&self, family: Family) -> u64 {
         match family {
             Family::Permitted => self.permitted_bytes,
+            Family::Passed => self.passed_bytes,
             Family::Denied => self.denied_bytes,
         }
     }
@@ -59,7 +65,8 @@ impl Retention {
     /// A budget must hold the segment in use and at least one old one.
     fn check(&self) -> Result<(), JournalNotOpened> {
         let least = self.segment_bytes.saturating_mul(2);
-        if self.segment_bytes == 0 || self.permitted_bytes < least || self.denied_bytes < least {
+        let fits = |family| self.budget(family) >= least;
+        if self.segment_bytes == 0 || !Family::ALL.into_iter().all(fits) {
             return Err(JournalNotOpened::Budget {
                 segment_bytes: self.segment_bytes,
                 least,
@@ -74,8 +81,7 @@ pub(super) struct Store {
     dir: PathBuf,
     retention: Retention,
     lock: Lock,
-    permitted: Shelf,
-    denied: Shelf,
+    shelves: PerFamily<Shelf>,
     /// Torn lines that were cut away.
     pub(super) repaired: u64,
 }
@@ -89,7 +95,7 @@ struct Shelf {
 }
 
 impl Store {
-    /// Locks `dir` for this process, repairs what a kill left, and opens both families. A full disk is
+    /// Locks `dir` for this process, repairs what a kill left, and opens every family. A full disk is
     /// no reason to fail: appending then fails until there is room.
     pub(super) fn open(
         dir: &Path,
@@ -112,13 +118,11 @@ impl Store {
             },
             NotLocked::Unusable(cause) => unusable(cause),
         })?;
-        let (permitted, denied, dir) = (Shelf::default(), Shelf::default(), dir.to_owned());
         let mut store = Self {
-            dir,
+            dir: dir.to_owned(),
             retention,
             lock,
-            permitted,
-            denied,
+            shelves: PerFamily::default(),
             repaired: 0,
         };
         let opened = Family::ALL
@@ -177,16 +181,15 @@ impl Store {
 
     /// Waits until the storage device has everything.
     pub(super) fn sync(&self) -> io::Result<()> {
-        [&self.permitted, &self.denied]
-            .into_iter()
+        let shelves = self.shelves.iter();
+        shelves
             .flat_map(|shelf| &shelf.active)
             .try_for_each(Segment::sync)
     }
 
     /// How many segments there are, and their bytes.
     pub(super) fn size(&self) -> (usize, u64) {
-        let shelves = [&self.permitted, &self.denied].into_iter();
-        shelves.fold((0, 0), |(count, bytes), shelf| {
+        self.shelves.iter().fold((0, 0), |(count, bytes), shelf| {
             let active = shelf.active.as_ref().map_or(0, |segment| segment.length);
             let used = usize::from(shelf.active.is_some());
             (
@@ -305,20 +308,17 @@ impl Store {
         Ok(())
     }
 
-    /// Whether denials must make room on the filesystem; permits never do.
+    /// Whether a family must make room on the filesystem; permits never do.
     fn is_short_of_space(&self, family: Family) -> bool {
         self.retention.reserve_bytes > 0
-            && family == Family::Denied
+            && family != Family::Permitted
             && statvfs(&self.dir).is_ok_and(|fs| {
                 fs.f_bavail.saturating_mul(fs.f_frsize) < self.retention.reserve_bytes
             })
     }
 
     const fn shelf(&mut self, family: Family) -> &mut Shelf {
-        match family {
-            Family::Permitted => &mut self.permitted,
-            Family::Denied => &mut self.denied,
-        }
+        self.shelves.of(family)
     }
 }
 

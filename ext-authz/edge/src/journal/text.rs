@@ -3,7 +3,10 @@
 
 use std::fmt::Write as _;
 
-use attache_core::event::Event;
+use attache_core::{
+    attributes::{AttributeValue, Attributes},
+    event::Event,
+};
 
 /// Longest text field that an event keeps, in bytes.
 pub const MAX_FIELD_BYTES: usize = 2048;
@@ -61,6 +64,9 @@ pub fn make_printable(event: &mut Event) {
     if !event.latency_ms.is_finite() {
         event.latency_ms = 0.0;
     }
+    if let Some(attributes) = &mut event.attributes {
+        make_attributes_printable(attributes);
+    }
     for text in texts(event) {
         // Nearly every text is plain: looked at byte by byte, it costs least.
         let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
@@ -70,7 +76,31 @@ pub fn make_printable(event: &mut Event) {
     }
 }
 
-/// Every text of an event.
+fn make_attributes_printable(attributes: &mut Attributes) {
+    let plain = |text: &str| {
+        text.len() <= MAX_FIELD_BYTES && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+    };
+    let unlike =
+        |(name, value): (&str, &AttributeValue)| !plain(name) || value.any(|text| !plain(text));
+    if !attributes.iter().any(unlike) {
+        return;
+    }
+    let shown = |text: &str| printable(text.as_bytes(), MAX_FIELD_BYTES);
+    let mut printed = Attributes::new();
+    for (name, value) in attributes.iter() {
+        let value = match value {
+            AttributeValue::One(text) => AttributeValue::One(shown(text)),
+            AttributeValue::Many(texts) => {
+                AttributeValue::Many(texts.iter().map(|text| shown(text)).collect())
+            }
+        };
+        printed.insert(&shown(name), value);
+    }
+    *attributes = printed;
+}
+
+/// Every other text of an event.
+#[expect(clippy::too_many_lines, reason = "a list of fields, one a line")]
 fn texts(event: &mut Event) -> impl Iterator<Item = &mut String> {
     // Every field is named, so that a new one cannot be forgotten here.
     let Event {
@@ -97,12 +127,16 @@ fn texts(event: &mut Event) -> impl Iterator<Item = &mut String> {
         actual,
         mode: _,
         would_be_outcome: _,
+        would_be_policy,
+        conditions,
         policy_revision,
         edge,
         listener,
         source_address,
         count: _,
         repeats,
+        target_origin,
+        attributes: _,
     } = event;
     let always = [
         event_id,
@@ -126,10 +160,14 @@ fn texts(event: &mut Event) -> impl Iterator<Item = &mut String> {
         attribute,
         expected,
         actual,
+        would_be_policy,
         source_address,
         repeats,
+        target_origin,
     ];
-    always.into_iter().chain(sometimes.into_iter().flatten())
+    let names = conditions.iter_mut().map(|condition| &mut condition.name);
+    let sometimes = sometimes.into_iter().flatten();
+    always.into_iter().chain(sometimes).chain(names)
 }
 
 /// What is printed at once.

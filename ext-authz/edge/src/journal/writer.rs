@@ -4,7 +4,7 @@
 use std::{
     io, mem,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError},
     },
@@ -12,14 +12,15 @@ use std::{
 };
 
 use attache_core::{event::Event, time::Timestamp};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tracing::error;
 
 use super::{
     AuditUnavailable, Clock, Recorded,
-    counters::{Counters, lock},
-    flood::{Admission, Floods},
-    segment::Family,
+    counters::Counters,
+    family::{Family, PerFamily},
+    flood::{Admission, Floodgates},
+    queued::{Queued, Receipt},
     store::Store,
 };
 
@@ -42,57 +43,14 @@ pub(super) enum Message {
     Close(oneshot::Sender<Result<(), AuditUnavailable>>),
 }
 
-/// An event on its way to the file.
-pub(super) struct Queued {
-    pub(super) event: Box<Event>,
-    pub(super) receipt: Receipt,
-    /// The event's place in the bounded queue, free again when it is written.
-    pub(super) place: OwnedSemaphorePermit,
-}
-
-/// Who learns what became of an event.
-pub(super) enum Receipt {
-    /// The caller, who waits.
-    Awaited(oneshot::Sender<Result<Recorded, AuditUnavailable>>),
-    /// Nobody: the event was accepted with a promise.
-    Promised(Promise),
-}
-
-/// An accepted event that is not written yet. Dropped unfulfilled, it counts as lost.
-pub(super) struct Promise(Option<Arc<Counters>>);
-
-impl Promise {
-    pub(super) const fn new(counters: Arc<Counters>) -> Self {
-        Self(Some(counters))
-    }
-}
-
-impl Promise {
-    /// The event is written, or was not accepted after all: nothing can be lost.
-    pub(super) fn settle(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Promise {
-    fn drop(&mut self) {
-        if let Some(counters) = self.0.take() {
-            counters.lost.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
 /// The state of the thread.
 pub(super) struct Writer {
     pub(super) store: Store,
     pub(super) clock: Clock,
     /// Shared, because in the background mode callers ask it themselves.
-    pub(super) floods: Arc<Mutex<Floods>>,
+    pub(super) floods: Arc<Floodgates>,
     pub(super) counters: Arc<Counters>,
-    pub(super) permitted: Pending,
-    pub(super) denied: Pending,
-    /// Summaries of floods that are over, not yet written.
-    pub(super) summaries: Vec<Event>,
+    pub(super) pending: PerFamily<Pending>,
     /// Promised events whose write failed.
     pub(super) again: Vec<Queued>,
     pub(super) tidied_at: Timestamp,
@@ -103,6 +61,8 @@ pub(super) struct Writer {
 pub(super) struct Pending {
     lines: Vec<u8>,
     queued: Vec<Queued>,
+    /// Summaries of floods that are over.
+    summaries: Vec<Event>,
 }
 
 /// Whether the thread goes on.
@@ -129,8 +89,7 @@ impl Writer {
     /// Works until the journal is closed or dropped; then writes what is left.
     pub(super) fn run(mut self, inbox: &Receiver<Message>) -> Option<Closing> {
         loop {
-            let idle =
-                self.again.is_empty() && self.summaries.is_empty() && lock(&self.floods).is_quiet();
+            let idle = self.has_written_all() && self.floods.iter().all(|floods| floods.is_quiet());
             let first = inbox.recv_timeout(if idle { TIDY_EVERY } else { RETRY_EVERY });
             let now = (self.clock)();
             self.admit_again(now);
@@ -139,7 +98,9 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => Then::Continue,
                 Err(RecvTimeoutError::Disconnected) => Then::End(None),
             };
-            lock(&self.floods).end_windows(now);
+            self.floods
+                .iter()
+                .for_each(|mut floods| floods.end_windows(now));
             self.commit_all(now);
             if let Then::End(closing) = then {
                 self.end(now);
@@ -161,7 +122,7 @@ impl Writer {
                     let _ = done.send(self.flush(now));
                 }
                 Message::Close(caller) => {
-                    lock(&self.floods).close();
+                    self.floods.iter().for_each(|mut floods| floods.close());
                     let flushed = self.flush(now);
                     let synced = self.store.sync().map_err(|error| self.unavailable(&error));
                     return Then::End(Some(Closing {
@@ -178,47 +139,46 @@ impl Writer {
         Then::Continue
     }
 
-    fn admit(&mut self, queued: Queued, now: Timestamp) {
+    pub(super) fn admit(&mut self, queued: Queued, now: Timestamp) {
         let Queued {
             event,
+            target,
             receipt,
             place,
-        } = queued;
-        let admission = match &receipt {
-            // Its caller already asked, and learned that it is recorded as it is.
-            Receipt::Promised(_) => Admission::Individually(event),
-            Receipt::Awaited(_) => lock(&self.floods).admit(event, now),
+        } = queued.or_not_answered();
+        let family = Family::of(&event);
+        let admission = match (&receipt, self.floods.of(family)) {
+            (Receipt::Awaited(_), Some(mut floods)) => floods.admit(event, target, now),
+            // The caller of a promised one already asked, and learned that it is recorded as it is.
+            (Receipt::Promised(_), _) | (_, None) => Admission::Individually(event),
         };
         match admission {
-            Admission::Individually(event) => self.enqueue(
-                Queued {
+            Admission::Individually(event) => {
+                let queued = Queued {
                     event,
+                    target,
                     receipt,
                     place,
-                },
-                now,
-            ),
+                };
+                self.enqueue(queued, family, now);
+            }
             Admission::Coalesced(event_id) => {
                 self.counters.coalesced.fetch_add(1, Ordering::Relaxed);
-                settle(
-                    receipt,
-                    Ok(Recorded {
-                        event_id,
-                        coalesced: true,
-                    }),
-                );
+                receipt.settle(Ok(Recorded {
+                    event_id,
+                    coalesced: true,
+                }));
             }
             Admission::AwaitCommit(event) => {
-                self.commit(Family::Denied, now);
+                self.commit(family, now);
                 // INVARIANT: after a commit no window waits for one, so this goes one level deep.
-                self.admit(
-                    Queued {
-                        event,
-                        receipt,
-                        place,
-                    },
-                    now,
-                );
+                let queued = Queued {
+                    event,
+                    target,
+                    receipt,
+                    place,
+                };
+                self.admit(queued, now);
             }
         }
     }
@@ -230,14 +190,13 @@ impl Writer {
         }
     }
 
-    fn enqueue(&mut self, queued: Queued, now: Timestamp) {
-        let family = Family::of(queued.event.outcome);
-        let pending = self.pending(family);
+    fn enqueue(&mut self, queued: Queued, family: Family, now: Timestamp) {
+        let pending = self.pending.of(family);
         let before = pending.lines.len();
         if let Err(error) = write_line(&mut pending.lines, &queued.event) {
             pending.lines.truncate(before);
             let refused = Err(self.unavailable(&error));
-            return settle(queued.receipt, refused);
+            return queued.receipt.settle(refused);
         }
         pending.queued.push(queued);
         if pending.lines.len() >= MAX_COMMIT_BYTES {
@@ -245,7 +204,7 @@ impl Writer {
         }
     }
 
-    fn commit_all(&mut self, now: Timestamp) {
+    pub(super) fn commit_all(&mut self, now: Timestamp) {
         Family::ALL
             .into_iter()
             .for_each(|family| self.commit(family, now));
@@ -253,21 +212,25 @@ impl Writer {
 
     /// Writes what waits in one family, and answers everybody who waits for it.
     fn commit(&mut self, family: Family, now: Timestamp) {
-        let Pending { mut lines, queued } = mem::take(self.pending(family));
-        if family == Family::Denied {
-            self.summaries.extend(lock(&self.floods).take_summaries());
-            for summary in &self.summaries {
-                // An event that could be read from JSON or built by us can be written as JSON.
-                let _ = write_line(&mut lines, summary);
-            }
+        self.part_with_unanswered(family, now);
+        let pending = self.pending.of(family);
+        let (mut lines, queued) = (
+            mem::take(&mut pending.lines),
+            mem::take(&mut pending.queued),
+        );
+        if let Some(mut floods) = self.floods.of(family) {
+            pending.summaries.extend(floods.take_summaries());
+        }
+        for summary in &pending.summaries {
+            // An event that could be read from JSON or built by us can be written as JSON.
+            let _ = write_line(&mut lines, summary);
         }
         let written = if lines.is_empty() {
             Ok(())
         } else {
             self.store.append(family, &lines, now)
         };
-        if family == Family::Denied {
-            let mut floods = lock(&self.floods);
+        if let Some(mut floods) = self.floods.of(family) {
             if written.is_ok() {
                 floods.committed()
             } else {
@@ -282,46 +245,49 @@ impl Writer {
         self.publish();
     }
 
+    /// Takes out events whose callers went away while another family was written.
+    fn part_with_unanswered(&mut self, family: Family, now: Timestamp) {
+        let pending = self.pending.of(family);
+        if !pending.queued.iter().any(Queued::is_unanswered) {
+            return;
+        }
+        pending.lines.clear();
+        for queued in mem::take(&mut pending.queued) {
+            if queued.is_unanswered() {
+                self.admit(queued, now);
+            } else {
+                self.enqueue(queued, family, now);
+            }
+        }
+    }
+
     fn settle_written(&mut self, family: Family, queued: Vec<Queued>) {
         self.counters.worked();
-        let mut written = queued.len();
-        if family == Family::Denied {
-            written += mem::take(&mut self.summaries).len();
-        }
+        let summaries = mem::take(&mut self.pending.of(family).summaries).len();
+        let written = queued.len().saturating_add(summaries);
         let written = u64::try_from(written).unwrap_or(u64::MAX);
         self.counters.written.fetch_add(written, Ordering::Relaxed);
         for Queued {
             event,
             receipt,
             place,
+            ..
         } in queued
         {
             drop(place);
-            settle(
-                receipt,
-                Ok(Recorded {
-                    event_id: event.event_id,
-                    coalesced: false,
-                }),
-            );
+            receipt.settle(Ok(Recorded {
+                event_id: event.event_id,
+                coalesced: false,
+            }));
         }
     }
 
     fn settle_failed(&mut self, queued: Vec<Queued>, error: &io::Error) {
         let unavailable = self.unavailable(error);
-        for Queued {
-            event,
-            receipt,
-            place,
-        } in queued
-        {
-            match receipt {
-                Receipt::Awaited(_) => settle(receipt, Err(unavailable.clone())),
-                Receipt::Promised(_) => self.again.push(Queued {
-                    event,
-                    receipt,
-                    place,
-                }),
+        for queued in queued {
+            match queued.receipt {
+                Receipt::Awaited(_) => queued.receipt.settle(Err(unavailable.clone())),
+                Receipt::Promised(_) => self.again.push(queued),
             }
         }
     }
@@ -329,9 +295,9 @@ impl Writer {
     /// Writes everything that is known, floods that are still open included.
     fn flush(&mut self, now: Timestamp) -> Result<(), AuditUnavailable> {
         self.admit_again(now);
-        lock(&self.floods).end_all();
+        self.floods.iter().for_each(|mut floods| floods.end_all());
         self.commit_all(now);
-        if self.again.is_empty() && self.summaries.is_empty() {
+        if self.has_written_all() {
             return Ok(());
         }
         let cause = self.counters.last_error().unwrap_or_default();
@@ -341,7 +307,8 @@ impl Writer {
     fn end(&mut self, now: Timestamp) {
         let _ = self.flush(now);
         let lost = self.again.len();
-        let uncounted: u64 = self.summaries.iter().map(|summary| summary.count).sum();
+        let summaries = self.pending.iter().flat_map(|pending| &pending.summaries);
+        let uncounted: u64 = summaries.map(|summary| summary.count).sum();
         if lost > 0 || uncounted > 0 {
             error!(
                 lost,
@@ -374,26 +341,13 @@ impl Writer {
             .store(self.store.repaired, Ordering::Relaxed);
     }
 
-    const fn pending(&mut self, family: Family) -> &mut Pending {
-        match family {
-            Family::Permitted => &mut self.permitted,
-            Family::Denied => &mut self.denied,
-        }
-    }
-}
-
-/// Says what became of an event.
-fn settle(receipt: Receipt, outcome: Result<Recorded, AuditUnavailable>) {
-    match receipt {
-        Receipt::Awaited(caller) => {
-            // A caller that went away was answered by nobody; its event stands in the journal.
-            let _ = caller.send(outcome);
-        }
-        Receipt::Promised(promise) => {
-            if outcome.is_ok() {
-                promise.settle();
-            }
-        }
+    /// Whether nothing waits for another attempt.
+    fn has_written_all(&self) -> bool {
+        self.again.is_empty()
+            && self
+                .pending
+                .iter()
+                .all(|pending| pending.summaries.is_empty())
     }
 }
 

@@ -9,7 +9,9 @@ use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{Listener, ListenerFailed};
-use crate::settings::{Bind, DestinationRule, EvidenceSource, ListenerSettings, UnixBind};
+use crate::settings::{
+    Bind, DestinationRule, EvidenceSource, ListenerSettings, OverrideHeaders, UnixBind,
+};
 
 fn settings(path: &Path, mode: u32, allowed_uids: Vec<u32>) -> ListenerSettings {
     ListenerSettings {
@@ -22,6 +24,8 @@ fn settings(path: &Path, mode: u32, allowed_uids: Vec<u32>) -> ListenerSettings 
         }),
         evidence: EvidenceSource::Header(HeaderName::parse_evidence("x-attache-evidence").unwrap()),
         destination: DestinationRule::VouchedByRoute,
+        trusted_hops: 0,
+        override_headers: OverrideHeaders::Deny,
     }
 }
 

@@ -5,7 +5,10 @@ use attache_core::{
 };
 
 use super::Question;
-use crate::{refusal::Refusal, settings::DestinationRule};
+use crate::{
+    refusal::Refusal,
+    settings::{DestinationRule, OverrideHeaders},
+};
 
 fn question<'a>(authority: &'a str, vouched: Option<&'a str>) -> Question<'a> {
     Question {
@@ -15,6 +18,7 @@ fn question<'a>(authority: &'a str, vouched: Option<&'a str>) -> Question<'a> {
         headers: vec![],
         vouched,
         source: None,
+        address: None,
     }
 }
 
@@ -157,4 +161,75 @@ fn protected_headers_are_found_once_and_their_imitations_are_refused() {
         question.protected_headers(None, &[api_key]),
         Err(DenyReason::HeaderAmbiguous)
     );
+}
+
+#[test]
+fn a_header_that_overrides_method_or_path_is_denied_or_stripped_in_any_case() {
+    for name in [
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+        "x-original-url",
+        "x-rewrite-url",
+        "X-HTTP-Method-Override",
+    ] {
+        let mut question = question("api.stripe.com", None);
+        question.headers = vec![("accept", b"*/*"), (name, b"DELETE"), (name, b"PUT")];
+        assert_eq!(
+            question.overriding_headers(OverrideHeaders::Deny),
+            Err(DenyReason::RequestOverridden)
+        );
+        assert_eq!(
+            question.overriding_headers(OverrideHeaders::Strip),
+            Ok(vec![name])
+        );
+    }
+    let mut question = question("api.stripe.com", None);
+    question.headers = vec![("x-http_method-override", b"DELETE")];
+    assert_eq!(
+        question.overriding_headers(OverrideHeaders::Strip),
+        Err(DenyReason::HeaderAmbiguous)
+    );
+    question.headers = vec![("x-http-methods", b"GET"), ("x-original-urls", b"/")];
+    assert_eq!(
+        question.overriding_headers(OverrideHeaders::Deny),
+        Ok(vec![])
+    );
+}
+
+#[test]
+fn a_header_that_names_another_host_is_refused() {
+    let ambiguous = Refusal::Denied(DenyReason::RequestAmbiguous(AmbiguousRequest::Host));
+    for (headers, is_refused) in [
+        (vec![(":authority", &b"api.stripe.com"[..])], false),
+        (vec![("host", &b"api.stripe.com"[..])], false),
+        (vec![("host", &b"evil.example"[..])], true),
+        (
+            vec![
+                (":authority", &b"api.stripe.com"[..]),
+                (":authority", b"evil.example"),
+            ],
+            true,
+        ),
+        (
+            vec![("host", &b"api.stripe.com"[..]), ("host", b"evil.example")],
+            true,
+        ),
+    ] {
+        let question = Question {
+            headers,
+            ..question("api.stripe.com", Some("https://api.stripe.com"))
+        };
+        let understood = question.understand(DestinationRule::VouchedByRoute);
+        assert_eq!(understood.err(), is_refused.then(|| ambiguous.clone()));
+    }
+    // What a proxy joined is no host.
+    let joined = question(
+        "api.stripe.com,evil.example",
+        Some("https://api.stripe.com"),
+    );
+    let refused = joined
+        .understand(DestinationRule::VouchedByRoute)
+        .unwrap_err();
+    assert_eq!(refused, ambiguous);
 }

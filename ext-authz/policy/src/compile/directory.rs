@@ -8,7 +8,9 @@ use crate::{
     compile::{
         Settings,
         names::{Kinds, Names},
+        shared::Shared,
     },
+    condition::Condition,
     document::{
         AccessPolicy, CredentialPolicy, CredentialProvider, Document, Kind, ServerWorkload, Spec,
         TrustProvider,
@@ -35,11 +37,14 @@ pub(super) struct Directory<'r> {
     pub(super) clients: Names<Client>,
     pub(super) servers: Names<Arc<ServerWorkload>>,
     pub(super) providers: Names<Arc<str>>,
+    pub(super) conditions: Names<Arc<Condition>>,
     pub(super) credentials: Names<Arc<CredentialProvider>>,
     pub(super) kinds: Kinds,
+    pub(super) shared: Shared,
     pub(super) selectors: Vec<Selector>,
     pub(super) trust_providers: Vec<TrustProvider>,
     policies: Names<()>,
+    tests: Names<()>,
     vouching: HashMap<Vouches, Place>,
 }
 
@@ -77,11 +82,14 @@ impl<'r> Directory<'r> {
             clients: Names::new(),
             servers: Names::new(),
             providers: Names::new(),
+            conditions: Names::new(),
             credentials: Names::new(),
             kinds: Kinds::new(),
+            shared: Shared::default(),
             selectors: Vec::new(),
             trust_providers: Vec::new(),
             policies: Names::new(),
+            tests: Names::new(),
             vouching: HashMap::new(),
         };
         for provider in &settings.trust_providers {
@@ -94,7 +102,10 @@ impl<'r> Directory<'r> {
         let mut policies = Vec::new();
         let mut identities = Vec::new();
         for document in documents {
-            directory.kinds.insert(document.name.clone(), document.kind);
+            // Nothing refers to a test, so that none stands in for what a reference could mean.
+            if document.kind != Kind::PolicyTest {
+                directory.kinds.insert(document.name.clone(), document.kind);
+            }
             if let Some(Spec::WorkloadIdentity(identity)) = &document.spec {
                 identities.push((identity.proven_by, identity.place.clone()));
             }
@@ -137,6 +148,10 @@ impl<'r> Directory<'r> {
                     .insert(&name, &place, Some(Arc::new(server)), report);
             }
             Some(Spec::TrustProvider(provider)) => self.trust_provider(&name, &place, provider),
+            Some(Spec::AccessCondition(condition)) => {
+                self.conditions
+                    .insert(&name, &place, Some(Arc::new(condition)), report);
+            }
             Some(Spec::CredentialProvider(provider)) => {
                 self.credentials
                     .insert(&name, &place, Some(Arc::new(provider)), report);
@@ -146,6 +161,10 @@ impl<'r> Directory<'r> {
             }
             Some(Spec::CredentialPolicy(policy)) => {
                 return self.policy(name, place, Written::Credential(policy));
+            }
+            // Nothing comes of it: it is for those who try the set.
+            Some(Spec::PolicyTest(_)) => {
+                self.tests.insert(&name, &place, Some(()), report);
             }
         }
         None
@@ -164,11 +183,17 @@ impl<'r> Directory<'r> {
             Kind::TrustProvider => {
                 self.providers.insert(name, place, None, report);
             }
+            Kind::AccessCondition => {
+                self.conditions.insert(name, place, None, report);
+            }
             Kind::CredentialProvider => {
                 self.credentials.insert(name, place, None, report);
             }
             Kind::AccessPolicy | Kind::CredentialPolicy => {
                 self.policies.insert(name, place, None, report);
+            }
+            Kind::PolicyTest => {
+                self.tests.insert(name, place, None, report);
             }
         }
     }

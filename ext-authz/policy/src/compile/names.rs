@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use smallvec::SmallVec;
+
 use crate::{
     document::Kind,
     name::{QualifiedName, Reference},
@@ -10,7 +12,8 @@ use crate::{
 
 /// The documents that one kind of reference can mean.
 pub(super) struct Names<T> {
-    by_name: HashMap<String, Vec<Named<T>>>,
+    /// Nearly every name is one document's.
+    by_name: HashMap<String, SmallVec<[Named<T>; 1]>>,
 }
 
 struct Named<T> {
@@ -118,7 +121,7 @@ impl<T: Clone> Names<T> {
 
     /// A name that is near to the one referred to.
     pub(super) fn suggestion(&self, reference: &Reference, from: &QualifiedName) -> Option<String> {
-        if let Some([elsewhere, ..]) = self.by_name.get(&reference.name).map(Vec::as_slice) {
+        if let Some([elsewhere, ..]) = self.by_name.get(&reference.name).map(SmallVec::as_slice) {
             let namespace = elsewhere.namespace.clone();
             let name = QualifiedName {
                 namespace,
@@ -173,7 +176,9 @@ impl<T: Clone> Names<T> {
             return;
         }
         let message = format!("no {wanted} named {}", quoted(&written));
-        let way_out = self.suggestion(reference, from);
+        let way_out = self
+            .suggestion(reference, from)
+            .or_else(|| Some(format!("write that {wanted}, or name another")));
         report.error_with(place, Code::DanglingReference, message, way_out);
     }
 }

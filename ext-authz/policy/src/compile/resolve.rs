@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use attache_core::request::{PathPrefix, RequestPath};
+use attache_core::request::PathPrefix;
 
 use crate::{
     compile::{
         Settings,
         directory::{Client, Directory, Unresolved, Written},
-        names::{Found, report_several},
+        names::{Found, Names, report_several},
     },
+    condition::Condition,
     document::{
-        AccessPolicy, Action, CredentialKind, CredentialPolicy, Document, Effect, Kind,
-        ServerWorkload, TrustProvider, Vouchers, audience_endpoint,
+        AccessPolicy, Action, CredentialKind, CredentialPolicy, CredentialProvider, Document,
+        Effect, Kind, PolicyMode, ServerWorkload, TrustProvider, Vouchers, audience_endpoint,
     },
     name::{QualifiedName, Reference},
     problem::{Code, Place, Report, quoted},
@@ -86,16 +87,11 @@ impl Directory<'_> {
                 Vouchers::Anyone => Some(Accepts::Anyone),
                 Vouchers::Named(references) => self.accepts(references, name),
             });
-        let credential = match &policy.credential_provider {
-            Some(Some(reference)) => {
-                let wanted = Kind::CredentialProvider;
-                self.credentials
-                    .resolve(reference, wanted, name, kinds, report)
-                    .map(Some)
-            }
-            Some(None) => Some(None),
-            None => None,
-        };
+        let conditions = policy
+            .conditions
+            .as_ref()
+            .and_then(|references| self.conditions(references, name));
+        let credential = self.credential(policy, name);
         let (client, server, effect) = (client?, server?, policy.effect?);
         let matched = Matched {
             effect,
@@ -109,9 +105,11 @@ impl Directory<'_> {
         let rule = Rule {
             policy: name.to_string().into(),
             effect,
+            mode: policy.mode?,
             accepts: accepts?,
+            conditions: conditions?,
             credential: credential?,
-            placement: Arc::new(server.placement.clone()),
+            placement: self.shared.placements.shared(server.placement.clone()),
             tls: server.tls,
             actions: actions.into_iter().collect::<Option<_>>()?,
         };
@@ -124,23 +122,70 @@ impl Directory<'_> {
     }
 
     fn accepts(&self, references: &[Reference], from: &QualifiedName) -> Option<Accepts> {
-        let mut providers: Vec<Option<Arc<str>>> = Vec::new();
+        let same = |one: &Arc<str>, other: &Arc<str>| one == other;
+        let wanted = Kind::TrustProvider;
+        let providers = self.distinct(&self.providers, references, wanted, from, same)?;
+        Some(Accepts::These(self.shared.providers.shared(providers)))
+    }
+
+    fn conditions(
+        &self,
+        references: &[Reference],
+        from: &QualifiedName,
+    ) -> Option<Box<[Arc<Condition>]>> {
+        let wanted = Kind::AccessCondition;
+        self.distinct(&self.conditions, references, wanted, from, Arc::ptr_eq)
+            .map(Vec::into_boxed_slice)
+    }
+
+    /// What a list of references means; none of it may stand there twice.
+    fn distinct<T: Clone>(
+        &self,
+        names: &Names<T>,
+        references: &[Reference],
+        wanted: Kind,
+        from: &QualifiedName,
+        same: impl Fn(&T, &T) -> bool,
+    ) -> Option<Vec<T>> {
+        let mut found: Vec<Option<T>> = Vec::with_capacity(references.len());
         for reference in references {
-            let wanted = Kind::TrustProvider;
-            let provider =
-                self.providers
-                    .resolve(reference, wanted, from, &self.kinds, self.report);
-            if provider.is_some() && providers.contains(&provider) {
+            let meaning = names.resolve(reference, wanted, from, &self.kinds, self.report);
+            let twice = meaning
+                .as_ref()
+                .is_some_and(|it| found.iter().flatten().any(|earlier| same(earlier, it)));
+            if twice {
                 let message = format!("{} stands twice", quoted(&reference.name));
+                let (place, way_out) = (reference.place.clone(), "keep one of them".to_owned());
                 self.report
-                    .error(reference.place.clone(), Code::DuplicateName, message);
+                    .error_with(place, Code::DuplicateName, message, Some(way_out));
             }
-            providers.push(provider);
+            found.push(meaning);
         }
-        providers
-            .into_iter()
-            .collect::<Option<_>>()
-            .map(Accepts::These)
+        found.into_iter().collect()
+    }
+
+    /// The credential provider, with the policy's own lifetime if it has one.
+    fn credential(
+        &self,
+        policy: &AccessPolicy,
+        from: &QualifiedName,
+    ) -> Option<Option<Arc<CredentialProvider>>> {
+        let Some(reference) = policy.credential_provider.as_ref()? else {
+            return Some(None);
+        };
+        let wanted = Kind::CredentialProvider;
+        let provider =
+            self.credentials
+                .resolve(reference, wanted, from, &self.kinds, self.report)?;
+        let own = policy.ttl?.map(|ttl| provider.kind.lasting(ttl));
+        let provider = match own {
+            Some(kind) if kind != provider.kind => Arc::new(CredentialProvider {
+                name: provider.name.clone(),
+                kind,
+            }),
+            Some(_) | None => provider,
+        };
+        Some(Some(provider))
     }
 
     /// An action of the policy, narrowed to the paths of the server workload.
@@ -161,11 +206,11 @@ impl Directory<'_> {
         }
         prefixes.sort();
         prefixes.dedup();
-        let methods = action.methods.clone();
+        let methods = self.shared.methods(&action.methods);
         (!prefixes.is_empty()).then(|| RuleAction {
             matched: matched.text(&action.name),
             methods,
-            prefixes: prefixes.into(),
+            prefixes: self.shared.prefixes.shared(prefixes),
         })
     }
 
@@ -201,9 +246,15 @@ impl Directory<'_> {
         let rule = Rule {
             policy: name.to_string().into(),
             effect: Effect::Allow,
-            accepts: Accepts::These(self.proving(proven_by).collect()),
+            mode: PolicyMode::Enforce,
+            conditions: Box::default(),
+            accepts: Accepts::These(
+                self.shared
+                    .providers
+                    .shared(self.proving(proven_by).collect::<Vec<_>>()),
+            ),
             credential: Some(Arc::new(policy.credential_provider?)),
-            placement: Arc::new(server.placement.clone()),
+            placement: self.shared.placements.shared(server.placement.clone()),
             tls: server.tls,
             actions,
         };
@@ -297,17 +348,13 @@ fn narrowed<'p>(
     served: &'p [PathPrefix],
 ) -> impl Iterator<Item = PathPrefix> {
     served.iter().filter_map(move |other| {
-        let longer = if covers(path, other) {
+        let longer = if path.encloses(other) {
             other
-        } else if covers(other, path) {
+        } else if other.encloses(path) {
             path
         } else {
             return None;
         };
         Some(longer.clone())
     })
-}
-
-fn covers(prefix: &PathPrefix, other: &PathPrefix) -> bool {
-    RequestPath::parse(other.as_str()).is_ok_and(|path| prefix.covers(path))
 }

@@ -7,6 +7,7 @@ use attache_core::{
     attributes::{AttributeValue, SPIFFE_ID},
     decision::Mismatch,
 };
+use smallvec::SmallVec;
 
 use crate::selector::{Condition, Entry, Selector};
 
@@ -17,11 +18,14 @@ pub(crate) struct ClientId(pub(crate) usize);
 #[derive(Debug)]
 pub(super) struct ClientIndex {
     /// Attribute, then value.
-    by_value: HashMap<Box<str>, HashMap<Box<str>, Vec<Candidate>>>,
+    by_value: HashMap<Box<str>, HashMap<Box<str>, Candidates>>,
     /// Entries of globs alone, which every caller is held against.
     by_pattern: Vec<Candidate>,
-    entries: Vec<Vec<Arc<Entry>>>,
+    entries: Box<[Box<[Arc<Entry>]>]>,
 }
+
+/// Nearly every value that is looked up is one client's.
+type Candidates = SmallVec<[Candidate; 1]>;
 
 #[derive(Clone, Debug)]
 struct Candidate {
@@ -32,38 +36,55 @@ struct Candidate {
 impl ClientIndex {
     /// The place of a selector is its client's.
     pub(super) fn build(selectors: Vec<Selector>) -> Self {
-        let frequency = Frequency::of(&selectors);
-        let mut keys = Vec::new();
+        let mut keys = rarest_conditions(&selectors).into_iter();
         let mut index = Self {
             by_value: HashMap::new(),
             by_pattern: Vec::new(),
-            entries: Vec::new(),
+            entries: Box::default(),
         };
+        let mut entries = Vec::with_capacity(selectors.len());
         for (position, selector) in selectors.into_iter().enumerate() {
-            let client = ClientId(position);
-            let entries: Vec<Arc<Entry>> = selector.entries.into_iter().map(Arc::new).collect();
-            for entry in &entries {
+            let own = selector.entries.into_iter().map(|mut entry| {
+                entry.shrink();
+                Arc::new(entry)
+            });
+            let own: Box<[Arc<Entry>]> = own.collect();
+            for entry in &own {
                 let candidate = Candidate {
-                    client,
-                    entry: entry.clone(),
+                    client: ClientId(position),
+                    entry: Arc::clone(entry),
                 };
-                match frequency.rarest(entry) {
-                    None => index.by_pattern.push(candidate),
-                    Some(key) => keys.push((key.attribute.clone(), key.clone(), candidate)),
-                }
+                index.add(&candidate, keys.next().flatten());
             }
-            index.entries.push(entries);
+            entries.push(own);
         }
-        for (attribute, condition, candidate) in keys {
-            let by_value = index.by_value.entry(attribute.into()).or_default();
-            for value in condition.exact_values().into_iter().flatten() {
-                by_value
-                    .entry(value.into())
-                    .or_default()
-                    .push(candidate.clone());
-            }
-        }
+        index.by_value.values_mut().for_each(HashMap::shrink_to_fit);
+        index.entries = entries.into();
         index
+    }
+
+    /// `key` is the place of the condition by which the entry is found.
+    fn add(&mut self, candidate: &Candidate, key: Option<usize>) {
+        let Some(key) = key.and_then(|place| candidate.entry.conditions.get(place)) else {
+            self.by_pattern.push(candidate.clone());
+            return;
+        };
+        let attribute = key.attribute.as_str();
+        if !self.by_value.contains_key(attribute) {
+            self.by_value.insert(attribute.into(), HashMap::new());
+        }
+        let Some(values) = self.by_value.get_mut(attribute) else {
+            return;
+        };
+        for value in key.exact_values().into_iter().flatten() {
+            let known = values.entry(value.into()).or_default();
+            known.push(candidate.clone());
+        }
+    }
+
+    /// What selects a client.
+    pub(super) fn entries_of(&self, client: ClientId) -> &[Arc<Entry>] {
+        self.entries.get(client.0).map_or(&[], |entries| entries)
     }
 
     /// Calls `found` for every client that the caller is, at least once each.
@@ -120,37 +141,29 @@ impl ClientIndex {
     }
 }
 
-/// How many entries name each exact value, so that each is found by its rarest.
-struct Frequency(HashMap<(String, String), usize>);
-
-impl Frequency {
-    fn of(selectors: &[Selector]) -> Self {
-        let mut counts = HashMap::new();
-        let entries = selectors.iter().flat_map(|selector| &selector.entries);
-        for condition in entries.flat_map(|entry| &entry.conditions) {
-            for value in condition.exact_values().into_iter().flatten() {
-                let key = (condition.attribute.clone(), value.to_owned());
-                let count: &mut usize = counts.entry(key).or_default();
-                *count = count.saturating_add(1);
-            }
+/// For each entry in order, the place of the condition that the fewest entries share; `None` if all are
+/// globs.
+fn rarest_conditions(selectors: &[Selector]) -> Vec<Option<usize>> {
+    let entries = || selectors.iter().flat_map(|selector| &selector.entries);
+    let mut counts: HashMap<(&str, &str), usize> = HashMap::new();
+    for condition in entries().flat_map(|entry| &entry.conditions) {
+        for value in condition.exact_values().into_iter().flatten() {
+            let count = counts.entry((&condition.attribute, value)).or_default();
+            *count = count.saturating_add(1);
         }
-        Self(counts)
     }
-
-    fn rarest<'e>(&self, entry: &'e Entry) -> Option<&'e Condition> {
-        let commonness = |condition: &Condition| {
-            let count = |value: &str| {
-                self.0
-                    .get(&(condition.attribute.clone(), value.to_owned()))
-                    .copied()
-                    .unwrap_or(0)
-            };
-            condition.exact_values()?.into_iter().map(count).max()
-        };
-        let indexable = entry.conditions.iter();
-        let counted = indexable.filter_map(|condition| Some((commonness(condition)?, condition)));
-        counted
-            .min_by_key(|(count, _)| *count)
-            .map(|(_, condition)| condition)
-    }
+    let commonness = |condition: &Condition| {
+        let count = |value| counts.get(&(condition.attribute.as_str(), value)).copied();
+        condition
+            .exact_values()?
+            .into_iter()
+            .filter_map(count)
+            .max()
+    };
+    let rarest = |entry: &Entry| {
+        let counted = entry.conditions.iter().enumerate();
+        let counted = counted.filter_map(|(place, it)| Some((commonness(it)?, place)));
+        counted.min().map(|(_, place)| place)
+    };
+    entries().map(rarest).collect()
 }

@@ -1,14 +1,16 @@
-//! One decision: what the rules that match so far come to.
+//! One decision: what the rules that match so far come to, and what they would come to if dry-run
+//! policies were enforced.
 
 use attache_core::{
-    attestation::Attestation,
     decision::{DenyReason, Fault},
-    request::{Request, Transport},
+    event::{ConditionOutcome, Outcome},
+    request::Transport,
 };
 
 use crate::{
     compiled::{Compiled, targets::HostRank},
-    decision::{Decision, Denial, Grant, PolicyRef},
+    condition::{Facts, Horizon},
+    decision::{Checked, Decided, Decision, Denial, Grant, Ground, PolicyRef, WouldBe},
     document::{Effect, TlsRule},
     rule::Rule,
 };
@@ -17,72 +19,218 @@ use crate::{
 /// cost more than the calls that are allowed.
 const MAX_COMPARED: usize = 256;
 
-pub(super) struct Search<'a, 'r> {
-    attestation: &'a Attestation,
-    request: &'r Request<'r>,
+pub(super) struct Search<'a> {
+    facts: Facts<'a>,
+    /// Policies that are enforced.
+    enforced: Tally<'a>,
+    /// All policies.
+    rehearsed: Tally<'a>,
+    /// Whether a dry-run policy covers the call.
+    dry_run: bool,
+    /// Whether the caller is a client that some enforced policy allows something on this target.
+    client_known: bool,
+    checked: Checked<'a>,
+    horizon: Horizon,
+}
+
+/// What policies come to.
+#[derive(Default)]
+struct Tally<'a> {
     denied: Option<PolicyRef<'a>>,
     allowed: Option<Allowed<'a>>,
+    /// An allow whose conditions do not hold.
+    not_met: Option<PolicyRef<'a>>,
     /// An allow that would apply if another provider had proven the caller.
     not_accepted: Option<PolicyRef<'a>>,
-    /// Whether the caller is a client that some policy allows something on this target.
-    client_known: bool,
 }
 
 /// The allows of the highest rank.
 struct Allowed<'a> {
-    rank: (HostRank, usize),
+    rank: Rank,
     permit: PolicyRef<'a>,
+    /// One of them of which it cannot be told whether its conditions hold.
+    unavailable: Option<PolicyRef<'a>>,
     /// Whether two of them grant different credentials.
     conflict: bool,
     /// Whether one of them demands TLS.
     tls_required: bool,
 }
 
-impl<'a, 'r> Search<'a, 'r> {
-    pub(super) const fn new(attestation: &'a Attestation, request: &'r Request<'r>) -> Self {
-        let (denied, allowed, not_accepted) = (None, None, None);
+/// A policy that covers the call.
+struct Found<'a> {
+    policy: PolicyRef<'a>,
+    rank: Rank,
+    /// How its conditions stand; `None` if it does not accept who proved the caller.
+    outcome: Option<ConditionOutcome>,
+}
+
+/// Host, then segments of the path prefix.
+type Rank = (HostRank, usize);
+
+/// What a tally comes to.
+enum Verdict<'a> {
+    Allow(PolicyRef<'a>),
+    Deny(DenyReason, PolicyRef<'a>),
+    Conflict(PolicyRef<'a>),
+    Nothing,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(facts: Facts<'a>) -> Self {
+        let mut horizon = Horizon::longest(facts.context.now);
+        horizon.until = horizon.until.min(facts.attestation.expires_at());
         Self {
-            attestation,
-            request,
-            denied,
-            allowed,
-            not_accepted,
+            facts,
+            enforced: Tally::default(),
+            rehearsed: Tally::default(),
+            dry_run: false,
             client_known: false,
+            checked: Checked::new(),
+            horizon,
         }
     }
 
     /// Takes a rule into account whose client and target match. The order of calls does not matter, nor
     /// does a rule that comes twice.
     pub(super) fn consider(&mut self, rule: &'a Rule, host: HostRank) {
-        self.client_known |= rule.effect == Effect::Allow;
-        let Some((segments, action)) = rule.covering(self.request) else {
+        let enforced = rule.is_enforced();
+        self.client_known |= enforced && rule.effect == Effect::Allow;
+        let Some((segments, action)) = rule.covering(&self.facts.request) else {
             return;
         };
-        let policy = PolicyRef { rule, action };
-        let accepted = rule.accepts.includes(self.attestation.provider());
-        match (rule.effect, accepted) {
-            (Effect::Deny, true) => keep_first(&mut self.denied, policy),
-            (Effect::Deny, false) => {}
-            (Effect::Allow, false) => keep_first(&mut self.not_accepted, policy),
-            (Effect::Allow, true) => self.allow(policy, (host, segments)),
+        let accepted = rule.accepts.includes(self.facts.attestation.provider());
+        if rule.effect == Effect::Deny && !accepted {
+            return;
+        }
+        self.dry_run |= !enforced;
+        let found = Found {
+            policy: PolicyRef { rule, action },
+            rank: (host, segments),
+            outcome: accepted.then(|| self.check(rule)),
+        };
+        if enforced {
+            self.enforced.add(&found);
+        }
+        self.rehearsed.add(&found);
+    }
+
+    /// How the conditions of a policy stand together: one that does not hold settles it, and then one
+    /// that cannot be told. Each is read, so that the event names it and the horizon knows it.
+    fn check(&mut self, rule: &'a Rule) -> ConditionOutcome {
+        let mut all = ConditionOutcome::Met;
+        for condition in &rule.conditions {
+            let known = self
+                .checked
+                .iter()
+                .find(|(it, _)| std::ptr::eq(*it, &**condition));
+            let outcome = match known {
+                Some((_, outcome)) => *outcome,
+                None => {
+                    let reading = condition.read(&self.facts);
+                    self.horizon = self.horizon.narrowed(reading.horizon);
+                    self.checked.push((condition, reading.outcome));
+                    reading.outcome
+                }
+            };
+            all = match (all, outcome) {
+                (ConditionOutcome::NotMet, _) | (_, ConditionOutcome::NotMet) => {
+                    ConditionOutcome::NotMet
+                }
+                (ConditionOutcome::Unavailable, _) | (_, ConditionOutcome::Unavailable) => {
+                    ConditionOutcome::Unavailable
+                }
+                (ConditionOutcome::Met, ConditionOutcome::Met) => ConditionOutcome::Met,
+            };
+        }
+        all
+    }
+
+    pub(super) fn decided(self, compiled: &'a Compiled) -> Decided<'a> {
+        let Facts {
+            attestation,
+            request,
+            context,
+        } = self.facts;
+        let ground = Ground {
+            compiled,
+            attestation,
+            request,
+            decided_at: context.now,
+            horizon: self.horizon,
+        };
+        let deny = |reason, policy| Decision::Deny(Denial::new(reason, policy, ground));
+        let decision = match self.enforced.verdict(request.transport) {
+            Verdict::Allow(permit) => Decision::Allow(Grant::of(permit, ground)),
+            Verdict::Deny(reason, policy) => deny(reason, Some(policy)),
+            Verdict::Conflict(_) => Decision::Unavailable(Fault::CredentialConflict),
+            Verdict::Nothing if self.client_known => deny(DenyReason::NoPolicy, None),
+            Verdict::Nothing => deny(self.nearest(compiled), None),
+        };
+        let would_be = self.dry_run.then(|| {
+            let (outcome, policy) = match self.rehearsed.verdict(request.transport) {
+                Verdict::Allow(policy) => (Outcome::Permitted, Some(policy)),
+                Verdict::Deny(_, policy) => (Outcome::Denied, Some(policy)),
+                Verdict::Conflict(policy) => (Outcome::Error, Some(policy)),
+                Verdict::Nothing => (Outcome::Denied, None),
+            };
+            WouldBe { outcome, policy }
+        });
+        Decided::new(decision, would_be, self.checked)
+    }
+
+    /// What the caller would have to be to be known on this target.
+    fn nearest(&self, compiled: &Compiled) -> DenyReason {
+        let Facts {
+            attestation,
+            request,
+            ..
+        } = &self.facts;
+        let targets = compiled.targets.covering(request.host, request.port);
+        let clients = targets
+            .flat_map(|target| target.allowed.iter().copied())
+            .take(MAX_COMPARED);
+        let mismatch = compiled.clients.nearest_mismatch(clients, attestation);
+        mismatch.map_or(DenyReason::NoPolicy, DenyReason::AttributeMismatch)
+    }
+}
+
+impl<'a> Tally<'a> {
+    fn add(&mut self, found: &Found<'a>) {
+        let policy = found.policy;
+        match (policy.rule.effect, found.outcome) {
+            (Effect::Deny, None | Some(ConditionOutcome::NotMet)) => {}
+            // SECURITY: a deny that cannot be told from none denies.
+            (Effect::Deny, Some(ConditionOutcome::Met | ConditionOutcome::Unavailable)) => {
+                keep_first(&mut self.denied, policy);
+            }
+            (Effect::Allow, None) => keep_first(&mut self.not_accepted, policy),
+            (Effect::Allow, Some(ConditionOutcome::NotMet)) => {
+                keep_first(&mut self.not_met, policy);
+            }
+            (Effect::Allow, Some(outcome)) => {
+                self.allow(policy, found.rank, outcome == ConditionOutcome::Met);
+            }
         }
     }
 
-    fn allow(&mut self, policy: PolicyRef<'a>, rank: (HostRank, usize)) {
+    /// SECURITY: an allow that cannot be told holds its rank, so that no wider one takes its place.
+    fn allow(&mut self, policy: PolicyRef<'a>, rank: Rank, holds: bool) {
         let tls_required = policy.rule.tls == TlsRule::Required;
         match &mut self.allowed {
             Some(best) if best.rank > rank => {}
             Some(best) if best.rank == rank => {
                 best.conflict |= !best.permit.rule.grants_same_as(policy.rule);
                 best.tls_required |= tls_required;
-                if policy.name() < best.permit.name() {
-                    best.permit = policy;
+                keep_lesser(&mut best.permit, policy);
+                if !holds {
+                    keep_first(&mut best.unavailable, policy);
                 }
             }
             Some(_) | None => {
                 self.allowed = Some(Allowed {
                     rank,
                     permit: policy,
+                    unavailable: (!holds).then_some(policy),
                     conflict: false,
                     tls_required,
                 });
@@ -90,51 +238,39 @@ impl<'a, 'r> Search<'a, 'r> {
         }
     }
 
-    pub(super) fn decision(self, compiled: &'a Compiled) -> Decision<'a> {
+    fn verdict(&self, transport: Transport) -> Verdict<'a> {
         if let Some(policy) = self.denied {
-            return deny(DenyReason::DeniedByPolicy, Some(policy));
+            return Verdict::Deny(DenyReason::DeniedByPolicy, policy);
         }
-        let plaintext = self.request.transport == Transport::Plaintext;
-        match self.allowed {
-            Some(Allowed { conflict: true, .. }) => {
-                Decision::Unavailable(Fault::CredentialConflict)
-            }
+        match &self.allowed {
             Some(Allowed {
-                permit,
-                tls_required: true,
+                unavailable: Some(policy),
                 ..
-            }) if plaintext => deny(DenyReason::DestinationPlaintext, Some(permit)),
-            Some(Allowed { permit, .. }) => {
-                Decision::Allow(Grant::of(self.attestation, permit, &compiled.revision))
+            }) => Verdict::Deny(DenyReason::ConditionUnavailable, *policy),
+            Some(allowed) if allowed.conflict => Verdict::Conflict(allowed.permit),
+            Some(allowed) if allowed.tls_required && transport == Transport::Plaintext => {
+                Verdict::Deny(DenyReason::DestinationPlaintext, allowed.permit)
             }
-            None if self.not_accepted.is_some() => {
-                deny(DenyReason::ProviderNotAccepted, self.not_accepted)
-            }
-            None if self.client_known => deny(DenyReason::NoPolicy, None),
-            None => deny(self.nearest(compiled), None),
+            Some(allowed) => Verdict::Allow(allowed.permit),
+            None => match (self.not_met, self.not_accepted) {
+                (Some(policy), _) => Verdict::Deny(DenyReason::ConditionNotMet, policy),
+                (None, Some(policy)) => Verdict::Deny(DenyReason::ProviderNotAccepted, policy),
+                (None, None) => Verdict::Nothing,
+            },
         }
     }
-
-    /// What the caller would have to be to be known on this target.
-    fn nearest(&self, compiled: &Compiled) -> DenyReason {
-        let targets = compiled
-            .targets
-            .covering(self.request.host, self.request.port);
-        let clients = targets
-            .flat_map(|target| target.allowed.iter().copied())
-            .take(MAX_COMPARED);
-        let mismatch = compiled.clients.nearest_mismatch(clients, self.attestation);
-        mismatch.map_or(DenyReason::NoPolicy, DenyReason::AttributeMismatch)
-    }
-}
-
-const fn deny(reason: DenyReason, policy: Option<PolicyRef<'_>>) -> Decision<'_> {
-    Decision::Deny(Denial::new(reason, policy))
 }
 
 /// Of several policies the first by name is told, in whatever order they were found.
 fn keep_first<'a>(kept: &mut Option<PolicyRef<'a>>, policy: PolicyRef<'a>) {
-    if kept.is_none_or(|kept| policy.name() < kept.name()) {
-        *kept = Some(policy);
+    match kept {
+        Some(kept) => keep_lesser(kept, policy),
+        None => *kept = Some(policy),
+    }
+}
+
+fn keep_lesser<'a>(kept: &mut PolicyRef<'a>, policy: PolicyRef<'a>) {
+    if policy.name() < kept.name() {
+        *kept = policy;
     }
 }

@@ -1,8 +1,9 @@
 //! Which targets a host and port are: the exact host by hash, then its suffixes, the longest first.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     iter,
+    sync::Arc,
 };
 
 use attache_core::{header::HeaderName, request::Host};
@@ -14,12 +15,12 @@ use crate::{
 };
 
 /// A target's place in the set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct TargetId(usize);
 
 /// How specific a host pattern is: an exact host before a suffix, a longer suffix before a shorter one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum HostRank {
+pub(crate) enum HostRank {
     /// With its number of labels.
     Suffix(usize),
     Exact,
@@ -29,10 +30,14 @@ pub(super) enum HostRank {
 pub(super) struct TargetEntry {
     pub(super) id: TargetId,
     pub(super) rank: HostRank,
-    /// What any policy could inject here, those for its wider suffixes included: whichever entry is the
+    /// What any enforced policy could inject here, those for its wider suffixes included: whichever entry is the
     /// nearest to a host knows them all.
-    pub(super) injectable: Vec<HeaderName>,
-    /// Those that a policy allows something here, in the order of their policies.
+    pub(super) injectable: Arc<[HeaderName]>,
+    /// Whether an enforced policy is about it.
+    pub(super) enforced: bool,
+    /// Whether a dry-run policy is about it.
+    pub(super) rehearsed: bool,
+    /// Those that an enforced policy allows something here, in the order of their policies.
     pub(super) allowed: Vec<ClientId>,
 }
 
@@ -72,35 +77,62 @@ impl TargetIndex {
             TargetEntry {
                 id,
                 rank,
-                injectable: Vec::new(),
+                injectable: Arc::default(),
+                enforced: false,
+                rehearsed: false,
                 allowed: Vec::new(),
             }
         });
+        // A dry-run policy changes nothing: neither which headers are taken out nor what a denial says.
+        if !rule.is_enforced() {
+            entry.rehearsed = true;
+            return entry.id;
+        }
+        entry.enforced = true;
         if rule.effect == Effect::Allow {
             entry.allowed.push(ClientId(*client));
         }
         let header = &server.placement.header;
         if rule.credential.is_some() && !entry.injectable.contains(header) {
-            entry.injectable.push(header.clone());
+            let known = entry.injectable.iter();
+            entry.injectable = known.chain([header]).cloned().collect();
         }
         entry.id
     }
 
     /// To be called once, when every binding is in.
-    pub(super) fn spread_injectable(&mut self) {
+    pub(super) fn finish(&mut self) {
+        let mut shared: HashSet<Arc<[HeaderName]>> = HashSet::new();
         for hosts in self.by_port.values_mut() {
-            let suffixes: HashMap<Box<str>, Vec<HeaderName>> = hosts
-                .suffixes
-                .iter()
-                .map(|(suffix, entry)| (suffix.clone(), entry.injectable.clone()))
-                .collect();
+            let own = hosts.suffixes.iter();
+            let own = own.map(|(suffix, entry)| (suffix.clone(), Arc::clone(&entry.injectable)));
+            let suffixes: HashMap<Box<str>, _> = own.collect();
             for (host, entry) in hosts.exact.iter_mut().chain(&mut hosts.suffixes) {
-                let wider = suffixes_of(host)
-                    .filter_map(|suffix| suffixes.get(suffix))
-                    .flatten();
-                let all: BTreeSet<HeaderName> =
-                    entry.injectable.drain(..).chain(wider.cloned()).collect();
-                entry.injectable = all.into_iter().collect();
+                let wider = suffixes_of(host).filter_map(|suffix| suffixes.get(suffix));
+                let wider = wider.flat_map(|headers| headers.iter());
+                let all: BTreeSet<&HeaderName> = entry.injectable.iter().chain(wider).collect();
+                let all: Arc<[HeaderName]> = all.into_iter().cloned().collect();
+                let known = shared.get(&all).cloned();
+                entry.injectable = known.unwrap_or_else(|| {
+                    shared.insert(Arc::clone(&all));
+                    all
+                });
+                entry.allowed.shrink_to_fit();
+            }
+            hosts.exact.shrink_to_fit();
+        }
+    }
+
+    /// The ports that any target has.
+    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.by_port.keys().copied()
+    }
+
+    /// Calls `found` with the port and the host of every target.
+    pub(super) fn for_each<'i>(&'i self, found: &mut impl FnMut(u16, &'i str, &'i TargetEntry)) {
+        for (port, hosts) in &self.by_port {
+            for (host, entry) in hosts.exact.iter().chain(&hosts.suffixes) {
+                found(*port, host, entry);
             }
         }
     }
@@ -109,7 +141,7 @@ impl TargetIndex {
     pub(super) fn injectable(&self) -> impl Iterator<Item = &HeaderName> {
         let hosts = self.by_port.values();
         let entries = hosts.flat_map(|hosts| hosts.exact.values().chain(hosts.suffixes.values()));
-        entries.flat_map(|entry| &entry.injectable)
+        entries.flat_map(|entry| entry.injectable.iter())
     }
 
     /// The targets that `host` and `port` are, the most specific first.

@@ -1,22 +1,31 @@
-//! `AccessPolicy`: binds client, server, trust providers, credential provider and actions.
+//! `AccessPolicy`: binds client, server, trust providers, conditions, credential provider and actions.
+
+use std::{sync::Arc, time::Duration};
 
 use attache_core::request::{PathPrefix, is_method};
 
 use crate::{
-    document::{Specification, server_workload::path_prefix},
+    document::{Specification, credential_provider::TTL_SECONDS, server_workload::path_prefix},
     name::{self, Reference},
     problem::{Code, Place, quoted},
     yaml::At,
 };
 
+/// Most conditions of one policy.
+const MAX_CONDITIONS: usize = 16;
+
 /// A policy as written. What was refused is `None`; the rest is still checked against the other
 /// documents.
 pub(crate) struct AccessPolicy {
     pub(crate) effect: Option<Effect>,
+    pub(crate) mode: Option<PolicyMode>,
     pub(crate) client: Option<Reference>,
     pub(crate) server: Option<Reference>,
     pub(crate) trust_providers: Option<Vouchers>,
+    pub(crate) conditions: Option<Vec<Reference>>,
     pub(crate) credential_provider: Option<Option<Reference>>,
+    /// Of the credential, in place of its provider's.
+    pub(crate) ttl: Option<Option<Duration>>,
     /// Never empty.
     pub(crate) actions: Option<Vec<Action>>,
 }
@@ -44,6 +53,14 @@ impl Effect {
     }
 }
 
+/// Whether a policy counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PolicyMode {
+    Enforce,
+    /// It never changes an answer; what it would have changed is told.
+    DryRun,
+}
+
 /// A named set of calls.
 #[derive(Clone)]
 pub(crate) struct Action {
@@ -57,7 +74,7 @@ pub(crate) struct Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum MethodSet {
     Any,
-    These(Vec<String>),
+    These(Arc<[String]>),
 }
 
 impl MethodSet {
@@ -97,7 +114,7 @@ impl Action {
         });
         Some(Self {
             name: name?,
-            methods: MethodSet::These(methods?),
+            methods: MethodSet::These(methods?.into()),
             paths: Some(paths?),
         })
     }
@@ -107,6 +124,11 @@ impl AccessPolicy {
     pub(super) fn lower(fields: Specification<'_, '_>) -> Self {
         let effects = [Effect::Allow, Effect::Deny].map(|effect| (effect.name(), effect));
         let effect = fields.required("effect", |at| at.one_of(&effects));
+        let modes = [
+            ("enforce", PolicyMode::Enforce),
+            ("dry-run", PolicyMode::DryRun),
+        ];
+        let mode = fields.or("mode", PolicyMode::Enforce, |at| at.one_of(&modes));
         let client = fields.required("client", name::reference);
         let server = fields.required("server", name::reference);
         let named = |at: &At<'_>| at.some_list(name::reference).map(Vouchers::Named);
@@ -114,6 +136,7 @@ impl AccessPolicy {
             Some(Effect::Allow) => fields.required("trustProviders", named),
             Some(Effect::Deny) | None => fields.or("trustProviders", Vouchers::Anyone, named),
         };
+        let conditions = fields.or("conditions", Vec::new(), conditions);
         let credential_provider = fields.optional("credentialProvider", |at| match effect {
             Some(Effect::Deny) => at.refuse_with(
                 Code::ConflictingFields,
@@ -122,16 +145,27 @@ impl AccessPolicy {
             ),
             Some(Effect::Allow) | None => name::reference(at),
         });
+        let ttl = fields.optional("ttl", |at| match credential_provider {
+            Some(None) => at.refuse_with(
+                Code::ConflictingFields,
+                "a policy that attaches no credential has no lifetime for one",
+                "remove the field, or name a `credentialProvider`",
+            ),
+            Some(Some(_)) | None => at.duration(TTL_SECONDS),
+        });
         let actions = fields.required("actions", |at| {
             let actions = at.some_list(Action::lower)?;
             distinct(at, actions)
         });
         Self {
             effect,
+            mode,
             client,
             server,
             trust_providers,
+            conditions,
             credential_provider,
+            ttl,
             actions,
         }
     }
@@ -145,6 +179,17 @@ fn predefined() -> [(&'static str, MethodSet); 3] {
         ("write", these(&["POST", "PUT", "PATCH", "DELETE"])),
         ("all", MethodSet::Any),
     ]
+}
+
+/// Names of conditions, all of which must hold.
+fn conditions(at: &At<'_>) -> Option<Vec<Reference>> {
+    let conditions = at.some_list(name::reference)?;
+    if conditions.len() > MAX_CONDITIONS {
+        let message = format!("{} conditions are listed", conditions.len());
+        let way_out = format!("list at most {MAX_CONDITIONS}; one CEL condition can say several");
+        return at.refuse_with(Code::OutOfRange, message, way_out);
+    }
+    Some(conditions)
 }
 
 fn action_name(at: &At<'_>) -> Option<String> {

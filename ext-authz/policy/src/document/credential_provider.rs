@@ -2,12 +2,19 @@
 
 use std::time::Duration;
 
-use attache_core::jwt::Algorithm;
+use attache_core::{
+    audience::{MAX_AUDIENCE_BYTES, is_audience},
+    jwt::Algorithm,
+};
 
-use crate::document::Specification;
+use crate::{
+    document::Specification,
+    problem::{Code, quoted},
+    yaml::At,
+};
 
 /// Least and longest lifetime of a token, in seconds.
-const TTL_SECONDS: std::ops::RangeInclusive<u64> = 30..=86_400;
+pub(crate) const TTL_SECONDS: std::ops::RangeInclusive<u64> = 30..=86_400;
 /// Lifetime of a token unless the document says otherwise.
 const DEFAULT_TTL: Duration = Duration::from_secs(900);
 
@@ -34,6 +41,23 @@ pub enum CredentialKind {
     },
 }
 
+impl CredentialKind {
+    /// The same with another lifetime.
+    pub(crate) fn lasting(&self, ttl: Duration) -> Self {
+        match self {
+            Self::OidcToken {
+                audience,
+                ttl: _,
+                algorithm,
+            } => Self::OidcToken {
+                audience: audience.clone(),
+                ttl,
+                algorithm: *algorithm,
+            },
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Type {
     OidcToken,
@@ -46,7 +70,7 @@ impl CredentialProvider {
             fields.leave_rest();
             return None;
         };
-        let audience = fields.required("audience", |at| at.text().map(ToOwned::to_owned));
+        let audience = fields.required("audience", audience);
         let ttl = fields.or("ttl", DEFAULT_TTL, |at| at.duration(TTL_SECONDS));
         let names = [Algorithm::Rs256, Algorithm::Es256].map(|alg| (alg.name(), alg));
         let algorithm = fields.or("algorithm", Algorithm::Rs256, |at| at.one_of(&names));
@@ -57,4 +81,27 @@ impl CredentialProvider {
         };
         Some(Self { name, kind })
     }
+}
+
+/// Reads the audience of a token or of evidence, as issuers mint and `aud` is compared: byte by byte.
+pub(super) fn audience(at: &At<'_>) -> Option<String> {
+    let text = at.text()?;
+    if is_audience(text) {
+        return Some(text.to_owned());
+    }
+    if text.len() > MAX_AUDIENCE_BYTES {
+        let message = format!("an audience of {} bytes", text.len());
+        let way_out = format!("write at most {MAX_AUDIENCE_BYTES} bytes");
+        return at.refuse_with(Code::OutOfRange, message, way_out);
+    }
+    let message = format!("{} is not an audience", quoted(text));
+    let plain: String = text.chars().filter(|letter| !letter.is_control()).collect();
+    let way_out = match plain.trim() {
+        "" => "write whom the token is for, such as https://api.example.com".to_owned(),
+        plain => format!(
+            "write {}, without control characters and outer white space",
+            quoted(plain)
+        ),
+    };
+    at.refuse_with(Code::InvalidValue, message, way_out)
 }

@@ -1,33 +1,13 @@
-//! Hosts and URLs in documents: one spelling each, with the way out for everything else.
+//! URLs in documents, with the way out for what is none.
 
-use attache_core::request::{Authority, Host};
+use attache_core::request::Host;
 use url::Url;
 
 use crate::{
-    document::{HostPattern, TlsRule},
+    document::TlsRule,
     problem::{Code, quoted},
     yaml::At,
 };
-
-/// Reads an exact host or `*.suffix`.
-pub(super) fn host_pattern(at: &At<'_>) -> Option<HostPattern> {
-    let text = at.text()?;
-    if text.bytes().all(|byte| byte == b'*' || byte == b'.') {
-        let message = format!("{} matches every host", quoted(text));
-        let way_out = "name the host, or its domain as `*.example.com`";
-        return at.refuse_with(Code::MatchesEverything, message, way_out);
-    }
-    if let Some(suffix) = text.strip_prefix("*.") {
-        let named = Host::parse(suffix).ok().filter(|host| !is_address(host));
-        return named
-            .map(HostPattern::Suffix)
-            .or_else(|| refuse_host(at, text, suffix));
-    }
-    Host::parse(text)
-        .ok()
-        .map(HostPattern::Exact)
-        .or_else(|| refuse_host(at, text, text))
-}
 
 /// The target that an audience names: host, port and whether TLS is asked of it.
 pub(crate) fn audience_endpoint(audience: &str) -> Option<(Host, u16, TlsRule)> {
@@ -90,46 +70,4 @@ pub(super) fn key_url(at: &At<'_>) -> Option<String> {
         "http" if loopback => Some(text.to_owned()),
         _ => refuse("write https://; http:// is for loopback addresses alone"),
     }
-}
-
-fn is_address(host: &Host) -> bool {
-    let text = host.as_str();
-    text.contains(':')
-        || text
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b'.')
-}
-
-/// `host` is `text` without a leading `*.`.
-fn refuse_host<T>(at: &At<'_>, text: &str, host: &str) -> Option<T> {
-    let message = format!("{} is not a host", quoted(text));
-    let refuse = |way_out: String| at.refuse_with(Code::InvalidHost, message.clone(), way_out);
-    if let Ok(url) = Url::parse(text)
-        && let Some(host) = url.host_str()
-    {
-        return refuse(format!("write the host alone: {}", quoted(host)));
-    }
-    if let Ok(Authority {
-        host,
-        port: Some(port),
-    }) = Authority::parse(host)
-    {
-        return refuse(format!(
-            "write `host: {}` and `port: {port}`",
-            host.as_str()
-        ));
-    }
-    if let Some((host, _)) = host.split_once('/') {
-        let way_out = format!("write `host: {host}` and the path under `paths`");
-        return refuse(way_out);
-    }
-    if !host.is_ascii()
-        && let Ok(url::Host::Domain(ascii)) = url::Host::parse(host)
-    {
-        return refuse(format!("write its ASCII form {}", quoted(&ascii)));
-    }
-    if host.contains('*') {
-        return refuse("`*` may stand only first, as in `*.example.com`".to_owned());
-    }
-    refuse("write a DNS name, an address, or `*.example.com`".to_owned())
 }

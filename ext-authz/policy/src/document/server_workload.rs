@@ -6,7 +6,7 @@ use attache_core::{
 };
 
 use crate::{
-    document::{Specification, endpoint},
+    document::{Specification, host},
     name::QualifiedName,
     problem::{Code, quoted},
     yaml::At,
@@ -48,7 +48,7 @@ pub enum TlsRule {
 }
 
 /// Where in a request the credential goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Placement {
     /// The header.
     pub header: HeaderName,
@@ -64,7 +64,7 @@ enum Method {
 
 impl ServerWorkload {
     pub(super) fn lower(fields: Specification<'_, '_>, name: &QualifiedName) -> Option<Self> {
-        let host = fields.required("host", endpoint::host_pattern);
+        let host = fields.required("host", host::host_pattern);
         let rules = [
             ("required", TlsRule::Required),
             ("plaintext-allowed", TlsRule::PlaintextAllowed),
@@ -145,7 +145,10 @@ fn authentication(at: &At<'_>) -> Option<Placement> {
         Method::Header => {
             let header = fields.required("name", |at| {
                 HeaderName::parse(at.text()?).map_or_else(
-                    |error| at.refuse(Code::InvalidHeader, error.to_string()),
+                    |error| {
+                        let way_out = "write a header of the target's own, such as X-Api-Token";
+                        at.refuse_with(Code::InvalidHeader, error.to_string(), way_out)
+                    },
                     Some,
                 )
             });

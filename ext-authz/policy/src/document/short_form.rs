@@ -6,7 +6,7 @@ use crate::{
     document::{CredentialProvider, Specification, trust_provider::provider_kind},
     name::{self, QualifiedName, Reference},
     problem::{Code, Place, quoted},
-    selector::{Condition, Entry, Pattern, Selector},
+    selector::{Condition, Entry, Pattern, Selector, contradiction},
     yaml::{At, Fields},
 };
 
@@ -80,7 +80,8 @@ fn claims(at: &At<'_>) -> Option<Vec<Condition>> {
     let conditions = at.entries(|claim, at| exact(&format!("claims.{}", claim.text()?), at))?;
     if conditions.is_empty() {
         let message = "no claim is named, and every caller of the issuer would match";
-        return at.refuse(Code::Empty, message);
+        let way_out = "name what the caller must be, such as `repository: acme/shop`";
+        return at.refuse_with(Code::Empty, message, way_out);
     }
     Some(conditions)
 }
@@ -93,6 +94,7 @@ fn exact(attribute: &str, at: &At<'_>) -> Option<Condition> {
         let way_out = "write the value; patterns are for ClientWorkload";
         return at.refuse_with(Code::InvalidValue, message, way_out);
     }
+    contradiction::check_value(attribute, at)?;
     let patterns = vec![Pattern::Exact(value.to_owned())];
     Some(Condition {
         attribute: attribute.to_owned(),

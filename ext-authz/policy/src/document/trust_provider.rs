@@ -7,7 +7,7 @@ use attache_core::{
 };
 
 use crate::{
-    document::{Specification, endpoint},
+    document::{Specification, credential_provider, endpoint},
     name,
     problem::{Code, Place, quoted},
     yaml::At,
@@ -82,7 +82,7 @@ impl TrustProvider {
             at.some_list(algorithm)
         });
         let trust_domain = fields.or("trustDomain", trust_domain.clone(), |at| {
-            at.parse(TrustDomain::parse)
+            trust_domain_of(at)
         });
         Some(Self {
             name: name?,
@@ -98,6 +98,23 @@ impl TrustProvider {
     }
 }
 
+fn trust_domain_of(at: &At<'_>) -> Option<TrustDomain> {
+    let text = at.text()?;
+    TrustDomain::parse(text).map_or_else(
+        |error| {
+            let folded = text.to_ascii_lowercase();
+            let way_out = match TrustDomain::parse(&folded) {
+                Ok(_) => format!("write {}", quoted(&folded)),
+                Err(_) => {
+                    "write a name such as cluster.local, without spiffe:// and path".to_owned()
+                }
+            };
+            at.refuse_with(Code::InvalidValue, error.to_string(), way_out)
+        },
+        Some,
+    )
+}
+
 /// Reads the word for a kind of provider.
 pub(super) fn provider_kind(at: &At<'_>) -> Option<ProviderKind> {
     at.one_of(&ProviderKind::ALL.map(|kind| (kind.name(), kind)))
@@ -106,7 +123,8 @@ pub(super) fn provider_kind(at: &At<'_>) -> Option<ProviderKind> {
 /// SECURITY: a token that the API server takes too is a key to the cluster; workloads must not send it
 /// around. `trust` refuses such a provider as well; here the problem has its place.
 fn audience(at: &At<'_>, kind: ProviderKind, issuer: &str) -> Option<String> {
-    let text = at.text()?;
+    let audience = credential_provider::audience(at)?;
+    let text = audience.as_str();
     let host = text.strip_prefix("https://").unwrap_or(text);
     let host = host
         .split([':', '/'])
@@ -126,7 +144,7 @@ fn audience(at: &At<'_>, kind: ProviderKind, issuer: &str) -> Option<String> {
         let way_out = "project a token for an audience of its own, such as attache";
         return at.refuse_with(Code::InvalidValue, message, way_out);
     }
-    Some(text.to_owned())
+    Some(audience)
 }
 
 /// Without a suggestion: the algorithm that is spelled most like a refused one need not be meant.
@@ -185,13 +203,16 @@ fn inline_keys(at: &At<'_>) -> Option<KeySource> {
     };
     let keys = match KeySet::parse(text.as_bytes()) {
         Ok(keys) => keys,
-        Err(error) => return at.refuse(Code::InvalidKeys, error.to_string()),
+        Err(error) => {
+            let way_out =
+                "write the public keys as the issuer publishes them: {\"keys\": [{\"kty\": …}]}";
+            return at.refuse_with(Code::InvalidKeys, error.to_string(), way_out);
+        }
     };
     if keys.keys().is_empty() {
-        return at.refuse(
-            Code::InvalidKeys,
-            "the key set has no key that verifies signatures",
-        );
+        let message = "the key set has no key that verifies signatures";
+        let way_out = "write an RSA or EC key with `use: sig`, or none";
+        return at.refuse_with(Code::InvalidKeys, message, way_out);
     }
     Some(KeySource::Inline(text))
 }
@@ -199,10 +220,8 @@ fn inline_keys(at: &At<'_>) -> Option<KeySource> {
 fn file(at: &At<'_>) -> Option<PathBuf> {
     let text = at.text()?;
     if text.contains('\0') {
-        return at.refuse(
-            Code::InvalidValue,
-            format!("{} is not a file name", quoted(text)),
-        );
+        let message = format!("{} is not a file name", quoted(text));
+        return at.refuse_with(Code::InvalidValue, message, "remove the NUL character");
     }
     Some(PathBuf::from(text))
 }

@@ -6,7 +6,7 @@ use attache_core::{
 };
 
 use super::{CLUSTER, NOW, ask, build_job, compiled, pod, settings, source};
-use crate::{Compiled, Decision, compile};
+use crate::{Compiled, Context, Decision, compile};
 
 const PAYMENTS: &str = "
 apiVersion: attache.dev/v1
@@ -216,7 +216,8 @@ fn denial(set: &Compiled, namespace: &str, account: &str, host: &str) -> DenyRea
         method: "GET",
         path,
     };
-    let Decision::Deny(denial) = set.decide(&caller, &request, NOW) else {
+    let decided = set.decide(&caller, &request, &Context::at(NOW));
+    let Decision::Deny(denial) = decided.into_decision() else {
         panic!("not denied")
     };
     denial.into_reason()
@@ -410,11 +411,10 @@ fn expired_evidence_allows_nothing() {
     };
     let expiry = caller.expires_at();
     let before = Timestamp::from_millis(expiry.as_millis() - 1);
-    assert!(matches!(
-        set.decide(&caller, &request, before),
-        Decision::Allow(_)
-    ));
-    let Decision::Deny(denial) = set.decide(&caller, &request, expiry) else {
+    let decided = set.decide(&caller, &request, &Context::at(before));
+    assert!(matches!(decided.decision(), Decision::Allow(_)));
+    let decided = set.decide(&caller, &request, &Context::at(expiry));
+    let Decision::Deny(denial) = decided.into_decision() else {
         panic!("not denied")
     };
     assert_eq!(denial.reason().code(), "token-expired");

@@ -6,7 +6,7 @@ use attache_core::{
 
 use super::{CLUSTER, NOW, ask, pod, settings, source};
 use crate::{
-    Code, Compiled, Decision, Severity, Source, compile,
+    Code, Compiled, Context, Decision, Severity, Source, compile,
     document::{CredentialKind, TrustProvider},
     problem::Report,
     yaml::File,
@@ -47,7 +47,10 @@ fn the_quick_start_loads_byte_for_byte_and_grants_what_it_says() {
         method: "POST",
         path,
     };
-    let Decision::Allow(grant) = set.decide(&caller, &request, NOW) else {
+    let Decision::Allow(grant) = set
+        .decide(&caller, &request, &Context::at(NOW))
+        .into_decision()
+    else {
         panic!("denied")
     };
     assert_eq!(
@@ -57,7 +60,7 @@ fn the_quick_start_loads_byte_for_byte_and_grants_what_it_says() {
     assert_eq!(grant.policy(), "payment-to-stripe");
     assert_eq!(grant.placement().header.as_str(), "authorization");
     assert_eq!(grant.placement().prefix, "Bearer ");
-    assert_eq!(grant.valid_until(), Timestamp::from_seconds(1_800_000_600));
+    assert_eq!(grant.valid_until(), Timestamp::from_seconds(1_800_000_300));
     assert_eq!(grant.revision(), set.revision());
     assert_eq!(grant.attestation().spiffe_id(), caller.spiffe_id());
     let provider = grant.credential().expect("a credential");
@@ -85,7 +88,10 @@ fn the_wrong_namespace_is_denied_with_what_was_expected_and_what_was_proven() {
         method: "POST",
         path,
     };
-    let Decision::Deny(denial) = set.decide(&caller, &request, NOW) else {
+    let Decision::Deny(denial) = set
+        .decide(&caller, &request, &Context::at(NOW))
+        .into_decision()
+    else {
         panic!("not denied")
     };
     let expected = Mismatch {

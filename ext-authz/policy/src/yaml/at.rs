@@ -1,14 +1,16 @@
 //! Typed reading of nodes: each accessor either gives a value or reports a problem with its place, so
 //! that a whole document is checked in one pass.
 
-use std::{fmt::Display, ops::RangeInclusive, rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc};
 
 use super::{
     fields::{Fields, join},
-    scalar,
-    tree::{self, Entry, Node, Style, Value},
+    tree::{self, Entry, Node, Value},
 };
-use crate::problem::{Code, Place, Report, did_you_mean, quoted};
+use crate::{
+    problem::{Code, Place, Report, secret},
+    schema::Shape,
+};
 
 /// A file that was read, as far as it is YAML.
 pub struct File<'r> {
@@ -35,8 +37,10 @@ impl<'r> File<'r> {
         self.nodes.iter().map(move |node| At {
             file: self,
             node,
+            key: None,
+            shape: None,
             document: nameless.clone(),
-            path: String::new(),
+            path: None,
         })
     }
 }
@@ -45,9 +49,36 @@ impl<'r> File<'r> {
 #[derive(Clone)]
 pub struct At<'a> {
     file: &'a File<'a>,
-    node: &'a Node,
+    pub(super) node: &'a Node,
+    /// What it stands under in a mapping.
+    key: Option<&'a Node>,
+    /// What it must look like, if that is described.
+    shape: Option<&'static Shape>,
     document: Rc<str>,
-    path: String,
+    /// From the document's root; `None` there.
+    path: Option<Rc<Step<'a>>>,
+}
+
+/// The way to a value. It becomes a text only where something is told of the value.
+struct Step<'a> {
+    before: Option<Rc<Self>>,
+    last: Last<'a>,
+}
+
+enum Last<'a> {
+    Field(&'a str),
+    Item(usize),
+}
+
+impl Step<'_> {
+    fn text(&self) -> String {
+        let before = self.before.as_ref();
+        let before = before.map_or_else(String::new, |before| before.text());
+        match self.last {
+            Last::Field(name) => join(&before, name),
+            Last::Item(index) => format!("{before}[{index}]"),
+        }
+    }
 }
 
 impl<'a> At<'a> {
@@ -60,22 +91,35 @@ impl<'a> At<'a> {
         }
     }
 
+    /// The same value, of which `shape` tells the fields.
+    pub(crate) fn described(&self, shape: &'static Shape) -> Self {
+        Self {
+            shape: Some(shape),
+            ..self.clone()
+        }
+    }
+
     /// Where the value stands.
     pub fn place(&self) -> Place {
-        let (document, path) = (&self.document, &self.path);
+        self.place_of(self.node)
+    }
+
+    /// Where its key stands, if it has one; for what is missing in the value.
+    pub(super) fn key_place(&self) -> Place {
+        self.place_of(self.key.unwrap_or(self.node))
+    }
+
+    fn place_of(&self, node: &Node) -> Place {
+        let path = self.path.as_ref();
+        let path = path.map_or_else(String::new, |path| path.text());
+        let document = &self.document;
         let separator = if document.is_empty() || path.is_empty() {
             ""
         } else {
             ": "
         };
         let path = format!("{document}{separator}{path}");
-        let Node { line, column, .. } = self.node;
-        Place {
-            file: self.file.name.clone(),
-            line: *line,
-            column: *column,
-            path,
-        }
+        node.place(&self.file.name, path)
     }
 
     /// Reports an error here. Gives `None`, so that it can end an accessor.
@@ -115,7 +159,10 @@ impl<'a> At<'a> {
     /// A mapping with known fields.
     pub fn fields(&self) -> Option<Fields<'a>> {
         let entries = self.mapping()?;
-        Some(Fields::new(self.clone(), entries))
+        let mapping = self
+            .shape
+            .and_then(|shape| shape.mapping(|field| self.peek_text(field)));
+        Some(Fields::new(self.clone(), entries, mapping))
     }
 
     /// A mapping whose keys are the user's: `read` sees each key, a text, and what stands under it.
@@ -125,7 +172,7 @@ impl<'a> At<'a> {
         let values: Vec<_> = entries
             .iter()
             .map(|entry| {
-                let value = self.child(entry.name(), &entry.node);
+                let value = self.child(entry);
                 read(
                     &Self {
                         node: &entry.key,
@@ -143,16 +190,9 @@ impl<'a> At<'a> {
         let Value::List(items) = &self.node.value else {
             return self.wrong_type("a list");
         };
+        let items = items.iter().enumerate();
         let values: Vec<_> = items
-            .iter()
-            .enumerate()
-            .map(|(index, node)| {
-                read(&Self {
-                    node,
-                    path: format!("{}[{index}]", self.path),
-                    ..self.clone()
-                })
-            })
+            .map(|(index, node)| read(&self.item(index, node)))
             .collect();
         values.into_iter().collect()
     }
@@ -160,7 +200,10 @@ impl<'a> At<'a> {
     /// A list of at least one item: an emptied list must not come to mean everything.
     pub fn some_list<T>(&self, read: impl Fn(&Self) -> Option<T>) -> Option<Vec<T>> {
         match &self.node.value {
-            Value::List(items) if items.is_empty() => self.refuse(Code::Empty, "the list is empty"),
+            Value::List(items) if items.is_empty() => {
+                let way_out = "write an item, or remove the field";
+                self.refuse_with(Code::Empty, "the list is empty", way_out)
+            }
             Value::List(_) | Value::Scalar { .. } | Value::Mapping(_) => self.list(read),
         }
     }
@@ -174,128 +217,37 @@ impl<'a> At<'a> {
         }
     }
 
-    /// A text that is not empty.
-    pub fn text(&self) -> Option<&'a str> {
-        match self.text_or_empty()? {
-            "" => self.refuse(Code::Empty, "the text is empty"),
-            text => Some(text),
-        }
+    /// The value as JSON, plain scalars read by YAML's core schema.
+    pub fn json(&self) -> serde_json::Value {
+        self.node.json()
     }
 
-    /// A text. A number or truth value is none until it is quoted.
-    pub fn text_or_empty(&self) -> Option<&'a str> {
-        let (text, style) = self.scalar("text")?;
-        if style == Style::Plain
-            && let Some(kind) = scalar::non_text(text)
-        {
-            let message = format!("`{text}` is {kind}, not text");
-            return self.refuse_with(Code::WrongType, message, format!("write \"{text}\""));
+    /// Refuses every text in it that is a secret by its own form.
+    pub(crate) fn refuse_secrets(&self) {
+        // Paths are made for those alone that have something to tell.
+        if !self.node.has_text(secret::is_secret) {
+            return;
         }
-        Some(text)
-    }
-
-    /// A text that `parse` accepts.
-    pub fn parse<T, E: Display>(&self, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
-        match parse(self.text()?) {
-            Ok(value) => Some(value),
-            Err(error) => self.refuse(Code::InvalidValue, error.to_string()),
-        }
-    }
-
-    /// `true` or `false`.
-    pub fn boolean(&self) -> Option<bool> {
-        match self.scalar("`true` or `false`")? {
-            ("true", Style::Plain) => Some(true),
-            ("false", Style::Plain) => Some(false),
-            (text, _) => {
-                let message = format!("{} is not a truth value", quoted(text));
-                self.refuse_with(
-                    Code::WrongType,
-                    message,
-                    "write true or false, without quotes",
-                )
+        match &self.node.value {
+            Value::Scalar { .. } => self.refuse_secret(),
+            Value::List(items) => {
+                let items = items.iter().enumerate();
+                items.for_each(|(index, node)| self.item(index, node).refuse_secrets());
+            }
+            Value::Mapping(entries) => {
+                entries
+                    .iter()
+                    .for_each(|entry| self.child(entry).refuse_secrets());
             }
         }
     }
 
-    /// A whole number within `bounds`.
-    pub fn integer(&self, bounds: RangeInclusive<u64>) -> Option<u64> {
-        let (text, style) = self.scalar("a number")?;
-        let digits = style == Style::Plain && text.bytes().all(|byte| byte.is_ascii_digit());
-        if !digits {
-            let message = format!("{} is not a whole number", quoted(text));
-            return self.refuse_with(Code::WrongType, message, "write digits, without quotes");
-        }
-        let within = text.parse().ok().filter(|number| bounds.contains(number));
-        within.or_else(|| {
-            let bounds = format!("{} to {}", bounds.start(), bounds.end());
-            self.refuse(Code::OutOfRange, format!("{text} is not within {bounds}"))
-        })
-    }
-
-    /// A TCP port.
-    pub fn port(&self) -> Option<u16> {
-        self.integer(1..=u64::from(u16::MAX))
-            .and_then(|port| u16::try_from(port).ok())
-    }
-
-    /// Seconds, or a number with `ms`, `s`, `m`, `h` or `d`; `bounds` in seconds.
-    pub fn duration(&self, bounds: RangeInclusive<u64>) -> Option<Duration> {
-        let (text, _) = self.scalar("a duration")?;
-        let Some(duration) = scalar::duration(text) else {
-            let message = format!("{} is not a duration", quoted(text));
-            let way_out = "write seconds or a number with its unit: 300, 250ms, 30s, 5m, 24h, 7d";
-            return self.refuse_with(Code::WrongType, message, way_out);
-        };
-        let (least, most) = (
-            Duration::from_secs(*bounds.start()),
-            Duration::from_secs(*bounds.end()),
-        );
-        if (least..=most).contains(&duration) {
-            return Some(duration);
-        }
-        let (least, most) = (scalar::duration_text(least), scalar::duration_text(most));
-        self.refuse(
-            Code::OutOfRange,
-            format!("{text} is not within {least} to {most}"),
-        )
-    }
-
-    /// Bytes, or a number with `KiB`, `MiB` or `GiB`; `bounds` in bytes.
-    pub fn byte_size(&self, bounds: RangeInclusive<u64>) -> Option<u64> {
-        let (text, _) = self.scalar("a size")?;
-        let Some(size) = scalar::byte_size(text) else {
-            let message = format!("{} is not a size", quoted(text));
-            let way_out = "write bytes or a number with its unit: 65536, 64KiB, 16MiB, 2GiB";
-            return self.refuse_with(Code::WrongType, message, way_out);
-        };
-        if bounds.contains(&size) {
-            return Some(size);
-        }
-        let bounds = format!("{} to {} bytes", bounds.start(), bounds.end());
-        self.refuse(Code::OutOfRange, format!("{text} is not within {bounds}"))
-    }
-
-    /// One of the listed words.
-    pub fn one_of<T: Clone>(&self, choices: &[(&str, T)]) -> Option<T> {
-        let (text, _) = self.scalar("text")?;
-        let chosen = choices.iter().find(|(word, _)| *word == text);
-        if let Some((_, value)) = chosen {
-            return Some(value.clone());
-        }
-        let words = || choices.iter().map(|(word, _)| *word);
-        let way_out = did_you_mean(text, words())
-            .unwrap_or_else(|| format!("write {}", scalar::alternatives(words())));
-        self.refuse_with(
-            Code::UnknownChoice,
-            format!("{} is unknown here", quoted(text)),
-            way_out,
-        )
-    }
-
-    /// The value as JSON, plain scalars read by YAML's core schema.
-    pub fn json(&self) -> serde_json::Value {
-        self.node.json()
+    /// Reports that it is a secret.
+    pub(super) fn refuse_secret(&self) {
+        let message = "a secret stands in the file";
+        let way_out = "remove it, and replace it where it is used: whoever reads this file has it. \
+             Attaché's own credentials need none";
+        let _: Option<()> = self.refuse_with(Code::LiteralSecret, message, way_out);
     }
 
     /// What stands under `key` of a mapping if it is text; reports nothing.
@@ -329,16 +281,7 @@ impl<'a> At<'a> {
         Some(entries)
     }
 
-    fn scalar(&self, expected: &str) -> Option<(&'a str, Style)> {
-        match &self.node.value {
-            Value::Scalar { text, style } if *style == Style::Quoted || !tree::is_null(text) => {
-                Some((text, *style))
-            }
-            Value::Scalar { .. } | Value::List(_) | Value::Mapping(_) => self.wrong_type(expected),
-        }
-    }
-
-    fn wrong_type<T>(&self, expected: &str) -> Option<T> {
+    pub(super) fn wrong_type<T>(&self, expected: &str) -> Option<T> {
         let found = match &self.node.value {
             Value::List(_) => "a list",
             Value::Mapping(_) => "a mapping",
@@ -348,18 +291,50 @@ impl<'a> At<'a> {
             }
             Value::Scalar { .. } => "a single value",
         };
-        self.refuse(
-            Code::WrongType,
-            format!("{found} stands where {expected} is expected"),
-        )
+        let way_out = match expected {
+            "a list" => {
+                "write a list: `[one, other]`, or each item in a line that begins with `- `"
+            }
+            "a mapping" => {
+                "write a mapping: `{name: value}`, or each `name: value` in a line of its own"
+            }
+            _ => "write one value",
+        };
+        let message = format!("{found} stands where {expected} is expected");
+        self.refuse_with(Code::WrongType, message, way_out)
     }
 
-    pub(super) fn child(&self, key: &str, node: &'a Node) -> Self {
-        let path = join(&self.path, key);
+    pub(super) fn child(&self, entry: &'a Entry) -> Self {
         Self {
-            node,
-            path,
+            node: &entry.node,
+            key: Some(&entry.key),
+            shape: None,
+            path: self.step(Last::Field(entry.name())),
             ..self.clone()
         }
+    }
+
+    fn item(&self, index: usize, node: &'a Node) -> Self {
+        Self {
+            node,
+            key: None,
+            shape: self.shape.and_then(Shape::item),
+            path: self.step(Last::Item(index)),
+            ..self.clone()
+        }
+    }
+
+    fn step(&self, last: Last<'a>) -> Option<Rc<Step<'a>>> {
+        let before = self.path.clone();
+        Some(Rc::new(Step { before, last }))
+    }
+
+    /// The key of this value, as a text.
+    pub(super) fn key(&self) -> Option<Self> {
+        let node = self.key?;
+        Some(Self {
+            node,
+            ..self.clone()
+        })
     }
 }

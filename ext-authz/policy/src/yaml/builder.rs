@@ -6,15 +6,15 @@ use saphyr_parser::{Event, Marker, ScalarStyle, ScanError, Span, Tag};
 
 use super::{
     fields::join,
-    tree::{Entry, MAX_DEPTH, Node, Style, Value},
+    tree::{Entry, MAX_DEPTH, Node, Position, Style, Value},
 };
 use crate::problem::{Code, Place, Report, quoted};
 
+/// Up to how many entries of a mapping each is compared with those before it.
+const FEW_ENTRIES: usize = 16;
+
 /// How many nodes the aliases of one file may repeat.
 const MAX_ALIASED_NODES: usize = 10_000;
-
-/// Line and column, from 1.
-type Position = (usize, usize);
 
 /// Nothing more can be read from the file; the problem is reported.
 pub(super) struct Stop;
@@ -30,8 +30,9 @@ pub(super) struct Builder<'r> {
 
 /// A list or mapping whose end is not yet read.
 struct Open {
-    line: usize,
-    column: usize,
+    start: Position,
+    /// Written with brackets, whose closing one is the end.
+    is_flow: bool,
     anchor: usize,
     items: Items,
 }
@@ -71,16 +72,26 @@ impl<'r> Builder<'r> {
 
     pub(super) fn syntax_error(&self, error: &ScanError) {
         let message = format!("not YAML: {}", error.info());
-        self.problem(position(*error.marker()), Code::Syntax, message, None);
+        let at = position(*error.marker());
+        let way_out =
+            Some("look for a bracket or quote that is not closed, a tab, or a wrong indentation");
+        self.problem((at, at), Code::Syntax, message, way_out);
     }
 
-    fn problem(&self, at: Position, code: Code, message: impl Into<String>, way_out: Option<&str>) {
-        let (line, column) = at;
+    fn problem(
+        &self,
+        (start, end): (Position, Position),
+        code: Code,
+        message: impl Into<String>,
+        way_out: Option<&str>,
+    ) {
         let place = Place {
             file: self.file.clone(),
-            line,
-            column,
+            line: start.0,
+            column: start.1,
             path: self.path(),
+            end_line: end.0,
+            end_column: end.1,
         };
         self.report
             .error_with(place, code, message, way_out.map(ToOwned::to_owned));
@@ -129,7 +140,7 @@ impl<'r> Builder<'r> {
                 };
                 self.begin(span, anchor, items)?;
             }
-            Event::SequenceEnd | Event::MappingEnd => self.end(),
+            Event::SequenceEnd | Event::MappingEnd => self.end(span),
             Event::Alias(anchor) => self.alias(anchor, span)?,
         }
         Ok(())
@@ -141,7 +152,7 @@ impl<'r> Builder<'r> {
         let is_text = tag.is_yaml_core_schema() && tag.suffix == "str";
         if !is_text {
             let message = format!("the tag {} is not supported", quoted(&tag.to_string()));
-            self.problem(position(span.start), Code::Tag, message, None);
+            self.problem(range(span), Code::Tag, message, Some("remove the tag"));
         }
         is_text
     }
@@ -149,47 +160,66 @@ impl<'r> Builder<'r> {
     fn begin(&mut self, span: Span, anchor: usize, items: Items) -> Result<(), Stop> {
         if self.open.len() >= MAX_DEPTH {
             let message = format!("nested deeper than {MAX_DEPTH} levels");
-            self.problem(position(span.start), Code::TooDeep, message, None);
+            self.problem(
+                range(span),
+                Code::TooDeep,
+                message,
+                Some("write it flatter"),
+            );
             return Err(Stop);
         }
-        let (line, column) = position(span.start);
         self.open.push(Open {
-            line,
-            column,
+            start: position(span.start),
+            is_flow: span.start.index() != span.end.index(),
             anchor,
             items,
         });
         Ok(())
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, span: Span) {
         let Some(Open {
-            line,
-            column,
+            start,
+            is_flow,
             anchor,
             items,
         }) = self.open.pop()
         else {
             return;
         };
+        let last = match &items {
+            Items::List(items) => items.last(),
+            Items::Mapping { entries, .. } => entries.last().map(|entry| &entry.node),
+        };
+        let end = if is_flow {
+            let (line, column) = position(span.start);
+            (line, column.saturating_add(1))
+        } else {
+            last.map_or(start, |last| last.end)
+        };
         let value = match items {
             Items::List(items) => Value::List(items),
             Items::Mapping { entries, .. } => Value::Mapping(self.without_repeated(entries)),
         };
-        self.keep(
-            Node {
-                value,
-                line,
-                column,
-            },
-            anchor,
-        );
+        let (line, column) = start;
+        let node = Node {
+            value,
+            line,
+            column,
+            end,
+        };
+        self.keep(node, anchor);
     }
 
     fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Stop> {
         let Some(original) = self.anchors.get(&anchor) else {
             let message = "the alias stands inside of what it repeats";
-            self.problem(position(span.start), Code::Alias, message, None);
+            self.problem(
+                range(span),
+                Code::Alias,
+                message,
+                Some("write the values out"),
+            );
             return Err(Stop);
         };
         let (nodes, depth) = original.extent();
@@ -198,7 +228,12 @@ impl<'r> Builder<'r> {
             let message = format!(
                 "aliases repeat more than {MAX_ALIASED_NODES} values or nest deeper than {MAX_DEPTH} levels"
             );
-            self.problem(position(span.start), Code::Alias, message, None);
+            self.problem(
+                range(span),
+                Code::Alias,
+                message,
+                Some("write the values out"),
+            );
             return Err(Stop);
         }
         let repeated = node(span, original.value.clone());
@@ -219,21 +254,20 @@ impl<'r> Builder<'r> {
                 PendingKey::Read(key) => entries.push(Entry { key, node }),
                 PendingKey::Refused => {}
                 PendingKey::None => {
-                    let (line, column) = (node.line, node.column);
+                    let range = ((node.line, node.column), node.end);
                     if let Value::Scalar { text, .. } = node.value {
-                        let value = Value::Scalar {
-                            text,
-                            style: Style::Quoted,
-                        };
-                        *key = PendingKey::Read(Node {
-                            value,
-                            line,
-                            column,
-                        });
+                        let style = Style::Quoted;
+                        let value = Value::Scalar { text, style };
+                        *key = PendingKey::Read(Node { value, ..node });
                     } else {
                         *key = PendingKey::Refused;
                         let message = "a key is text, not a list or mapping";
-                        self.problem((line, column), Code::WrongType, message, None);
+                        self.problem(
+                            range,
+                            Code::WrongType,
+                            message,
+                            Some("write a text as the key"),
+                        );
                     }
                 }
             },
@@ -243,21 +277,23 @@ impl<'r> Builder<'r> {
     /// Reports every repeated key. Which of the values was meant nobody can know, so the first stays
     /// only to let the rest of the document be checked.
     fn without_repeated(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
+        let repeats = |(place, entry): (usize, &Entry)| {
+            let mut earlier = entries.iter().take(place);
+            earlier.any(|earlier| earlier.name() == entry.name())
+        };
+        // Nearly every mapping is small and repeats nothing.
+        if entries.len() <= FEW_ENTRIES && !entries.iter().enumerate().any(repeats) {
+            return entries;
+        }
         let mut first_lines = BTreeMap::new();
         entries.retain(|entry| {
-            let (name, Node { line, column, .. }) = (entry.name(), &entry.key);
+            let (name, key) = (entry.name(), &entry.key);
             let Some(first) = first_lines.get(name) else {
-                first_lines.insert(name.to_owned(), *line);
+                first_lines.insert(name.to_owned(), key.line);
                 return true;
             };
             let message = format!("{} stands twice, first in line {first}", quoted(name));
-            let path = join(&self.path(), name);
-            let place = Place {
-                file: self.file.clone(),
-                line: *line,
-                column: *column,
-                path,
-            };
+            let place = key.place(&self.file, join(&self.path(), name));
             let way_out = Some("keep one of them".to_owned());
             self.report
                 .error_with(place, Code::DuplicateKey, message, way_out);
@@ -272,11 +308,16 @@ fn position(start: Marker) -> Position {
     (start.line(), start.col().saturating_add(1))
 }
 
+fn range(span: Span) -> (Position, Position) {
+    (position(span.start), position(span.end))
+}
+
 fn node(span: Span, value: Value) -> Node {
-    let (line, column) = position(span.start);
+    let ((line, column), end) = range(span);
     Node {
         value,
         line,
         column,
+        end,
     }
 }

@@ -1,22 +1,32 @@
 //! Mappings with known fields.
 
 use super::{at::At, tree::Entry};
-use crate::problem::{Code, did_you_mean, quoted};
+use crate::{
+    problem::{Code, did_you_mean, quoted, secret},
+    schema::{Field, Mapping},
+};
 
 /// A mapping with known fields. What nobody asked for when it goes out of scope is reported as unknown,
 /// so that no field can be ignored by accident; ask for every field before giving up on one.
 pub struct Fields<'a> {
     at: At<'a>,
     entries: &'a [Entry],
+    /// The fields it may have, if they are described.
+    mapping: Option<&'static Mapping>,
     asked: Vec<&'static str>,
     open: bool,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) const fn new(at: At<'a>, entries: &'a [Entry]) -> Self {
+    pub(super) const fn new(
+        at: At<'a>,
+        entries: &'a [Entry],
+        mapping: Option<&'static Mapping>,
+    ) -> Self {
         Self {
             at,
             entries,
+            mapping,
             asked: Vec::new(),
             open: false,
         }
@@ -29,9 +39,14 @@ impl<'a> Fields<'a> {
         read: impl FnOnce(&At<'a>) -> Option<T>,
     ) -> Option<T> {
         let Some(at) = self.field(name) else {
-            let place = self.at.place();
+            let place = self.at.key_place();
             let message = format!("the field `{name}` is missing");
-            self.at.report().error(place, Code::MissingField, message);
+            let way_out = self.described(name).map_or_else(
+                || format!("add `{name}`"),
+                |field| format!("add `{name}`: {}", field.about),
+            );
+            let report = self.at.report();
+            report.error_with(place, Code::MissingField, message, Some(way_out));
             return None;
         };
         read(&at)
@@ -61,7 +76,15 @@ impl<'a> Fields<'a> {
     pub fn field(&mut self, name: &'static str) -> Option<At<'a>> {
         self.asked.push(name);
         let entry = self.entries.iter().find(|entry| entry.name() == name)?;
-        Some(self.at.child(name, &entry.node))
+        let value = self.at.child(entry);
+        Some(match self.described(name) {
+            Some(field) => value.described(field.shape()),
+            None => value,
+        })
+    }
+
+    fn described(&self, name: &str) -> Option<&'static Field> {
+        self.mapping.and_then(|mapping| mapping.field(name))
     }
 
     /// The mapping itself.
@@ -76,19 +99,28 @@ impl<'a> Fields<'a> {
 }
 
 impl Drop for Fields<'_> {
+    // INVARIANT: what is known was asked for and is described, so that a field which only the reader or only
+    // the description has can never be used, nor passed over.
     fn drop(&mut self) {
-        if self.open {
-            return;
-        }
+        let is_known = |name: &&&str| self.mapping.is_none_or(|them| them.field(name).is_some());
+        let known: Vec<&str> = self.asked.iter().filter(is_known).copied().collect();
         for entry in self.entries {
             let name = entry.name();
-            if self.asked.contains(&name) {
+            if known.contains(&name) {
+                continue;
+            }
+            let value = self.at.child(entry);
+            if entry.node.scalar_text().is_some() && secret::is_secret_name(name) {
+                value.refuse_secret();
+                continue;
+            }
+            if self.open {
                 continue;
             }
             let message = format!("there is no field {}", quoted(name));
-            let way_out = did_you_mean(name, self.asked.iter().copied())
-                .unwrap_or_else(|| format!("known here: {}", self.asked.join(", ")));
-            let key = self.at.child(name, &entry.key);
+            let way_out = did_you_mean(name, known.iter().copied())
+                .unwrap_or_else(|| format!("known here: {}", known.join(", ")));
+            let key = value.key().unwrap_or(value);
             let _: Option<()> = key.refuse_with(Code::UnknownField, message, way_out);
         }
     }

@@ -75,12 +75,13 @@ fn a_text_is_a_text_only_if_it_cannot_be_anything_else() {
             "{told}"
         );
     }
-    assert_eq!(field("''", text), (None, "the text is empty".to_owned()));
+    let told = "the text is empty; write the text, or remove the field".to_owned();
+    assert_eq!(field("''", text), (None, told));
     assert_eq!(
         field("''", text_or_empty),
         (Some(String::new()), String::new())
     );
-    let told = "a list stands where text is expected".to_owned();
+    let told = "a list stands where text is expected; write one value".to_owned();
     assert_eq!(field("[a]", text), (None, told));
 }
 
@@ -117,8 +118,14 @@ fn durations_are_seconds_or_have_a_unit() {
         );
     }
     let told = |value| field(value, |at| at.duration(60..=7200)).1;
-    assert_eq!(told("59999ms"), "59999ms is not within 1m to 2h");
-    assert_eq!(told("3h"), "3h is not within 1m to 2h");
+    assert_eq!(
+        told("59999ms"),
+        "59999ms is not within 1m to 2h; write a value from 1m to 2h"
+    );
+    assert_eq!(
+        told("3h"),
+        "3h is not within 1m to 2h; write a value from 1m to 2h"
+    );
 }
 
 #[test]
@@ -293,7 +300,7 @@ fn nesting_is_bounded_whatever_its_notation() {
 
 #[test]
 fn files_that_are_no_text_are_refused_as_a_whole() {
-    assert_eq!(problems(b"a: 1\nb: \xff\n"), [(Code::NotUtf8, 2, 1)]);
+    assert_eq!(problems(b"a: 1\nb: \xff\n"), [(Code::NotUtf8, 2, 4)]);
     let large = vec![b' '; MAX_FILE_BYTES + 1];
     assert_eq!(problems(&large), [(Code::FileTooLarge, 0, 0)]);
     assert!(matches!(

@@ -6,7 +6,10 @@ use std::{str, sync::Arc};
 use saphyr_parser::Parser;
 use serde_json::Number;
 
-use super::builder::{Builder, Stop};
+use super::{
+    builder::{Builder, Stop},
+    scalar,
+};
 use crate::problem::{Code, Place, Report};
 
 /// Largest file read, in bytes.
@@ -14,13 +17,17 @@ pub const MAX_FILE_BYTES: usize = 16 * 1024 * 1024;
 /// How deep mappings and lists may be nested. Whatever walks a node may recurse.
 pub const MAX_DEPTH: usize = 32;
 
-/// A value with the place of its first character.
+/// A value with the place of its first character and the one after its last.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) value: Value,
     pub(crate) line: usize,
     pub(crate) column: usize,
+    pub(crate) end: Position,
 }
+
+/// Line and column, from 1.
+pub(crate) type Position = (usize, usize);
 
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
@@ -50,6 +57,19 @@ impl Entry {
 }
 
 impl Node {
+    /// Where it stands; `path` names the value.
+    pub(crate) fn place(&self, file: &Arc<str>, path: String) -> Place {
+        let (end_line, end_column) = self.end;
+        Place {
+            file: file.clone(),
+            line: self.line,
+            column: self.column,
+            path,
+            end_line,
+            end_column,
+        }
+    }
+
     pub(crate) fn is_nothing(&self) -> bool {
         match &self.value {
             Value::Scalar {
@@ -73,6 +93,15 @@ impl Node {
         }
     }
 
+    /// Whether a text in it, keys apart, is one that `find` accepts.
+    pub(super) fn has_text(&self, find: fn(&str) -> bool) -> bool {
+        match &self.value {
+            Value::Scalar { text, .. } => find(text),
+            Value::List(items) => items.iter().any(|item| item.has_text(find)),
+            Value::Mapping(entries) => entries.iter().any(|entry| entry.node.has_text(find)),
+        }
+    }
+
     /// As JSON. Recursion ends at [`MAX_DEPTH`].
     pub(super) fn json(&self) -> serde_json::Value {
         match &self.value {
@@ -83,13 +112,7 @@ impl Node {
             Value::Scalar {
                 text,
                 style: Style::Plain,
-            } => match text.as_str() {
-                "true" | "false" => serde_json::Value::Bool(text == "true"),
-                digits => digits.parse::<Number>().map_or_else(
-                    |_not_a_number| serde_json::Value::String(text.clone()),
-                    serde_json::Value::Number,
-                ),
-            },
+            } => plain_json(text),
             Value::Scalar {
                 text,
                 style: Style::Quoted,
@@ -120,6 +143,19 @@ impl Node {
     }
 }
 
+/// A plain scalar that is not nothing, by the core schema as far as JSON has it.
+fn plain_json(text: &str) -> serde_json::Value {
+    match scalar::non_text(text) {
+        None => serde_json::Value::String(text.to_owned()),
+        Some("a truth value") => serde_json::Value::Bool(text.eq_ignore_ascii_case("true")),
+        Some(_number) => text
+            .parse::<Number>()
+            .ok()
+            .or_else(|| Number::from_f64(text.parse().ok()?))
+            .map_or(serde_json::Value::Null, serde_json::Value::Number),
+    }
+}
+
 pub(crate) fn is_null(plain: &str) -> bool {
     matches!(plain, "" | "~" | "null" | "Null" | "NULL")
 }
@@ -132,29 +168,15 @@ pub(crate) fn documents(file: &Arc<str>, bytes: &[u8], report: &Report) -> Vec<N
         ..Place::default()
     };
     if bytes.len() > MAX_FILE_BYTES {
-        report.error(
-            whole,
-            Code::FileTooLarge,
-            format!("larger than {MAX_FILE_BYTES} bytes"),
-        );
+        let message = format!("larger than {MAX_FILE_BYTES} bytes");
+        let way_out = Some("split it".to_owned());
+        report.error_with(whole, Code::FileTooLarge, message, way_out);
         return Vec::new();
     }
     let text = match str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
-            let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            let line = valid
-                .iter()
-                .filter(|byte| **byte == b'\n')
-                .count()
-                .saturating_add(1);
-            let place = Place {
-                line,
-                column: 1,
-                ..whole
-            };
-            let way_out = Some("save the file as UTF-8".to_owned());
-            report.error_with(place, Code::NotUtf8, "not UTF-8", way_out);
+            refuse_bytes(whole, bytes, error.valid_up_to(), report);
             return Vec::new();
         }
     };
@@ -173,4 +195,32 @@ pub(crate) fn documents(file: &Arc<str>, bytes: &[u8], report: &Report) -> Vec<N
         }
     }
     builder.finished()
+}
+
+/// `valid` bytes of `bytes` are UTF-8.
+fn refuse_bytes(whole: Place, bytes: &[u8], valid: usize, report: &Report) {
+    let valid = bytes.get(..valid).unwrap_or_default();
+    let lines = valid.iter().filter(|byte| **byte == b'\n').count();
+    let last = valid
+        .rsplit(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    // Each character has one byte that does not continue another.
+    let columns = last.iter().filter(|byte| **byte & 0xC0 != 0x80).count();
+    let (line, column) = (lines.saturating_add(1), columns.saturating_add(1));
+    let place = Place {
+        line,
+        column,
+        end_line: line,
+        end_column: column.saturating_add(1),
+        ..whole
+    };
+    let utf16 = bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]);
+    let message = if utf16 {
+        "UTF-16, not UTF-8"
+    } else {
+        "not UTF-8"
+    };
+    let way_out = Some("save the file as UTF-8".to_owned());
+    report.error_with(place, Code::NotUtf8, message, way_out);
 }

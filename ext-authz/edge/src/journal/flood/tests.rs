@@ -1,10 +1,13 @@
+use attache_core::event::Outcome;
+
 use super::*;
-use crate::journal::tests::{START, denied, permitted};
+use crate::journal::tests::{START, denied};
 
 const RULE: FloodRule = FloodRule {
     recorded: 3,
+    from_one_source: 10,
     window: Duration::from_secs(10),
-    watched: 2,
+    watched: 8,
 };
 
 fn at(millis: i64) -> Timestamp {
@@ -13,7 +16,7 @@ fn at(millis: i64) -> Timestamp {
 
 /// Admits and commits; the id of the event that stands for it, if it was only counted.
 fn admit(floods: &mut Floods, event: Event, now: Timestamp) -> Option<String> {
-    let admission = floods.admit(Box::new(event), now);
+    let admission = floods.admit(Box::new(event), Target::Claimed, now);
     floods.committed();
     match admission {
         Admission::Individually(_) => None,
@@ -60,73 +63,65 @@ fn the_first_ones_of_a_window_are_recorded_and_the_rest_named_after_the_last_of_
 }
 
 #[test]
-fn permits_are_never_coalesced_and_faults_are() {
-    let mut floods = Floods::new(RULE);
-    let fault = |number| Event {
-        outcome: Outcome::Error,
-        code: Some("keys-unavailable".to_owned()),
-        ..denied(number)
-    };
-    for number in 0..100 {
-        assert_eq!(admit(&mut floods, permitted(number), at(0)), None);
-        assert_eq!(
-            admit(&mut floods, fault(number), at(0)).is_some(),
-            number >= 3
-        );
-        assert!(floods.count(Box::new(permitted(number)), at(0)).is_err());
+fn only_permits_have_no_floods() {
+    let gates = Floodgates::new(RULE);
+    assert!(gates.of(Family::Permitted).is_none());
+    for family in [Family::Passed, Family::Denied] {
+        let mut floods = gates.of(family).unwrap();
+        let counted = (0..50).filter(|number| admit(&mut floods, denied(*number), at(0)).is_some());
+        assert_eq!(counted.count(), 47);
     }
 }
 
 #[test]
-fn the_port_of_a_caller_makes_no_difference_and_everything_else_does() {
-    let base = Event {
-        workload_svid: None,
-        ..denied(0)
-    };
-    let likeness = |event: &Event| Likeness::of(event);
-    let other_port = Event {
-        source_address: Some("10.1.2.3:1".to_owned()),
-        ..base.clone()
-    };
-    assert!(likeness(&base) == likeness(&other_port));
-    let text = |text: &str| Some(text.to_owned());
-    let others = [
-        Event {
-            source_address: text("10.1.2.4:40312"),
-            ..base.clone()
-        },
-        Event {
-            workload_svid: text("spiffe://cluster.local/ns/a/sa/b"),
-            ..base.clone()
-        },
-        Event {
-            target_service: "other.example".to_owned(),
-            ..base.clone()
-        },
-        Event {
-            request_method: "POST".to_owned(),
-            ..base.clone()
-        },
-        Event {
-            code: text("attribute-mismatch"),
-            ..base.clone()
-        },
-        Event {
-            policy: text("prod/other"),
-            ..base.clone()
-        },
-        Event {
-            outcome: Outcome::Error,
-            ..base.clone()
-        },
-        Event {
-            mode: Mode::Observe,
-            ..base.clone()
-        },
-    ];
-    for other in others {
-        assert!(likeness(&base) != likeness(&other), "{other:?}");
+fn beyond_its_total_a_source_is_counted_however_unlike_its_accesses_are() {
+    let mut floods = Floods::new(RULE);
+    let unlike = |number: u32| on(&format!("host-{number}.example"), number);
+    for number in 0..10 {
+        // So many that none of them makes a flood of equal ones.
+        let event = on(&format!("host-{}.example", number / 3), number);
+        assert_eq!(admit(&mut floods, event, at(0)), None);
     }
+    for number in 10..100 {
+        assert_eq!(
+            admit(&mut floods, unlike(number), at(0)),
+            Some(unlike(9).event_id)
+        );
+    }
+    // Another source is not concerned, nor is the same one when it ends in another way.
+    let other = Event {
+        workload_svid: Some("spiffe://cluster.local/ns/a/sa/b".to_owned()),
+        ..unlike(100)
+    };
+    let fault = Event {
+        outcome: Outcome::Error,
+        ..unlike(101)
+    };
+    for event in [other, fault] {
+        assert_eq!(admit(&mut floods, event, at(0)), None);
+    }
+    floods.end_all();
+    let summaries = floods.take_summaries();
+    // What they do not share, the summary does not say.
+    assert_eq!(
+        summaries,
+        [Event {
+            count: 90,
+            repeats: Some(unlike(9).event_id),
+            target_service: "other".to_owned(),
+            ..denied(99)
+        }]
+    );
+}
+
+#[test]
+fn a_window_of_a_source_begins_anew_when_it_is_over() {
+    let mut floods = Floods::new(RULE);
+    for number in 0..20 {
+        admit(&mut floods, on(&format!("host-{number}"), number), at(0));
+    }
+    let next = on("late.example", 20);
+    assert_eq!(admit(&mut floods, next, at(10_000)), None);
 }
 
 #[test]
@@ -134,15 +129,19 @@ fn an_event_whose_write_may_still_fail_stands_for_no_other() {
     let mut floods = Floods::new(RULE);
     for number in 0..3 {
         assert!(matches!(
-            floods.admit(Box::new(denied(number)), at(0)),
+            floods.admit(Box::new(denied(number)), Target::Claimed, at(0)),
             Admission::Individually(_)
         ));
     }
     assert!(matches!(
-        floods.admit(Box::new(denied(3)), at(0)),
+        floods.admit(Box::new(denied(3)), Target::Claimed, at(0)),
         Admission::AwaitCommit(_)
     ));
-    assert!(floods.count(Box::new(denied(3)), at(0)).is_err());
+    assert!(
+        floods
+            .count(Box::new(denied(3)), Target::Claimed, at(0))
+            .is_err()
+    );
     floods.not_committed();
     // The write failed: the window begins anew.
     for number in 3..6 {
@@ -153,7 +152,7 @@ fn an_event_whose_write_may_still_fail_stands_for_no_other() {
         Some(denied(5).event_id)
     );
     assert_eq!(
-        floods.count(Box::new(denied(7)), at(0)),
+        floods.count(Box::new(denied(7)), Target::Claimed, at(0)),
         Ok(denied(5).event_id)
     );
     // A failure later on takes nothing away that was counted.
@@ -162,26 +161,46 @@ fn an_event_whose_write_may_still_fail_stands_for_no_other() {
     assert_eq!(floods.take_summaries()[0].count, 2);
 }
 
+/// A denial of a caller that is not proven, from an address of its own.
+fn stranger(number: u32) -> Event {
+    Event {
+        workload_svid: None,
+        source_address: Some(format!("[2001:db8::{number:x}]:40312")),
+        ..denied(number)
+    }
+}
+
 #[test]
-fn no_more_denials_are_watched_than_allowed_and_none_is_dropped() {
+fn strangers_who_are_too_many_to_be_watched_count_as_one_and_none_is_dropped() {
     let mut floods = Floods::new(RULE);
     let mut recorded = 0;
     for number in 0..1000 {
-        let target = format!("host-{}.example", number % 100);
-        recorded += u64::from(admit(&mut floods, on(&target, number), at(0)).is_none());
-        assert!(floods.open.len() <= 2);
+        recorded += u64::from(admit(&mut floods, stranger(number), at(0)).is_none());
+        assert!(floods.open.len() <= RULE.watched + 1);
     }
+    // Two windows for each of the first four, then all the others together.
+    assert_eq!(recorded, 4 + 10);
     floods.end_all();
-    let counted: u64 = floods
-        .take_summaries()
-        .iter()
-        .map(|summary| summary.count)
-        .sum();
-    assert_eq!(recorded + counted, 1000);
-    assert_eq!(counted, 2 * (10 - 3));
+    let summaries = floods.take_summaries();
+    let [summary] = &summaries[..] else {
+        panic!("{summaries:?}")
+    };
+    assert_eq!(summary.count + recorded, 1000);
+    assert_eq!(summary.source_address, None, "it speaks of many");
     // Ended windows make room for others.
-    assert_eq!(admit(&mut floods, on("late.example", 0), at(20_000)), None);
-    assert_eq!(floods.open.len(), 1);
+    assert_eq!(admit(&mut floods, stranger(0), at(20_000)), None);
+    assert_eq!(floods.open.len(), 2);
+}
+
+#[test]
+fn strangers_who_are_too_many_hide_no_proven_caller() {
+    let mut floods = Floods::new(RULE);
+    for number in 0..1000 {
+        admit(&mut floods, stranger(number), at(0));
+    }
+    for number in 0..100 {
+        assert_eq!(admit(&mut floods, denied(number), at(0)), None);
+    }
 }
 
 #[test]
@@ -228,6 +247,10 @@ fn a_closed_journal_counts_nothing_more() {
         admit(&mut floods, denied(number), at(0));
     }
     floods.close();
-    assert!(floods.count(Box::new(denied(4)), at(0)).is_err());
+    assert!(
+        floods
+            .count(Box::new(denied(4)), Target::Claimed, at(0))
+            .is_err()
+    );
     assert_eq!(admit(&mut floods, denied(4), at(0)), None);
 }

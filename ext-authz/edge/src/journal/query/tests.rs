@@ -6,8 +6,8 @@ use std::{
 
 use super::*;
 use crate::journal::{
-    Journal, JournalConfig, Retention,
-    tests::{START, denied, denied_alone, permitted},
+    FloodRule, Journal, JournalConfig, Retention,
+    tests::{START, denied, denied_alone, passed, permitted},
 };
 
 fn found(query: &Query, dir: &Path) -> Vec<Event> {
@@ -16,29 +16,34 @@ fn found(query: &Query, dir: &Path) -> Vec<Event> {
 
 fn small(dir: &Path) -> JournalConfig {
     let budget = 1 << 30;
-    let (permitted_bytes, denied_bytes) = (budget, budget);
     let retention = Retention {
         segment_bytes: 4096,
-        permitted_bytes,
-        denied_bytes,
+        permitted_bytes: budget,
+        passed_bytes: budget,
+        denied_bytes: budget,
         ..Retention::default()
+    };
+    let flood = FloodRule {
+        from_one_source: u32::MAX,
+        ..FloodRule::default()
     };
     JournalConfig {
         retention,
+        flood,
         ..JournalConfig::new(dir)
     }
 }
 
 #[tokio::test]
-async fn both_families_come_merged_by_time() {
+async fn all_families_come_merged_by_time() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(small(dir.path())).unwrap();
     let mut expected = Vec::new();
     for number in 0..200 {
-        let event = if number % 3 == 0 {
-            denied_alone(number)
-        } else {
-            permitted(number)
+        let event = match number % 3 {
+            0 => denied_alone(number),
+            1 => passed(number),
+            _ => permitted(number),
         };
         journal.record(event.clone()).await.unwrap();
         expected.push(event);

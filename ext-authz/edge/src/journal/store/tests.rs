@@ -12,6 +12,7 @@ fn retention() -> Retention {
         segment_bytes: 1000,
         segment_age: Duration::from_secs(3600),
         permitted_bytes: 5000,
+        passed_bytes: 3000,
         denied_bytes: 3000,
         max_age: Duration::from_secs(24 * 3600),
         reserve_bytes: 0,
@@ -33,25 +34,26 @@ fn bytes(dir: &Path, family: Family) -> u64 {
 }
 
 #[test]
-fn denials_never_take_the_place_of_permits() {
+fn neither_denials_nor_what_passed_take_the_place_of_permits() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path(), retention(), at(0));
     for second in 0..30 {
         store.append(Family::Permitted, LINE, at(second)).unwrap();
     }
     for second in 30..3000 {
-        store.append(Family::Denied, LINE, at(second)).unwrap();
-        assert!(bytes(dir.path(), Family::Denied) <= 3000);
+        for family in [Family::Passed, Family::Denied] {
+            store.append(family, LINE, at(second)).unwrap();
+            assert!(bytes(dir.path(), family) <= 3000);
+        }
     }
     assert_eq!(bytes(dir.path(), Family::Permitted), 3000);
+    assert!(bytes(dir.path(), Family::Passed) >= 2000);
     assert!(bytes(dir.path(), Family::Denied) >= 2000);
     let (segments, total) = store.size();
     let listed = Family::ALL.map(|family| SegmentName::list(dir.path(), family).unwrap().len());
     assert_eq!(segments, listed.iter().sum::<usize>());
-    assert_eq!(
-        total,
-        bytes(dir.path(), Family::Permitted) + bytes(dir.path(), Family::Denied)
-    );
+    let sizes = Family::ALL.map(|family| bytes(dir.path(), family));
+    assert_eq!(total, sizes.iter().sum::<u64>());
 }
 
 #[test]
@@ -104,6 +106,7 @@ fn the_segment_in_use_is_never_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let tight = Retention {
         permitted_bytes: 2000,
+        passed_bytes: 2000,
         denied_bytes: 2000,
         ..retention()
     };
@@ -119,7 +122,7 @@ fn the_segment_in_use_is_never_deleted() {
 }
 
 #[test]
-fn only_denials_make_room_for_the_filesystems_reserve() {
+fn only_permits_make_no_room_for_the_filesystems_reserve() {
     let dir = tempfile::tempdir().unwrap();
     let reserve = Retention {
         reserve_bytes: u64::MAX,
@@ -132,6 +135,7 @@ fn only_denials_make_room_for_the_filesystems_reserve() {
         }
     }
     assert_eq!(bytes(dir.path(), Family::Permitted), 2500);
+    assert_eq!(bytes(dir.path(), Family::Passed), 500);
     assert_eq!(bytes(dir.path(), Family::Denied), 500);
 }
 

@@ -1,0 +1,31 @@
+//! Which attributes of a caller any policy asks about. An audit event keeps those, so that the access can be
+//! explained later, and no others.
+
+use std::collections::HashSet;
+
+use crate::{compile::Binding, condition::Test, selector::Selector};
+
+/// The names that selectors have, and the texts that stand in expressions: an expression can look up an
+/// attribute by such a text alone.
+pub(super) fn about(selectors: &[Selector], bindings: &[Binding]) -> HashSet<Box<str>> {
+    let mut names = HashSet::new();
+    let entries = selectors.iter().flat_map(|selector| &selector.entries);
+    for condition in entries.flat_map(|entry| &entry.conditions) {
+        add(&mut names, &condition.attribute);
+    }
+    let conditions = bindings.iter().flat_map(|binding| &binding.rule.conditions);
+    for condition in conditions {
+        if let Test::Expression(expression) = &condition.test {
+            let quoted = expression.source().split(['"', '\'']);
+            quoted.for_each(|text| add(&mut names, text));
+        }
+    }
+    names
+}
+
+fn add(names: &mut HashSet<Box<str>>, name: &str) {
+    let is_attribute = name.starts_with("k8s.") || name.starts_with("claims.");
+    if is_attribute && !names.contains(name) {
+        names.insert(name.into());
+    }
+}

@@ -1,0 +1,108 @@
+//! Access conditions as they are decided by: what each asks of a call, and until when its answer holds.
+
+mod countries;
+mod expression;
+mod schedule;
+mod source;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use countries::Countries;
+pub(crate) use expression::Expression;
+pub(crate) use schedule::{Schedule, Window, day_number};
+pub(crate) use source::Ranges;
+
+use attache_core::{
+    attestation::Attestation, event::ConditionOutcome, request::Request, scope::MAX_VALIDITY,
+    time::Timestamp,
+};
+
+use crate::context::Context;
+
+/// A condition with the qualified name of its document.
+#[derive(Debug)]
+pub(crate) struct Condition {
+    pub(crate) name: Box<str>,
+    pub(crate) test: Test,
+}
+
+/// What is asked.
+#[derive(Debug)]
+pub(crate) enum Test {
+    /// When.
+    Time(Schedule),
+    /// From which addresses.
+    Source(Ranges),
+    /// From which countries.
+    Geography(Countries),
+    /// Anything.
+    Expression(Box<Expression>),
+}
+
+/// All that a condition may read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) attestation: &'a Attestation,
+    pub(crate) request: Request<'a>,
+    pub(crate) context: Context<'a>,
+}
+
+/// The answer of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) outcome: ConditionOutcome,
+    pub(crate) horizon: Horizon,
+}
+
+/// How far an answer reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Horizon {
+    /// The first moment at which it may be another.
+    pub(crate) until: Timestamp,
+    /// Whether it is about this call alone.
+    pub(crate) once: bool,
+}
+
+impl Condition {
+    /// INVARIANT: what is read of a call beside host, port, method, path and time makes it `once`.
+    pub(crate) fn read(&self, facts: &Facts<'_>) -> Reading {
+        let once = Horizon {
+            once: true,
+            ..Horizon::longest(facts.context.now)
+        };
+        let (outcome, horizon) = match &self.test {
+            Test::Time(schedule) => schedule.read(facts.context.now),
+            Test::Source(ranges) => (ranges.read(facts.context.source), once),
+            Test::Geography(countries) => countries.read(&facts.context, once),
+            Test::Expression(expression) => (expression.read(facts), once),
+        };
+        Reading { outcome, horizon }
+    }
+}
+
+impl Horizon {
+    pub(crate) fn longest(now: Timestamp) -> Self {
+        Self {
+            until: now.plus(MAX_VALIDITY),
+            once: false,
+        }
+    }
+
+    /// Where both answers hold.
+    pub(crate) fn narrowed(self, other: Self) -> Self {
+        Self {
+            until: self.until.min(other.until),
+            once: self.once || other.once,
+        }
+    }
+}
+
+/// Whether a condition was decided to hold.
+const fn met(holds: bool) -> ConditionOutcome {
+    if holds {
+        ConditionOutcome::Met
+    } else {
+        ConditionOutcome::NotMet
+    }
+}

@@ -1,0 +1,222 @@
+//! Problems as people and programs read them: text with the offending line and a caret under the value,
+//! as rustc and Cedar show theirs, or one JSON object.
+
+use std::collections::HashMap;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use serde_json::json;
+
+use crate::{
+    compile::Source,
+    problem::{Place, Problem, Problems, Severity, is_unprintable, printable, secret},
+};
+
+#[cfg(test)]
+mod tests;
+
+/// Longest line shown, in bytes; of a longer one only the place is told.
+const MAX_SHOWN_BYTES: usize = 4096;
+
+/// Whether the text is for a terminal that shows colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// ANSI escape sequences, all of them ours.
+    Always,
+    /// None.
+    Never,
+}
+
+/// All problems with their lines of `sources`, a blank line after each.
+///
+/// SECURITY: nothing of a file reaches the result unless it is printable and does not look like a secret.
+pub fn text(problems: &Problems, sources: &[Source], colour: Colour) -> String {
+    let renderer = match colour {
+        Colour::Always => Renderer::styled(),
+        Colour::Never => Renderer::plain(),
+    };
+    let mut lines = Lines::of(sources);
+    problems.iter().fold(String::new(), |text, problem| {
+        let one = renderer.render(&[group(problem, &mut lines)]);
+        text + &one + "\n\n"
+    })
+}
+
+/// One object for programs; the reference page documents its members. `revision` is that of an accepted
+/// set.
+pub fn json(problems: &Problems, revision: Option<&str>) -> String {
+    let one = |problem: &Problem| {
+        let place = &problem.place;
+        let known = |number: usize| (number > 0).then_some(number);
+        json!({
+            "severity": problem.severity.name(),
+            "code": problem.code.name(),
+            "message": problem.message,
+            "help": problem.way_out,
+            "file": place.file.as_ref(),
+            "line": known(place.line),
+            "column": known(place.column),
+            "end_line": known(place.end_line),
+            "end_column": known(place.end_column),
+            "path": place.path,
+        })
+    };
+    let object = json!({
+        "errors": problems.error_count(),
+        "warnings": problems.warning_count(),
+        "revision": revision,
+        "problems": problems.iter().map(one).collect::<Vec<_>>(),
+    });
+    // A name of a file may hold anything; JSON can escape all of it (RFC 8259 §7).
+    object
+        .to_string()
+        .chars()
+        .fold(String::new(), |mut text, letter| {
+            if is_unprintable(letter) {
+                let units = letter.encode_utf16(&mut [0; 2]).to_vec();
+                text.extend(units.iter().map(|unit| format!("\\u{unit:04x}")));
+            } else {
+                text.push(letter);
+            }
+            text
+        })
+}
+
+/// `2 errors, 1 warning`.
+pub fn summary(problems: &Problems) -> String {
+    let counted = |count: usize, word: &str| match count {
+        0 => format!("no {word}s"),
+        1 => format!("1 {word}"),
+        _ => format!("{count} {word}s"),
+    };
+    let (errors, warnings) = (problems.error_count(), problems.warning_count());
+    match (errors, warnings) {
+        (0, 0) => "no problems".to_owned(),
+        _ => format!(
+            "{}, {}",
+            counted(errors, "error"),
+            counted(warnings, "warning")
+        ),
+    }
+}
+
+fn group(problem: &Problem, lines: &mut Lines<'_>) -> Group<'static> {
+    let level = match problem.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let place = &problem.place;
+    let file = printable(&place.file).into_owned();
+    let title = level
+        .primary_title(problem.message.clone())
+        .id(problem.code.name());
+    let group = match lines.shown(place) {
+        Some(shown) => {
+            let caret = AnnotationKind::Primary.span(shown.start..shown.end);
+            let snippet = Snippet::source(shown.text).path(file);
+            title.element(snippet.line_start(place.line).annotation(caret))
+        }
+        None if place.line == 0 => title.element(Origin::path(file)),
+        None => {
+            let origin = Origin::path(file).line(place.line);
+            title.element(origin.char_column(place.column))
+        }
+    };
+    let help = problem.way_out.iter().cloned();
+    let group = group.elements(help.map(|way_out| Level::HELP.message(way_out)));
+    if place.path.is_empty() {
+        return group;
+    }
+    group.element(Level::NOTE.with_name("in").message(place.path.clone()))
+}
+
+/// The lines of the files that have problems.
+struct Lines<'s> {
+    sources: HashMap<&'s str, &'s [u8]>,
+    /// Where each line begins, of the files that were asked for.
+    begins: HashMap<&'s str, Vec<usize>>,
+}
+
+/// A line that a terminal may show.
+struct Shown {
+    text: String,
+    /// In bytes of `text`: what the problem is with.
+    start: usize,
+    end: usize,
+}
+
+impl<'s> Lines<'s> {
+    fn of(sources: &'s [Source]) -> Self {
+        let pair = |source: &'s Source| (source.name.as_str(), source.text.as_slice());
+        Self {
+            sources: sources.iter().map(pair).collect(),
+            begins: HashMap::new(),
+        }
+    }
+
+    fn shown(&mut self, place: &Place) -> Option<Shown> {
+        let (name, bytes) = self.sources.get_key_value(place.file.as_ref())?;
+        let begins = self.begins.entry(name).or_insert_with(|| begins(bytes));
+        let number = place.line.checked_sub(1)?;
+        let from = *begins.get(number)?;
+        let to = begins.get(place.line).copied().unwrap_or(bytes.len());
+        let line = bytes.get(from..to)?;
+        if line.len() > MAX_SHOWN_BYTES {
+            return None;
+        }
+        let line = String::from_utf8_lossy(line);
+        let line = line.trim_end_matches(['\n', '\r']);
+        let first = place.column.saturating_sub(1);
+        let last = match place.end_line {
+            end if end == place.line => place.end_column.saturating_sub(1),
+            // Only the first of several lines is underlined.
+            end if end > place.line => line.trim_end().chars().count(),
+            _ => 0,
+        };
+        Some(shown(line, first, last.max(first.saturating_add(1))))
+    }
+}
+
+/// The line with one printable character for each of its own. `first` and `last` count characters.
+fn shown(line: &str, first: usize, last: usize) -> Shown {
+    let hidden = secret::hidden(line);
+    let mut shown = Shown {
+        text: String::with_capacity(line.len()),
+        start: 0,
+        end: 0,
+    };
+    for (position, (at, letter)) in line.char_indices().enumerate() {
+        if position == first {
+            shown.start = shown.text.len();
+        }
+        shown.text.push(match letter {
+            '\t' => ' ',
+            _ if hidden.iter().any(|range| range.contains(&at)) => '*',
+            _ if is_unprintable(letter) => char::REPLACEMENT_CHARACTER,
+            _ => letter,
+        });
+        if position < last {
+            shown.end = shown.text.len();
+        }
+    }
+    if first >= line.chars().count() {
+        (shown.start, shown.end) = (shown.text.len(), shown.text.len());
+    }
+    shown
+}
+
+/// YAML ends a line with a line feed, a carriage return, or both (YAML 1.2 §5.4).
+fn begins(bytes: &[u8]) -> Vec<usize> {
+    let mut begins = vec![0];
+    let mut bytes = bytes.iter().copied().enumerate().peekable();
+    while let Some((at, byte)) = bytes.next() {
+        let ends = match byte {
+            b'\n' => true,
+            b'\r' => bytes.peek().is_none_or(|(_, next)| *next != b'\n'),
+            _ => false,
+        };
+        if ends {
+            begins.push(at.saturating_add(1));
+        }
+    }
+    begins
+}

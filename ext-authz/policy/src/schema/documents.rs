@@ -1,0 +1,281 @@
+//! The table: every field of every kind of document.
+
+use attache_core::{attestation::ProviderKind, jwt::Algorithm};
+use serde_json::json;
+
+use super::{
+    Entries, Field, Mapping,
+    Needed::{self, Always, Sometimes},
+    Shape,
+    condition::ACCESS_CONDITION,
+    policy::{ACCESS_POLICY, CREDENTIAL_POLICY, CREDENTIAL_PROVIDER, WORKLOAD_IDENTITY},
+    policy_test::POLICY_TEST,
+};
+use crate::{
+    document::{Kind, VERSIONS},
+    selector,
+};
+
+pub(super) const fn field(
+    name: &'static str,
+    needed: Needed,
+    shape: Shape,
+    about: &'static str,
+) -> Field {
+    Field {
+        name,
+        about,
+        needed,
+        shape,
+    }
+}
+
+pub(super) const fn mapping(fields: &'static [Field]) -> Mapping {
+    Mapping { fields, also: None }
+}
+
+/// A text that is not empty.
+pub(super) const TEXT: Shape = Shape::Text(1);
+/// `name` or `namespace/name`.
+pub(super) const REFERENCE: Shape = Shape::Match(
+    "^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+);
+pub(super) const REFERENCES: Shape = Shape::List(&REFERENCE);
+/// RFC 1123 §2.1.
+pub(super) const LABEL: Shape = Shape::Match("^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$");
+const NAME: Shape =
+    Shape::Match("^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$");
+pub(super) const PATH: Shape = Shape::Match("^/");
+const URL: Shape = Shape::Match("^https?://");
+
+pub(super) static DOCUMENT: Shape = Shape::Mapping(&Mapping {
+    fields: &[
+        field(
+            "apiVersion",
+            Always,
+            Shape::Words(|| VERSIONS.to_vec()),
+            "`attache.dev/v1`",
+        ),
+        field(
+            "kind",
+            Always,
+            Shape::Words(|| Kind::ALL.map(Kind::name).to_vec()),
+            "what the document is, such as `AccessPolicy`",
+        ),
+        field(
+            "metadata",
+            Always,
+            Shape::Mapping(&METADATA),
+            "`{name: …}`, and `namespace` if the document belongs to one",
+        ),
+        field(
+            "spec",
+            Always,
+            Shape::Foreign(&["object"]),
+            "what the document says; its fields depend on `kind`",
+        ),
+    ],
+    also: None,
+});
+
+static METADATA: Mapping = mapping(&[
+    field(
+        "name",
+        Always,
+        NAME,
+        "the document's name, unique in its namespace and kind: a-z, 0-9, `-` and `.`",
+    ),
+    field(
+        "namespace",
+        Sometimes,
+        LABEL,
+        "the namespace; a document without one is global",
+    ),
+    field("labels", Sometimes, TEXTS, "texts of your own"),
+    field("annotations", Sometimes, TEXTS, "texts of your own"),
+    field(
+        "description",
+        Sometimes,
+        Shape::Text(0),
+        "what the document is for",
+    ),
+]);
+
+const TEXTS: Shape = Shape::Entries(&Entries {
+    key: None,
+    value: Shape::Text(0),
+    least: 0,
+});
+
+pub(super) const fn specification(kind: Kind) -> &'static Shape {
+    match kind {
+        Kind::ClientWorkload => &CLIENT_WORKLOAD,
+        Kind::ServerWorkload => &SERVER_WORKLOAD,
+        Kind::TrustProvider => &TRUST_PROVIDER,
+        Kind::AccessCondition => &ACCESS_CONDITION,
+        Kind::CredentialProvider => &CREDENTIAL_PROVIDER,
+        Kind::AccessPolicy => &ACCESS_POLICY,
+        Kind::WorkloadIdentity => &WORKLOAD_IDENTITY,
+        Kind::CredentialPolicy => &CREDENTIAL_POLICY,
+        Kind::PolicyTest => &POLICY_TEST,
+    }
+}
+
+static CLIENT_WORKLOAD: Shape = Shape::Mapping(&mapping(&[field(
+    "match",
+    Always,
+    Shape::List(&Shape::Entries(&Entries {
+        key: Some(selector::attribute_pattern),
+        // More than stars.
+        value: Shape::OneOrMore(&Shape::Match("[^*]")),
+        least: 1,
+    })),
+    "a list of entries, each with the attributes that a caller must have: `[{k8s.namespace: shop}]`",
+)]));
+
+static SERVER_WORKLOAD: Shape = Shape::Mapping(&mapping(&[
+    field(
+        "host",
+        Always,
+        TEXT,
+        "a DNS name, an IP address, or `*.example.com` for all below it",
+    ),
+    field(
+        "port",
+        Sometimes,
+        Shape::Port,
+        "443 unless written, 80 with `tls: plaintext-allowed`",
+    ),
+    field(
+        "tls",
+        Sometimes,
+        Shape::Words(|| vec!["required", "plaintext-allowed"]),
+        "`required` unless written",
+    ),
+    field(
+        "protocol",
+        Sometimes,
+        Shape::Words(|| vec!["http"]),
+        "`http`",
+    ),
+    field(
+        "paths",
+        Sometimes,
+        Shape::List(&PATH),
+        "path prefixes, matched by segment; all paths unless written",
+    ),
+    field(
+        "authentication",
+        Sometimes,
+        AUTHENTICATION,
+        "where a credential goes; `{method: bearer}` unless written",
+    ),
+]));
+
+const METHOD: Field = field(
+    "method",
+    Always,
+    Shape::Words(|| vec!["bearer", "header"]),
+    "`bearer` (Authorization: Bearer …) or `header`",
+);
+
+const AUTHENTICATION: Shape = Shape::ByWord(
+    "method",
+    &[
+        ("bearer", mapping(&[METHOD])),
+        (
+            "header",
+            mapping(&[
+                METHOD,
+                field(
+                    "name",
+                    Always,
+                    Shape::Match("^[A-Za-z0-9-]{1,128}$"),
+                    "the header that carries the credential, such as `X-Api-Token`",
+                ),
+                field(
+                    "prefix",
+                    Sometimes,
+                    Shape::Text(0),
+                    "what stands before the credential, with its space: \"Token \"",
+                ),
+            ]),
+        ),
+    ],
+);
+
+pub(super) const PROVIDER_TYPE: Shape =
+    Shape::Words(|| ProviderKind::ALL.map(ProviderKind::name).to_vec());
+
+static TRUST_PROVIDER: Shape = Shape::Mapping(&mapping(&[
+    field(
+        "type",
+        Always,
+        PROVIDER_TYPE,
+        "`kubernetes-service-account` or `oidc`",
+    ),
+    field(
+        "issuer",
+        Always,
+        URL,
+        "`iss` of the tokens, byte for byte: an https URL",
+    ),
+    field(
+        "audience",
+        Sometimes,
+        TEXT,
+        "one of the tokens' `aud`; `attache` unless written",
+    ),
+    field(
+        "keys",
+        Sometimes,
+        Shape::Mapping(&KEYS),
+        "where the issuer's keys come from; `{discovery: true}` unless written",
+    ),
+    field(
+        "caFile",
+        Sometimes,
+        TEXT,
+        "certificates (PEM) that the key server is verified with",
+    ),
+    field(
+        "algorithms",
+        Sometimes,
+        Shape::List(&Shape::Words(|| {
+            Algorithm::ALL.map(Algorithm::name).to_vec()
+        })),
+        "what the issuer signs with; `[RS256, ES256]` unless written",
+    ),
+    field(
+        "trustDomain",
+        Sometimes,
+        Shape::Match("^[a-z0-9._-]{1,255}$"),
+        "of the SPIFFE IDs it vouches for; the configuration's unless written",
+    ),
+]));
+
+static KEYS: Mapping = Mapping {
+    fields: &[
+        field(
+            "discovery",
+            Sometimes,
+            Shape::True,
+            "`true`: the issuer's /.well-known/openid-configuration",
+        ),
+        field(
+            "discoveryUrl",
+            Sometimes,
+            URL,
+            "a discovery document elsewhere",
+        ),
+        field("jwksUrl", Sometimes, URL, "a key set"),
+        field("jwksFile", Sometimes, TEXT, "a file with a key set"),
+        field(
+            "jwks",
+            Sometimes,
+            Shape::Foreign(&["object", "string"]),
+            "the key set itself, as a mapping or as JSON text",
+        ),
+    ],
+    also: Some(|| json!({"minProperties": 1, "maxProperties": 1})),
+};

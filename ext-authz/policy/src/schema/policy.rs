@@ -1,0 +1,205 @@
+//! The fields of `CredentialProvider` and `AccessPolicy`, and of the short forms.
+
+use serde_json::json;
+
+use super::{
+    Entries, Field, Mapping,
+    Needed::{Always, Sometimes},
+    Shape,
+    documents::{LABEL, PATH, PROVIDER_TYPE, REFERENCE, REFERENCES, TEXT, field, mapping},
+};
+use crate::document::TTL_SECONDS;
+
+pub(super) const CREDENTIAL_PROVIDER: Shape = Shape::ByWord(
+    "type",
+    &[(
+        "oidc-token",
+        mapping(&[
+            field(
+                "type",
+                Always,
+                Shape::Words(|| vec!["oidc-token"]),
+                "`oidc-token`: a token of Attaché's own issuer",
+            ),
+            field(
+                "audience",
+                Always,
+                TEXT,
+                "whom the token is for, its `aud`: `https://api.example.com`",
+            ),
+            field(
+                "ttl",
+                Sometimes,
+                Shape::Duration(TTL_SECONDS),
+                "the token's lifetime; 900 seconds unless written",
+            ),
+            field(
+                "algorithm",
+                Sometimes,
+                Shape::Words(|| vec!["RS256", "ES256"]),
+                "`RS256` unless written",
+            ),
+        ]),
+    )],
+);
+
+pub(super) static ACCESS_POLICY: Shape = Shape::Mapping(&Mapping {
+    fields: &[
+        field(
+            "effect",
+            Always,
+            Shape::Words(|| vec!["allow", "deny"]),
+            "`allow` or `deny`; a deny always wins",
+        ),
+        field(
+            "mode",
+            Sometimes,
+            Shape::Words(|| vec!["enforce", "dry-run"]),
+            "`enforce` unless written; `dry-run` changes no answer and is told in the audit log",
+        ),
+        field(
+            "client",
+            Always,
+            REFERENCE,
+            "the ClientWorkload or WorkloadIdentity that calls",
+        ),
+        field(
+            "server",
+            Always,
+            REFERENCE,
+            "the ServerWorkload that is called",
+        ),
+        field(
+            "trustProviders",
+            Sometimes,
+            REFERENCES,
+            "the TrustProviders whose proof of the caller counts; without one the credential would go to a \
+             caller whom nobody proved",
+        ),
+        field(
+            "conditions",
+            Sometimes,
+            REFERENCES,
+            "AccessConditions, all of which must hold",
+        ),
+        field(
+            "credentialProvider",
+            Sometimes,
+            REFERENCE,
+            "the CredentialProvider; without one the call passes without a credential",
+        ),
+        field(
+            "ttl",
+            Sometimes,
+            Shape::Duration(TTL_SECONDS),
+            "the credential's lifetime, in place of its provider's",
+        ),
+        field(
+            "actions",
+            Always,
+            Shape::List(&Shape::Either(&[
+                Shape::Words(|| vec!["read", "write", "all"]),
+                Shape::Mapping(&ACTION),
+            ])),
+            "what may be done: `[read]`, `[write]`, `[all]`, or `{name, methods, paths}`",
+        ),
+    ],
+    also: Some(|| {
+        let absent = |field: &str| json!({"not": {"required": [field]}});
+        json!({
+            "if": {"properties": {"effect": {"const": "deny"}}},
+            "then": {"allOf": [absent("credentialProvider"), absent("ttl")]},
+            "else": {"required": ["trustProviders"]},
+            "dependentRequired": {"ttl": ["credentialProvider"]},
+        })
+    }),
+});
+
+static ACTION: Mapping = mapping(&[
+    field(
+        "name",
+        Always,
+        LABEL,
+        "the action's name, as the audit log tells it",
+    ),
+    field(
+        "methods",
+        Always,
+        Shape::List(&Shape::Match("^[A-Z0-9!#$%&'*+.^_`|~-]{1,32}$")),
+        "HTTP methods: `[GET, POST]`",
+    ),
+    field(
+        "paths",
+        Always,
+        Shape::List(&PATH),
+        "path prefixes; `[/]` for all of the server's",
+    ),
+]);
+
+pub(super) static WORKLOAD_IDENTITY: Shape = Shape::Mapping(&mapping(&[field(
+    "attestation",
+    Always,
+    ATTESTATION,
+    "`type`, and what the proof must say",
+)]));
+
+const ATTESTATION_TYPE: Field = field(
+    "type",
+    Always,
+    PROVIDER_TYPE,
+    "`kubernetes-service-account` or `oidc`",
+);
+
+/// An exact value: `*` is for ClientWorkload.
+const EXACT: Shape = Shape::Match("^[^*]+$");
+
+const ATTESTATION: Shape = Shape::ByWord(
+    "type",
+    &[
+        (
+            "kubernetes-service-account",
+            mapping(&[
+                ATTESTATION_TYPE,
+                field("namespace", Always, EXACT, "the pod's namespace"),
+                field("serviceAccount", Always, EXACT, "the pod's ServiceAccount"),
+            ]),
+        ),
+        (
+            "oidc",
+            mapping(&[
+                ATTESTATION_TYPE,
+                field(
+                    "claims",
+                    Always,
+                    Shape::Entries(&Entries {
+                        key: Some(|| ".".to_owned()),
+                        value: EXACT,
+                        least: 1,
+                    }),
+                    "claims with their exact values: `{repository: acme/shop}`",
+                ),
+            ]),
+        ),
+    ],
+);
+
+pub(super) static CREDENTIAL_POLICY: Shape = Shape::Mapping(&mapping(&[
+    field(
+        "workloadIdentity",
+        Always,
+        REFERENCE,
+        "the WorkloadIdentity that calls",
+    ),
+    field(
+        "targetService",
+        Always,
+        REFERENCE,
+        "the ServerWorkload that is called",
+    ),
+    field(
+        "credentialProvider",
+        Always,
+        CREDENTIAL_PROVIDER,
+        "`{type: oidc-token, audience: …}`",
+    ),
+]));

@@ -1,0 +1,306 @@
+//! The JSON Schema for editors against the loader: both accept the same documents and refuse the same ones,
+//! as far as one document's structure goes.
+// `cfg(test)` tells clippy that a failed expectation is an answer here.
+#![cfg(test)]
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use attache_core::spiffe_id::TrustDomain;
+use attache_policy::{Code, Problems, Report, Settings, Source, compile, json_schema, yaml::File};
+use jsonschema::Validator;
+use serde_json::{Map, Value, json};
+
+/// Where sound documents stand, from the crate's folder.
+const SOUND: [&str; 5] = [
+    "tests/sound/everything.yaml",
+    "tests/broken/sound.yaml",
+    "fixtures/seeds/credential-policy.yaml",
+    "fixtures/seeds/workload-registration.yaml",
+    "../../docs/policy.md",
+];
+
+fn validator() -> Validator {
+    jsonschema::draft202012::options()
+        .should_validate_formats(true)
+        .build(&json_schema())
+        .expect("a schema")
+}
+
+fn read(path: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The documents of a file as JSON; of a page, those between its fences.
+fn documents(path: &str) -> Vec<Value> {
+    let text = String::from_utf8(read(path)).expect("UTF-8");
+    if path.ends_with(".md") {
+        let fenced = text.split("\n```yaml\n").skip(1);
+        let examples = fenced.map(|rest| rest.split("\n```").next().unwrap());
+        return examples.flat_map(parsed).collect();
+    }
+    parsed(&text)
+}
+
+fn parsed(text: &str) -> Vec<Value> {
+    let report = Report::new();
+    let file = File::read("it.yaml", text.as_bytes(), &report);
+    file.documents().map(|at| at.json()).collect()
+}
+
+/// What the loader says of one document. JSON is YAML.
+fn problems(document: &Value) -> Problems {
+    let settings = Settings {
+        trust_domain: TrustDomain::parse("cluster.local").unwrap(),
+        trust_providers: Vec::new(),
+    };
+    let source = Source {
+        name: "it.json".to_owned(),
+        text: document.to_string().into_bytes(),
+    };
+    match compile(&[source], &settings) {
+        Ok(compiled) => compiled.warnings().clone(),
+        Err(problems) => problems,
+    }
+}
+
+/// Whether a schema can see it: it lies in the types, fields and words of one document.
+fn is_structural(code: Code) -> bool {
+    matches!(
+        code,
+        Code::WrongType
+            | Code::Empty
+            | Code::MissingField
+            | Code::UnknownField
+            | Code::UnknownChoice
+            | Code::UnknownVersion
+            | Code::UnknownKind
+    )
+}
+
+/// Both say the same of `document`, or the loader says more of what it means.
+fn assert_agreement(validator: &Validator, document: &Value) {
+    let problems = problems(document);
+    let refused_by_schema = !validator.is_valid(document);
+    let refused = problems.error_count() > 0;
+    let structural = problems.iter().any(|problem| is_structural(problem.code));
+    assert!(
+        !refused_by_schema || refused,
+        "only the schema refuses: {:?}\n{document:#}",
+        validator
+            .iter_errors(document)
+            .map(|error| error.to_string())
+            .collect::<Vec<_>>()
+    );
+    assert!(
+        refused_by_schema || !structural,
+        "only the loader refuses: {problems}\n{document:#}"
+    );
+}
+
+#[test]
+fn the_schema_accepts_every_sound_document() {
+    let validator = validator();
+    let mut count = 0;
+    for document in SOUND.iter().flat_map(|path| documents(path)) {
+        let errors: Vec<_> = validator
+            .iter_errors(&document)
+            .map(|error| error.to_string())
+            .collect();
+        assert!(errors.is_empty(), "{errors:?}\n{document:#}");
+        count += 1;
+    }
+    assert!(count >= 39, "{count}");
+}
+
+#[test]
+fn schema_and_loader_refuse_the_same_broken_documents() {
+    let validator = validator();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken");
+    let mut refused = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let (Some("yaml"), Ok(text)) = (
+            path.extension().and_then(|it| it.to_str()),
+            fs::read_to_string(&path),
+        ) else {
+            continue;
+        };
+        for document in text.split("\n---\n").flat_map(parsed) {
+            assert_agreement(&validator, &document);
+            refused += usize::from(!validator.is_valid(&document));
+        }
+    }
+    assert!(refused > 30, "{refused}");
+}
+
+/// Everything that can be done to one value of a sound document.
+fn replacements(value: &Value) -> Vec<Value> {
+    let mut all = vec![
+        json!(null),
+        json!(true),
+        json!(0),
+        json!(70000),
+        json!(""),
+        json!("*"),
+        json!("no such word"),
+        json!([]),
+        json!([null]),
+        json!([[]]),
+        json!({}),
+        json!({"no-such-field": 1}),
+        json!([value]),
+        json!([value, value]),
+    ];
+    if let Value::Object(members) = value {
+        for name in members.keys() {
+            let mut without = members.clone();
+            without.remove(name);
+            all.push(Value::Object(without));
+        }
+        let mut more = members.clone();
+        more.insert("no-such-field".to_owned(), json!("x"));
+        all.push(Value::Object(more));
+    }
+    all
+}
+
+/// Every document in which one value is another.
+fn mutations(value: &Value) -> Vec<Value> {
+    let mut all = replacements(value);
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                let with = |changed| {
+                    let mut members: Map<String, Value> = members.clone();
+                    members.insert(name.clone(), changed);
+                    Value::Object(members)
+                };
+                all.extend(mutations(member).into_iter().map(with));
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                let with = |changed| {
+                    let mut items = items.clone();
+                    items[index] = changed;
+                    Value::Array(items)
+                };
+                all.extend(mutations(item).into_iter().map(with));
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+    all
+}
+
+#[test]
+fn schema_and_loader_agree_on_every_small_change_of_every_field() {
+    let validator = validator();
+    let mut count = 0;
+    for document in documents("tests/sound/everything.yaml") {
+        // A document that says nothing is none.
+        for mutation in mutations(&document).into_iter().filter(|it| !it.is_null()) {
+            assert_agreement(&validator, &mutation);
+            count += 1;
+        }
+    }
+    assert!(count > 4000, "{count}");
+}
+
+/// The names of all fields below, and of all words.
+fn described(schema: &Value, fields: &mut BTreeSet<String>, words: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(members) => {
+            if let Some(Value::Object(properties)) = members.get("properties") {
+                fields.extend(properties.keys().cloned());
+            }
+            if let Some(Value::Array(choices)) = members.get("enum") {
+                words.extend(
+                    choices
+                        .iter()
+                        .filter_map(|choice| choice.as_str().map(str::to_owned)),
+                );
+            }
+            members
+                .values()
+                .for_each(|member| described(member, fields, words));
+        }
+        Value::Array(items) => items.iter().for_each(|item| described(item, fields, words)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The names of all members below, and all texts.
+fn used(document: &Value, names: &mut BTreeSet<String>, texts: &mut BTreeSet<String>) {
+    match document {
+        Value::Object(members) => {
+            names.extend(members.keys().cloned());
+            members
+                .values()
+                .for_each(|member| used(member, names, texts));
+        }
+        Value::Array(items) => items.iter().for_each(|item| used(item, names, texts)),
+        Value::String(text) => {
+            texts.insert(text.clone());
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[test]
+fn every_field_and_word_of_the_schema_is_in_the_set_that_is_changed() {
+    let (mut fields, mut words) = (BTreeSet::new(), BTreeSet::new());
+    described(&json_schema(), &mut fields, &mut words);
+    let (mut names, mut texts) = (BTreeSet::new(), BTreeSet::new());
+    documents("tests/sound/everything.yaml")
+        .iter()
+        .for_each(|document| used(document, &mut names, &mut texts));
+    let missing: Vec<_> = fields.difference(&names).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    let missing: Vec<_> = words.difference(&texts).map(String::as_str).collect();
+    // Of algorithms two are enough.
+    let algorithms = ["ES384", "PS256", "PS384", "PS512", "RS384", "RS512"];
+    assert_eq!(missing, algorithms);
+}
+
+#[test]
+fn the_schema_is_a_schema() {
+    let schema = json_schema();
+    assert_eq!(
+        schema["$schema"],
+        "https://json-schema.org/draft/2020-12/schema"
+    );
+    jsonschema::meta::validate(&schema).expect("draft 2020-12");
+}
+
+#[test]
+fn the_reference_page_tells_every_field_in_the_section_of_its_kind() {
+    let page = String::from_utf8(read("../../docs/policy.md")).expect("UTF-8");
+    let Value::Object(kinds) = &json_schema()["$defs"] else {
+        panic!("no kinds")
+    };
+    for (kind, schema) in kinds {
+        let (_, section) = page
+            .split_once(&format!("\n### {kind}\n"))
+            .expect("a section");
+        let (told, _) = section.split_once("\n```yaml\n").expect("an example");
+        let (mut fields, mut words) = (BTreeSet::new(), BTreeSet::new());
+        described(schema, &mut fields, &mut words);
+        for name in fields {
+            // The provider inside of a CredentialPolicy has a section of its own.
+            let elsewhere = kind == "CredentialPolicy"
+                && ["type", "audience", "ttl", "algorithm"].contains(&&*name);
+            let is_told = [
+                format!("`{name}`"),
+                format!(".{name}`"),
+                format!("{name}, "),
+                format!("{name}:"),
+                format!("{name}}}"),
+            ]
+            .iter()
+            .any(|form| told.contains(form));
+            assert!(is_told || elsewhere, "{kind}: {name}");
+        }
+    }
+}

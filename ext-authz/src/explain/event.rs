@@ -1,0 +1,234 @@
+//! An access of the audit log, asked about again.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
+
+use anyhow::Context as _;
+use attache_core::{
+    attributes::{Attributes, SPIFFE_ID, kubernetes},
+    event::{CheckedCondition, ConditionOutcome, Event, Mode, Outcome},
+    request::Authority,
+    spiffe_id::SpiffeId,
+    time::Timestamp,
+};
+use attache_edge::{
+    explain::{Call, Caller, Explained, Stage},
+    journal::Query,
+};
+use attache_policy::explain::{Check, Standing, Subject};
+use serde::Serialize;
+
+#[cfg(test)]
+mod tests;
+
+/// Faults of what comes after the decision, or before it.
+const BEYOND_POLICY: [&str; 3] = [
+    "credential-unavailable",
+    "credential-not-encodable",
+    "audit-unavailable",
+];
+
+/// How an access was decided, beside how it would be decided today.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct EventTold {
+    pub(super) event_id: String,
+    pub(super) timestamp: Timestamp,
+    pub(super) policy_revision: String,
+    pub(super) outcome: Outcome,
+    pub(super) code: Option<String>,
+    pub(super) policy_matched: Option<String>,
+    /// Whether the caller saw it, or an observing edge only noted it.
+    pub(super) mode: Mode,
+    /// Whether today's policies would decide otherwise; `null` if that cannot be told.
+    pub(super) differs: Option<bool>,
+}
+
+/// The event of that id.
+pub(super) fn find(dir: &Path, id: &str) -> anyhow::Result<Event> {
+    let query = Query {
+        event_id: Some(id.to_owned()),
+        ..Query::default()
+    };
+    for event in query.events(dir)? {
+        let event = event?;
+        if event.event_id == id {
+            return Ok(event);
+        }
+    }
+    None.with_context(|| {
+        format!(
+            "{} holds no event {id}; it may be older than what is kept",
+            dir.display()
+        )
+    })
+}
+
+/// The call that the event tells of.
+pub(super) fn call(event: &Event) -> Call {
+    let host = event.target_service.as_str();
+    let is_ipv6 = host.contains(':') && Authority::parse(host).is_err();
+    let authority = if is_ipv6 {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
+    let origin = event.target_origin.clone();
+    Call {
+        method: event.request_method.clone(),
+        target: event.request_path.clone(),
+        origin: origin.unwrap_or_else(|| format!("https://{authority}")),
+        authority,
+        headers: Vec::new(),
+        source: event.source_address.as_deref().and_then(address),
+        country: None,
+        at: Some(event.timestamp),
+        listener: None,
+        policies: None,
+        caller: caller(event),
+    }
+}
+
+fn address(text: &str) -> Option<IpAddr> {
+    text.parse().map(|address: SocketAddr| address.ip()).ok()
+}
+
+fn caller(event: &Event) -> Caller {
+    let (Some(svid), Some(provider)) = (&event.workload_svid, &event.trust_provider) else {
+        return Caller::Unproven {};
+    };
+    Caller::Recorded {
+        trust_provider: provider.clone(),
+        attributes: attributes(event, svid),
+    }
+}
+
+/// What the event keeps, and what the SPIFFE ID is made of.
+fn attributes(event: &Event, svid: &str) -> Attributes {
+    let mut attributes = event.attributes.clone().unwrap_or_default();
+    let id = SpiffeId::parse(svid).ok();
+    let path = id.as_ref().map(SpiffeId::path).unwrap_or_default();
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    match segments.as_slice() {
+        ["ns", namespace, "sa", account] => {
+            attributes.set(kubernetes::NAMESPACE, namespace);
+            attributes.set(kubernetes::SERVICE_ACCOUNT, account);
+        }
+        ["oidc", .., "sub", subject] => attributes.set("claims.sub", subject),
+        // Its subject is kept only as a hash.
+        _other => attributes.set(SPIFFE_ID, svid),
+    }
+    attributes
+}
+
+/// Holds what was decided against what would be. What the event cannot tell is said in the notes.
+pub(super) fn compare(event: &Event, explained: &mut Explained) -> (EventTold, Vec<String>) {
+    let mut notes = Vec::new();
+    if event.target_origin.is_none() && explained.stage != Stage::Request {
+        notes.push(
+            "the event does not tell port and transport; 443 and TLS are supposed".to_owned(),
+        );
+    }
+    let unproven = event.workload_svid.is_none();
+    if unproven && explained.stage == Stage::Evidence {
+        // The evidence itself is not kept: why it was not accepted is what the event says.
+        explained.verdict.outcome = outcome(event);
+        explained.verdict.code.clone_from(&event.code);
+        explained.verdict.message = None;
+        notes.push("the caller was not proven, so that policy was not asked; the event does not keep the evidence".to_owned());
+    }
+    notes.extend(unknown_attributes(event, explained));
+    notes.extend(other_conditions(event, explained));
+    let told = EventTold {
+        event_id: event.event_id.clone(),
+        timestamp: event.timestamp,
+        policy_revision: event.policy_revision.clone(),
+        outcome: outcome(event),
+        code: event.code.clone(),
+        policy_matched: event.policy_matched.clone(),
+        mode: event.mode,
+        differs: if unproven && explained.stage == Stage::Evidence {
+            None
+        } else {
+            Some(differs(event, explained))
+        },
+    };
+    (told, notes)
+}
+
+/// How it was decided, whatever an observing edge then did.
+fn outcome(event: &Event) -> Outcome {
+    match (event.mode, event.would_be_outcome) {
+        (Mode::Observe, Some(decided)) => decided,
+        (Mode::Enforce | Mode::Observe, _) => event.outcome,
+    }
+}
+
+/// Codes and policies are compared; a fault of what comes after the decision is none of policy's.
+fn differs(event: &Event, explained: &Explained) -> bool {
+    let verdict = &explained.verdict;
+    let decided = event
+        .code
+        .as_deref()
+        .filter(|code| !BEYOND_POLICY.contains(code));
+    decided != verdict.code.as_deref()
+        || event.policy_matched != verdict.policy_matched
+        || event.credential_provider
+            != verdict
+                .credential
+                .as_ref()
+                .map(|credential| credential.provider.clone())
+}
+
+/// Attributes that a policy asks for today and the event says nothing of.
+fn unknown_attributes(event: &Event, explained: &Explained) -> Option<String> {
+    if event.attributes.is_some() && event.policy_revision == explained.policy_revision {
+        return None;
+    }
+    let mut names: Vec<&str> = checks(explained)
+        .filter(|check| check.subject == Subject::Attribute && check.actual.is_none())
+        .filter_map(|check| check.name.as_deref())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    (!names.is_empty()).then(|| {
+        format!(
+            "the event does not tell whether the caller had {}; it is taken for one that had not",
+            names.join(", ")
+        )
+    })
+}
+
+/// Conditions that stand otherwise than the event says, for it keeps neither query nor headers.
+fn other_conditions<'e>(
+    event: &'e Event,
+    explained: &'e Explained,
+) -> impl Iterator<Item = String> + use<'e> {
+    event.conditions.iter().filter_map(|CheckedCondition { name, outcome }| {
+        let then = match outcome {
+            ConditionOutcome::Met => Standing::Holds,
+            ConditionOutcome::NotMet => Standing::Fails,
+            ConditionOutcome::Unavailable => Standing::Unknown,
+        };
+        let mut same_name = checks(explained).filter(|check| {
+            check.subject == Subject::Condition && check.name.as_deref() == Some(name)
+        });
+        let now = same_name.next().filter(|now| now.standing != then)?;
+        let words = |standing| match standing {
+            Standing::Holds => "was met",
+            Standing::Fails => "was not met",
+            Standing::Unknown => "could not be told",
+        };
+        Some(format!(
+            "the condition {name} {} then and {} now: it may have changed, or read what the event does not keep (query, headers, the address behind other proxies)",
+            words(then),
+            words(now.standing),
+        ))
+    })
+}
+
+fn checks(explained: &Explained) -> impl Iterator<Item = &Check> {
+    let policies = explained.policy.iter().flat_map(|policy| &policy.policies);
+    policies.flat_map(|policy| &policy.checks)
+}

@@ -1,0 +1,150 @@
+use attache_core::{
+    attestation::ProviderKind,
+    attributes::{AttributeValue, Attributes},
+    decision::DenyReason,
+    evidence::Evidence,
+    jwt::RejectedToken,
+    secret::Secret,
+    spiffe_id::TrustDomain,
+};
+
+use super::{Naming, NotSupposable, unverified};
+
+fn attributes(written: &[(&str, &str)]) -> Attributes {
+    let mut attributes = Attributes::new();
+    for (name, value) in written {
+        attributes.set(name, value);
+    }
+    attributes
+}
+
+fn domain() -> TrustDomain {
+    TrustDomain::parse("cluster.local").unwrap()
+}
+
+fn naming(kind: ProviderKind, domain: &TrustDomain) -> Naming<'_> {
+    Naming {
+        provider: "them",
+        kind,
+        trust_domain: domain,
+    }
+}
+
+const POD: [(&str, &str); 2] = [("k8s.namespace", "shop"), ("k8s.serviceAccount", "web")];
+
+#[test]
+fn attributes_yield_the_identity_that_evidence_would() {
+    let domain = domain();
+    let cluster = naming(ProviderKind::KubernetesServiceAccount, &domain);
+    let pod = cluster.supposed(&attributes(&POD)).unwrap();
+    assert_eq!(
+        pod.spiffe_id.as_str(),
+        "spiffe://cluster.local/ns/shop/sa/web"
+    );
+    let forge = naming(ProviderKind::Oidc, &domain);
+    let job = forge
+        .supposed(&attributes(&[("claims.sub", "job-1")]))
+        .unwrap();
+    assert_eq!(
+        job.spiffe_id.as_str(),
+        "spiffe://cluster.local/oidc/them/sub/job-1"
+    );
+}
+
+#[test]
+fn a_caller_that_no_evidence_could_prove_is_refused() {
+    let domain = domain();
+    let cluster = naming(ProviderKind::KubernetesServiceAccount, &domain);
+    let forge = naming(ProviderKind::Oidc, &domain);
+    let with = |more: (&str, &str)| {
+        let mut all = attributes(&POD);
+        all.set(more.0, more.1);
+        all
+    };
+    assert_eq!(
+        cluster.supposed(&attributes(&POD[..1])).unwrap_err(),
+        NotSupposable::Missing("k8s.serviceAccount")
+    );
+    assert!(matches!(
+        cluster.supposed(&with(("claims.team", "red"))).unwrap_err(),
+        NotSupposable::Foreign { attribute, .. } if attribute == "claims.team"
+    ));
+    assert!(matches!(
+        forge.supposed(&attributes(&POD)).unwrap_err(),
+        NotSupposable::Foreign { .. }
+    ));
+    assert!(matches!(
+        cluster
+            .supposed(&with((
+                "spiffe.id",
+                "spiffe://cluster.local/ns/shop/sa/other"
+            )))
+            .unwrap_err(),
+        NotSupposable::OtherSpiffeId { .. }
+    ));
+    assert!(matches!(
+        cluster
+            .supposed(&with(("spiffe.id", "shop/web")))
+            .unwrap_err(),
+        NotSupposable::InvalidSpiffeId(_)
+    ));
+    let mut list = attributes(&POD);
+    list.insert(
+        "k8s.namespace",
+        AttributeValue::Many(vec!["shop".to_owned()]),
+    );
+    assert_eq!(
+        cluster.supposed(&list).unwrap_err(),
+        NotSupposable::List("k8s.namespace")
+    );
+}
+
+#[test]
+fn an_identity_that_is_written_stands_in_for_what_it_comes_of() {
+    let domain = domain();
+    let forge = naming(ProviderKind::Oidc, &domain);
+    let written = attributes(&[("spiffe.id", "spiffe://cluster.local/oidc/them/sub/a")]);
+    let job = forge.supposed(&written).unwrap();
+    assert_eq!(
+        job.spiffe_id.as_str(),
+        "spiffe://cluster.local/oidc/them/sub/a"
+    );
+    // It is the attestation's own, and no attribute beside.
+    assert_eq!(job.attributes.iter().count(), 0);
+}
+
+#[test]
+fn a_token_that_nobody_signed_is_read_for_those_who_ask_for_it() {
+    use base64ct::{Base64UrlUnpadded, Encoding as _};
+    let part = |text: &str| Base64UrlUnpadded::encode_string(text.as_bytes());
+    let claims = r#"{"iss":"https://forge.example","sub":"a","aud":"other","exp":1,"team":"red"}"#;
+    let token = format!(
+        "{}.{}.{}",
+        part(r#"{"alg":"RS256"}"#),
+        part(claims),
+        part("no signature")
+    );
+    let evidence = Evidence::Token(Secret::new(token));
+    let domain = domain();
+    let by_issuer = |issuer: &str| {
+        (issuer == "https://forge.example").then(|| naming(ProviderKind::Oidc, &domain))
+    };
+    let proven = unverified(&evidence, by_issuer).unwrap();
+    assert_eq!(
+        proven.spiffe_id.as_str(),
+        "spiffe://cluster.local/oidc/them/sub/a"
+    );
+    assert_eq!(
+        proven.attributes.value("claims.team"),
+        Some(&AttributeValue::One("red".to_owned()))
+    );
+    assert_eq!(
+        unverified(&evidence, |_| None).unwrap_err(),
+        DenyReason::IssuerUnknown
+    );
+    let nothing = Evidence::Token(Secret::new("nothing".to_owned()));
+    assert!(matches!(
+        unverified(&nothing, by_issuer).unwrap_err(),
+        DenyReason::EvidenceRejected(RejectedToken::Malformed(_))
+    ));
+}

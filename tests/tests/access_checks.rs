@@ -1,0 +1,179 @@
+//! `attache.access.v1.Access`: the decision for callers that are not Envoy.
+
+use anyhow::{Result, ensure};
+use attache_proto::access::v1::{
+    BatchCheckRequest, Call, CheckRequest, CheckResponse, Decision, Evidence, Transport,
+    access_client::AccessClient, evidence::Kind,
+};
+use attache_tests::{
+    attache::EdgePlan,
+    authorize,
+    quickstart::STRIPE,
+    stage::{CHARGES, Script, Stage},
+};
+use tonic::{Code, transport::Channel};
+
+async fn access(stage: &Stage) -> Result<AccessClient<Channel>> {
+    Ok(AccessClient::new(
+        authorize::over_unix(&stage.set.installation.socket()).await?,
+    ))
+}
+
+fn evidence(token: &str) -> Option<Evidence> {
+    Some(Evidence {
+        kind: Some(Kind::Token(token.to_owned())),
+    })
+}
+
+fn call(method: &str, path: &str) -> Call {
+    Call {
+        host: STRIPE.to_owned(),
+        port: 0,
+        transport: i32::from(Transport::Unspecified),
+        method: method.to_owned(),
+        path: path.to_owned(),
+    }
+}
+
+async fn check(stage: &Stage, token: &str, call: Call) -> Result<CheckResponse> {
+    let asked = CheckRequest {
+        evidence: evidence(token),
+        call: Some(call),
+    };
+    Ok(access(stage).await?.check(asked).await?.into_inner())
+}
+
+#[tokio::test]
+async fn an_allowed_call_is_told_and_audited_and_no_token_is_made_for_it() -> Result<()> {
+    let stage = Stage::open().await?;
+    let token = stage.payment_token()?;
+    let answer = check(&stage, &token, call("GET", "/v1/charges?limit=3")).await?;
+    assert_eq!(
+        (answer.decision(), answer.code.as_str()),
+        (Decision::Allowed, "")
+    );
+    assert_eq!(answer.policy, "allow:payment-service:stripe-api:all");
+    assert_eq!(
+        answer.workload,
+        "spiffe://cluster.local/ns/production/sa/payment-svc"
+    );
+    ensure!(
+        answer.valid_until.is_some() && !answer.policy_revision.is_empty(),
+        "{answer:?}"
+    );
+    let event = stage.set.installation.event(&answer.decision_id).await?;
+    assert_eq!(
+        (&event["outcome"], &event["token_issued"]),
+        (&"permitted".into(), &false.into())
+    );
+    assert_eq!(
+        (&event["target_service"], &event["request_path"]),
+        (&STRIPE.into(), &CHARGES.into())
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_envoy_would_be_denied_is_denied_here_with_the_same_code() -> Result<()> {
+    let stage = Stage::open().await?;
+    let token = stage.payment_token()?;
+    let staging = stage.set.cluster.token("staging", "payment-svc")?;
+    let plaintext = Call {
+        port: 443,
+        transport: i32::from(Transport::Plaintext),
+        ..call("GET", CHARGES)
+    };
+    let other_port = Call {
+        port: 8443,
+        ..call("GET", CHARGES)
+    };
+    let no_host = Call {
+        host: "a host".to_owned(),
+        ..call("GET", CHARGES)
+    };
+    for (token, call, code) in [
+        (staging.as_str(), call("GET", CHARGES), "attribute-mismatch"),
+        ("not.a.token", call("GET", CHARGES), "token-malformed"),
+        (&token, call("delete", CHARGES), "method-malformed"),
+        (&token, call("GET", "/v1/../admin"), "path-ambiguous"),
+        (&token, plaintext, "destination-plaintext"),
+        (&token, other_port, "no-policy"),
+        (&token, no_host, "host-ambiguous"),
+    ] {
+        let answer = check(&stage, token, call).await?;
+        assert_eq!(
+            (answer.decision(), answer.code.as_str()),
+            (Decision::Denied, code)
+        );
+        ensure!(!answer.message.is_empty());
+        stage.set.installation.event(&answer.decision_id).await?;
+    }
+    let asked = CheckRequest {
+        evidence: None,
+        call: Some(call("GET", CHARGES)),
+    };
+    let answer = access(&stage).await?.check(asked).await?.into_inner();
+    assert_eq!(answer.code, "evidence-missing");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_batch_is_answered_in_order_and_bounded() -> Result<()> {
+    let stage = Stage::open().await?;
+    let token = stage.payment_token()?;
+    let mut client = access(&stage).await?;
+    let batch = |calls| BatchCheckRequest {
+        evidence: evidence(&token),
+        calls,
+    };
+    let calls = vec![
+        call("GET", CHARGES),
+        call("GET", "/a/../b"),
+        call("POST", CHARGES),
+    ];
+    let answers = client
+        .batch_check(batch(calls))
+        .await?
+        .into_inner()
+        .responses;
+    let decisions: Vec<_> = answers.iter().map(CheckResponse::decision).collect();
+    assert_eq!(
+        decisions,
+        [Decision::Allowed, Decision::Denied, Decision::Allowed]
+    );
+    for answer in &answers {
+        stage.set.installation.event(&answer.decision_id).await?;
+    }
+    for calls in [vec![], vec![call("GET", CHARGES); 101]] {
+        let refused = client.batch_check(batch(calls)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_listener_that_speaks_for_one_pod_takes_no_evidence_from_a_request() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("token");
+    let plan = EdgePlan {
+        token_file: Some(file.clone()),
+        ..EdgePlan::default()
+    };
+    let stage = Stage::play(Script {
+        plan,
+        ..Script::default()
+    })
+    .await?;
+    let token = stage.payment_token()?;
+    std::fs::write(&file, &token)?;
+    let mut client = access(&stage).await?;
+    let asked = |evidence| CheckRequest {
+        evidence,
+        call: Some(call("GET", CHARGES)),
+    };
+    let allowed = client.check(asked(None)).await?.into_inner();
+    assert_eq!(allowed.decision(), Decision::Allowed);
+    let refused = client.check(asked(evidence(&token))).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    Ok(())
+}
