@@ -1,23 +1,29 @@
-//! Turns `attache/**/*.proto` into Rust, without a `protoc` on the machine.
+//! Turns `attache/**/*.proto` and `spiffe/*.proto` into Rust, without a `protoc` on the machine.
 
 use std::{env, error::Error, fs, path::Path};
 
 use prost::Message as _;
 
-const FILES: [&str; 1] = ["attache/access/v1/access.proto"];
+/// Ours; servers tell them by reflection.
+const OWN: [&str; 1] = ["attache/access/v1/access.proto"];
+/// The standard's.
+const SPIFFE: [&str; 1] = ["spiffe/workloadapi.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=attache");
-    let descriptors = protox::compile(FILES, ["."])?;
+    println!("cargo::rerun-if-changed=spiffe");
+    let own = protox::compile(OWN, ["."])?;
     let out = env::var("OUT_DIR")?;
     fs::write(
         Path::new(&out).join("descriptors.binpb"),
-        descriptors.encode_to_vec(),
+        own.encode_to_vec(),
     )?;
     let service = env::var_os("CARGO_FEATURE_SERVICE").is_some();
-    tonic_prost_build::configure()
-        .build_server(service)
-        .build_client(service)
-        .compile_fds(descriptors)?;
+    for descriptors in [own, protox::compile(SPIFFE, ["."])?] {
+        tonic_prost_build::configure()
+            .build_server(service)
+            .build_client(service)
+            .compile_fds(descriptors)?;
+    }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use attache_edge::{
-    admin::{ProviderKeys, Status},
+    admin::{ListenerState, Protection, ProviderKeys, Status},
     explain::{Call, Explained},
 };
 use clap::Args;
@@ -103,7 +103,7 @@ impl Server {
         self.ask_with(method, path, Vec::new())
     }
 
-    fn ask_with(
+    pub(crate) fn ask_with(
         &self,
         method: Method,
         path: &str,
@@ -163,6 +163,7 @@ fn text(status: &Status) -> Result<String, std::fmt::Error> {
         )?;
     }
     writeln!(text, "edge             {}", status.edge)?;
+    listeners(&mut text, status)?;
     policy(&mut text, status)?;
     for provider in &status.trust_providers {
         writeln!(text, "trust provider   {}", keys(provider))?;
@@ -183,6 +184,28 @@ fn text(status: &Status) -> Result<String, std::fmt::Error> {
     Ok(text)
 }
 
+fn listeners(text: &mut String, status: &Status) -> std::fmt::Result {
+    for ListenerState {
+        name,
+        place,
+        protection,
+    } in &status.listeners
+    {
+        let callers = match protection {
+            Protection::UnixPeer => "callers known by their user",
+            Protection::MutualTls => "callers known by their certificate",
+            Protection::Plaintext => "PLAINTEXT TCP: whoever reaches it gets credentials",
+        };
+        writeln!(text, "listener         {name} at {place}: {callers}")?;
+    }
+    let calls = &status.calls;
+    writeln!(
+        text,
+        "calls            {} in flight of at most {}, {} turned away",
+        calls.in_flight, calls.most, calls.turned_away
+    )
+}
+
 fn policy(text: &mut String, status: &Status) -> std::fmt::Result {
     let (revision, accepted_at) = (&status.policy_revision, status.policy_accepted_at);
     let origin = if status.policy_is_last_good {
@@ -200,6 +223,12 @@ fn policy(text: &mut String, status: &Status) -> std::fmt::Result {
             "policy refused   since {since}: what the directory holds is not in force"
         )?;
         writeln!(text, "{refused}")?;
+    }
+    if let Some(since) = status.policy_stalled_since {
+        writeln!(
+            text,
+            "policy stalled   since {since}: the directory or the folder of state does not answer"
+        )?;
     }
     if let Some(problem) = &status.policy_not_kept {
         writeln!(text, "policy not kept  for the next start: {problem}")?;

@@ -2,6 +2,7 @@
 //! problem is reported at once.
 
 use std::{
+    ffi::OsString,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -11,22 +12,27 @@ use std::{
 use anyhow::Context as _;
 use attache_core::spiffe_id::TrustDomain;
 use attache_edge::{geography::GeographySettings, reload::PolicySource, settings::EdgeSettings};
-use attache_issuer::{
-    IssuerConfig,
-    config::{Environment as EnvironmentName, IssuerUrl},
-};
+use attache_issuer::{IssuerConfig, config::Environment as EnvironmentName};
 use attache_policy::{
     Code, Problems, Report, Settings,
     document::TrustProvider,
     yaml::{At, File},
 };
 
-use self::layers::{Environment, Section};
+use self::{
+    bind::Places,
+    layers::{Environment, Section},
+    taken::Taken,
+};
 use crate::log;
 
 mod audit;
+mod bind;
 mod edge;
+mod evidence;
+mod issuer;
 mod layers;
+mod taken;
 
 /// The configuration file with every setting, its default and its reason.
 pub(crate) const EXAMPLE: &str = include_str!("../attache.example.yaml");
@@ -52,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) issuer_listen: SocketAddr,
     /// The key that seals the signing keys.
     pub(crate) sealing_key_file: PathBuf,
+    /// Requests per second that one address may make at the token endpoint.
+    pub(crate) token_rate: u32,
     /// The edge.
     pub(crate) edge: EdgeSettings,
     /// How long calls in flight may take to end.
@@ -60,6 +68,8 @@ pub(crate) struct Config {
     pub(crate) audit: audit::Audit,
     /// The socket of the commands that talk to a running server.
     pub(crate) admin_socket: PathBuf,
+    /// A loopback address that serves the metrics besides.
+    pub(crate) metrics_listen: Option<SocketAddr>,
     /// Trust providers that apply to every policy set.
     pub(crate) trust_providers: Vec<TrustProvider>,
     /// The folders that key files and certificates of trust providers may lie in.
@@ -81,13 +91,7 @@ impl Config {
         let context = || format!("cannot read the configuration {}", path.display());
         let path = std::path::absolute(path).with_context(context)?;
         let bytes = fs::read(&path).with_context(context)?;
-        let (config, problems) = Self::read(
-            &path,
-            &bytes,
-            std::env::vars_os().filter_map(|(name, value)| {
-                Some((name.into_string().ok()?, value.into_string().ok()?))
-            }),
-        );
+        let (config, problems) = Self::read(&path, &bytes, std::env::vars_os());
         match config {
             Some(config) => {
                 for warning in problems.iter() {
@@ -106,7 +110,7 @@ impl Config {
     fn read(
         path: &Path,
         bytes: &[u8],
-        variables: impl IntoIterator<Item = (String, String)>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> (Option<Self>, Problems) {
         let report = Report::new();
         let config = Self::read_into(&report, path, bytes, variables);
@@ -118,7 +122,7 @@ impl Config {
         report: &Report,
         path: &Path,
         bytes: &[u8],
-        variables: impl IntoIterator<Item = (String, String)>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Option<Self> {
         let file = File::read(&path.display().to_string(), bytes, report);
         let environment = Environment::of(variables, report);
@@ -165,16 +169,7 @@ fn lower(mut root: Section<'_>, base: &Path) -> Option<Config> {
     });
     // The sections are read even if this one is refused, so that all problems show.
     let data = data_dir.clone().unwrap_or_default();
-    let policies = root.or("policies", PathBuf::from("/etc/attache/policies"), |at| {
-        path(at, base)
-    });
-    let choices = [
-        ("last-good", PoliciesRefused::LastGood),
-        ("fail", PoliciesRefused::Fail),
-    ];
-    let policies_refused = root.or("policies_refused", PoliciesRefused::LastGood, |at| {
-        at.one_of(&choices)
-    });
+    let policies = lower_policies(&mut root, base);
     let trust_domain = root.or(
         "trust_domain",
         TrustDomain::parse("cluster.local").ok(),
@@ -185,34 +180,61 @@ fn lower(mut root: Section<'_>, base: &Path) -> Option<Config> {
         at.parse(EnvironmentName::parse).map(Some)
     });
     let log = lower_log(root.section("log"));
-    let issuer = lower_issuer(root.section("issuer"), environment.flatten(), &data, base);
-    let edge = edge::lower(root.section("edge"), base);
+    let places = Places::none();
+    let issuer = issuer::lower(
+        root.section("issuer"),
+        environment.flatten(),
+        trust_domain.clone(),
+        &places,
+        &data,
+        base,
+    );
+    let edge = edge::lower(root.section("edge"), &places, base);
     let audit = audit::lower(root.section("audit"), &data, base);
-    let admin_socket = root
-        .section("admin")
-        .or("socket", data.join("admin.sock"), |at| path(at, base));
+    let admin = lower_admin(root.section("admin"), &places, &data, base);
     let geography = lower_geography(root.section("geography"), base);
-    let trust = lower_trust(root.section("trust"), trust_domain.as_ref(), base);
-    let (issuer, issuer_listen, sealing_key_file) = issuer?;
+    // With another trust domain, if need be, so that all problems show.
+    let any_domain = || TrustDomain::parse("cluster.local").ok();
+    let domain = trust_domain.clone().or_else(any_domain);
+    let trust = lower_trust(root.section("trust"), domain.as_ref(), base);
+    let issuer = issuer?;
+    let (policies, policies_refused) = policies?;
+    let (admin_socket, metrics_listen) = admin?;
     let (edge, drain) = edge?;
     let (trust_providers, file_roots) = trust?;
     Some(Config {
         data_dir: data_dir?,
-        policies: policies?,
-        policies_refused: policies_refused?,
+        policies,
+        policies_refused,
         geography: geography?,
         trust_domain: trust_domain?,
         log: log?,
-        issuer,
-        issuer_listen,
-        sealing_key_file,
+        issuer: issuer.config,
+        issuer_listen: issuer.listen,
+        sealing_key_file: issuer.sealing_key_file,
+        token_rate: issuer.token_rate,
         edge,
         drain,
         audit: audit?,
-        admin_socket: admin_socket?,
+        admin_socket,
+        metrics_listen,
         trust_providers,
         file_roots,
     })
+}
+
+fn lower_policies(root: &mut Section<'_>, base: &Path) -> Option<(PathBuf, PoliciesRefused)> {
+    let policies = root.or("policies", PathBuf::from("/etc/attache/policies"), |at| {
+        path(at, base)
+    });
+    let choices = [
+        ("last-good", PoliciesRefused::LastGood),
+        ("fail", PoliciesRefused::Fail),
+    ];
+    let refused = root.or("policies_refused", PoliciesRefused::LastGood, |at| {
+        at.one_of(&choices)
+    });
+    Some((policies?, refused?))
 }
 
 fn lower_log(mut section: Section<'_>) -> Option<(log::Format, String)> {
@@ -236,32 +258,26 @@ fn lower_geography(mut section: Section<'_>, base: &Path) -> Option<Option<Geogr
     Some(database.map(|database| GeographySettings { database, max_age }))
 }
 
-/// The address that `url` and `listen` share by default.
-const ISSUER_ADDRESS: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8200);
-
-fn lower_issuer(
+fn lower_admin(
     mut section: Section<'_>,
-    environment: Option<EnvironmentName>,
+    places: &Places,
     data: &Path,
     base: &Path,
-) -> Option<(IssuerConfig, SocketAddr, PathBuf)> {
-    let url = section.or(
-        "url",
-        IssuerUrl::parse(&format!("http://{ISSUER_ADDRESS}")).ok(),
-        |at| at.parse(IssuerUrl::parse).map(Some),
-    );
-    let listen = section.or("listen", ISSUER_ADDRESS, address);
-    let longest = 7 * 24 * 60 * 60;
-    let max_ttl = section.or("max_ttl", Duration::from_secs(24 * 60 * 60), |at| {
-        at.duration(60..=longest)
+) -> Option<(PathBuf, Option<SocketAddr>)> {
+    let socket = section.or("socket", data.join("admin.sock"), |at| {
+        places.socket(at, base)
     });
-    let sealing = section.or("sealing_key_file", data.join("sealing.key"), |at| {
-        path(at, base)
+    // SECURITY: what the metrics tell is for this machine; whoever passes them on says to whom.
+    let metrics_listen = section.or("metrics_listen", None, |at| {
+        let address = places.address(at)?;
+        if !address.ip().is_loopback() {
+            let message = format!("{address} is not an address of this machine alone");
+            let way_out = "write a loopback address, such as 127.0.0.1:9464";
+            return at.refuse_with(Code::InvalidValue, message, way_out);
+        }
+        Some(Some(address))
     });
-    let mut config = IssuerConfig::new(url??, environment?);
-    config.max_ttl = max_ttl?;
-    Some((config, listen?, sealing?))
+    Some((socket?, metrics_listen?))
 }
 
 /// The providers, and the folders that their files may lie in: the configuration's own among them.
@@ -279,9 +295,13 @@ fn lower_trust(
     let roots = section
         .field("file_roots")
         .map_or_else(|| Some(usual()), |list| list.list(|at| path(at, base)));
+    let names = Taken::new("trust provider name");
     let providers = match (section.field("providers"), trust_domain) {
         (None, _) => Some(vec![]),
-        (Some(list), Some(domain)) => list.list(|at| TrustProvider::from_configuration(at, domain)),
+        (Some(list), Some(domain)) => list.list(|at| {
+            let provider = TrustProvider::from_configuration(at, domain)?;
+            names.take(at, &provider.name).map(|()| provider)
+        }),
         (Some(_), None) => None,
     };
     let mut roots = roots?;

@@ -27,6 +27,8 @@ mod event;
 mod request;
 pub(crate) mod text;
 
+pub(crate) use request::parse_time;
+
 /// The arguments do not go together.
 const WRONG_USAGE: u8 = 2;
 

@@ -8,14 +8,18 @@ use clap::{Parser, Subcommand};
 mod admin_client;
 mod audit;
 mod config;
+mod exchange;
 mod explain;
 mod init;
+mod keys;
 mod log;
 mod mint;
+mod open_files;
 mod policy_test;
 mod schema;
 mod serve;
 mod validate;
+mod verify;
 
 /// Workload identity, access policy and short-lived credentials behind Envoy.
 ///
@@ -38,7 +42,8 @@ First steps:
   attache audit --config DIR/attache.yaml --follow
 
 Exit codes: 0 done, 1 the command failed, 2 wrong usage.
-`attache validate`: 0 no errors, 1 errors in the policies, 2 wrong usage or unreadable.";
+`attache validate`: 0 no errors, 1 errors in the policies, 2 wrong usage or unreadable.
+`attache verify`: 0 accepted, 1 rejected, 2 wrong usage or unreadable.";
 
 // Each command's help is the documentation of its arguments: a comment here would hide it.
 #[derive(Debug, Subcommand)]
@@ -49,9 +54,11 @@ enum Command {
     Schema(schema::SchemaArgs),
     Init(init::InitArgs),
     Explain(explain::ExplainArgs),
+    Verify(verify::VerifyArgs),
     Audit(audit::AuditCommand),
     Status(admin_client::StatusArgs),
     Reload(admin_client::ReloadArgs),
+    Keys(keys::KeysArgs),
     /// Print the configuration file with every setting, its default and its reason.
     Config,
 }
@@ -65,9 +72,11 @@ fn main() -> ExitCode {
         Command::Schema(args) => schema::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Audit(args) => audit::run_command(&args),
         Command::Status(args) => admin_client::status(&args),
         Command::Reload(args) => admin_client::reload(&args),
+        Command::Keys(args) => keys::run(&args),
         Command::Config => print(config::EXAMPLE),
     };
     match done {

@@ -13,6 +13,10 @@ impl Mint for LocalIssuer {
         self.0.url().as_str()
     }
 
+    fn generation(&self) -> u64 {
+        self.0.generation()
+    }
+
     fn mint<'a>(
         &'a self,
         order: &'a Order,
@@ -20,17 +24,10 @@ impl Mint for LocalIssuer {
         Box::pin(async {
             let Order {
                 evidence,
-                audience,
-                ttl,
-                algorithm,
+                plan,
                 now,
             } = order;
-            let asked = MintOrder {
-                evidence,
-                audience,
-                ttl: *ttl,
-                algorithm: *algorithm,
-            };
+            let asked = MintOrder { evidence, plan };
             let minted = self.0.mint(asked, *now).await.map_err(|not_minted| {
                 not_minted.denial().map_or_else(
                     || MintFailed::Unavailable(not_minted.fault()),
@@ -41,12 +38,14 @@ impl Mint for LocalIssuer {
                 token,
                 token_id,
                 spiffe_id,
+                claims,
                 lifetime,
             } = minted;
             Ok(Minted {
                 token,
                 token_id,
                 spiffe_id,
+                claims,
                 lifetime,
             })
         })

@@ -10,31 +10,37 @@ use std::{
 };
 
 use anyhow::Context as _;
-use attache_control::Store;
+use attache_control::{Store, TokenEndpoint};
 use attache_credentials::Credentials;
 use attache_edge::{
     admin::{self, Admin},
+    admission::Calls,
     clock,
     geography::GeographyDatabase,
     journal::Journal,
+    metrics::{self, Metrics},
     pipeline::Edge,
     readiness::{Block, Readiness},
+    recording,
     reload::Reload,
     server,
 };
-use attache_issuer::{Issuer, KeyStore as _, SealingKey};
+use attache_issuer::{Issuer, KeyStore as _, SealingKey, rotation};
 use attache_policy::{Geography, Nowhere};
 use attache_trust::{ProviderStatus, Trust, TrustSettings};
 use clap::Args;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    task::JoinHandle,
+    task::{JoinHandle, spawn_blocking},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{config::Config, log, mint::LocalIssuer};
+use crate::{config::Config, exchange::LocalEdge, log, mint::LocalIssuer, open_files};
+
+/// How long threads that wait for a disk are waited for at the end.
+const LAST_THREADS: Duration = Duration::from_secs(1);
 
 /// Run both planes in this process: decide for Envoy, issue tokens, keep the audit log.
 ///
@@ -56,71 +62,152 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         config.policies = std::path::absolute(policies)?;
     }
     log::start(config.log.0, &config.log.1)?;
+    open_files::raise(config.edge.listeners.len());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(config))?;
+    let served = runtime.block_on(serve(Arc::new(config)));
+    // A thread that waits for a disk that hangs must not keep the process: nothing ends it.
+    runtime.shutdown_timeout(LAST_THREADS);
+    served?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
     let stop = stop_on_signal()?;
-    let readiness = Readiness::new();
-    let starting = readiness.block("start");
-    make_private(&config.data_dir)?;
-    // First, for one process holds it: a second one must not touch what the first one keeps.
-    let journal = Journal::open(config.audit.journal()).context("the audit journal")?;
-    let trust = Arc::new(Trust::new(TrustSettings::new(Arc::new(clock::now))));
-    let source = config.policy_source();
-    let reload = Reload::start(source, Arc::clone(&trust), config.last_good(), clock::now())?;
-    let reload = Arc::new(reload);
-    let issuer = Arc::new(open_issuer(&config, Arc::clone(&trust)).await?);
-    let geography = config.geography.clone().map(GeographyDatabase::open);
-    let geography = geography.map(Arc::new);
-    let edge = Arc::new(Edge {
-        name: config.edge.name.clone(),
-        unmatched: config.edge.unmatched,
-        enforcement: config.edge.enforcement,
-        answer_within: config.edge.answer_within,
-        live: reload.live(),
-        trust: Arc::clone(&trust),
-        geography: known_places(geography.clone()),
-        credentials: credentials(&issuer),
-        journal,
-    });
-    let admin = Admin {
-        edge: Arc::clone(&edge),
-        readiness: readiness.clone(),
-        reload: Arc::clone(&reload),
-        geography: geography.clone(),
-        listeners: config.edge.listeners.clone(),
-    };
-    tokio::spawn(async move { reload.follow().await });
-    tokio::spawn(async move {
-        if let Some(geography) = geography {
-            geography.follow().await;
+    let started = tokio::select! {
+        // A start that waits for a disk or for a network is given up.
+        () = stop.cancelled() => {
+            info!("stopped before it was ready");
+            return Ok(());
         }
-    });
-    tokio::spawn(first_keys(trust, readiness.block("trust-provider-keys")));
+        started = Started::start(config) => started?,
+    };
+    started.serve(stop).await
+}
 
-    // Keys and commands are served until the last call is answered.
-    let drained = CancellationToken::new();
-    let keys = serve_keys(&config, issuer, drained.clone()).await?;
-    let commands = serve_commands(&config, admin, drained.clone())?;
-    drop(starting);
-    let listeners = &config.edge.listeners;
-    let served = server::serve(Arc::clone(&edge), listeners, &readiness, stop, config.drain).await;
-    drained.cancel();
-    if let Err(error) = edge.journal.close().await {
-        warn!(%error, "the audit journal was not closed in order");
+/// Everything that serves, before anybody can reach it.
+struct Started {
+    config: Arc<Config>,
+    edge: Arc<Edge>,
+    issuer: Arc<Issuer>,
+    admin: Arc<Admin>,
+    readiness: Readiness,
+    starting: Block,
+}
+
+impl Started {
+    async fn start(config: Arc<Config>) -> anyhow::Result<Self> {
+        let readiness = Readiness::new();
+        let starting = readiness.block("start");
+        let trust = Arc::new(Trust::new(TrustSettings::new(Arc::new(clock::now))));
+        let State {
+            journal,
+            reload,
+            geography,
+        } = State::read(&config, &trust).await?;
+        let issuer = Arc::new(open_issuer(&config, Arc::clone(&trust)).await?);
+        let edge = Arc::new(Edge {
+            name: config.edge.name.clone(),
+            unmatched: config.edge.unmatched,
+            enforcement: config.edge.enforcement,
+            answer_within: config.edge.answer_within,
+            live: reload.live(),
+            trust: Arc::clone(&trust),
+            geography: known_places(geography.clone()),
+            credentials: credentials(&issuer),
+            journal,
+            calls: Calls::at_most(config.edge.max_calls_in_flight),
+            metrics: Metrics::default(),
+        });
+        let admin = Arc::new(Admin {
+            edge: Arc::clone(&edge),
+            readiness: readiness.clone(),
+            reload: Arc::clone(&reload),
+            geography: geography.clone(),
+            listeners: config.edge.listeners.clone(),
+        });
+        tokio::spawn(async move { reload.follow().await });
+        tokio::spawn(async move {
+            if let Some(geography) = geography {
+                geography.follow().await;
+            }
+        });
+        tokio::spawn(first_keys(trust, readiness.block("trust-provider-keys")));
+        tokio::spawn(recording::follow(Arc::clone(&edge), readiness.clone()));
+        Ok(Self {
+            config,
+            edge,
+            issuer,
+            admin,
+            readiness,
+            starting,
+        })
     }
-    commands.await?.context("the admin socket")?;
-    keys.await?;
-    // Already gone is as good.
-    let _ = fs::remove_file(&config.admin_socket);
-    served?;
-    info!("stopped");
-    Ok(())
+
+    async fn serve(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let Self {
+            config,
+            edge,
+            issuer,
+            admin,
+            readiness,
+            starting,
+        } = self;
+        // Keys and commands are served until the last call is answered.
+        let drained = CancellationToken::new();
+        tokio::spawn(turn_keys(Arc::clone(&issuer)));
+        let keys = attache_control::keys::router(Arc::clone(&issuer), Arc::new(clock::now));
+        let issued = serve_issuer(&config, issuer, &edge, drained.clone()).await?;
+        let metrics = serve_metrics(&config, Arc::clone(&admin), drained.clone()).await?;
+        let commands = serve_commands(&config, admin, keys, drained.clone())?;
+        drop(starting);
+        let listeners = &config.edge.listeners;
+        let served =
+            server::serve(Arc::clone(&edge), listeners, &readiness, stop, config.drain).await;
+        drained.cancel();
+        if let Err(error) = edge.journal.close().await {
+            warn!(%error, "the audit journal was not closed in order");
+        }
+        commands.await?.context("the admin socket")?;
+        issued.await?;
+        if let Some(metrics) = metrics {
+            metrics.await?;
+        }
+        // Already gone is as good.
+        let _ = fs::remove_file(&config.admin_socket);
+        served?;
+        info!("stopped");
+        Ok(())
+    }
+}
+
+/// What stands in files. Reading it takes as long as the disk takes.
+struct State {
+    journal: Journal,
+    reload: Arc<Reload>,
+    geography: Option<Arc<GeographyDatabase>>,
+}
+
+impl State {
+    async fn read(config: &Arc<Config>, trust: &Arc<Trust>) -> anyhow::Result<Self> {
+        let (config, trust) = (Arc::clone(config), Arc::clone(trust));
+        spawn_blocking(move || Self::read_now(&config, trust)).await?
+    }
+
+    fn read_now(config: &Config, trust: Arc<Trust>) -> anyhow::Result<Self> {
+        make_private(&config.data_dir)?;
+        // First, for one process holds it: a second one must not touch what the first one keeps.
+        let journal = Journal::open(config.audit.journal()).context("the audit journal")?;
+        let source = config.policy_source();
+        let reload = Reload::start(source, trust, config.last_good(), clock::now())?;
+        let geography = config.geography.clone().map(GeographyDatabase::open);
+        Ok(Self {
+            journal,
+            reload: Arc::new(reload),
+            geography: geography.map(Arc::new),
+        })
+    }
 }
 
 /// Without a database no address is anywhere.
@@ -136,17 +223,32 @@ fn credentials(issuer: &Arc<Issuer>) -> Credentials {
     Credentials::new(mint, attache_credentials::Settings::default())
 }
 
-/// Serves the issuer's public documents until `drained`.
-async fn serve_keys(
+/// Takes the steps of the signing keys as they fall due.
+async fn turn_keys(issuer: Arc<Issuer>) {
+    loop {
+        tokio::time::sleep(rotation::PACE).await;
+        if let Err(error) = issuer.turn(clock::now()).await {
+            warn!(%error, "the signing keys could not be looked after; those in use stay in use");
+        }
+    }
+}
+
+/// Serves the issuer's public documents, and exchanges tokens if that is configured, until `drained`.
+async fn serve_issuer(
     config: &Config,
     issuer: Arc<Issuer>,
+    edge: &Arc<Edge>,
     drained: CancellationToken,
 ) -> anyhow::Result<JoinHandle<()>> {
     let listen = config.issuer_listen;
     let port = TcpListener::bind(listen).await;
     let port = port.with_context(|| format!("issuer.listen: cannot listen on {listen}"))?;
     info!(url = %config.issuer.url, %listen, "serving the issuer's keys");
-    let router = attache_control::router(issuer);
+    let exchange = Arc::new(LocalEdge(Arc::clone(edge)));
+    let tokens = issuer
+        .exchanges()
+        .then(|| TokenEndpoint::new(exchange, config.token_rate));
+    let router = attache_control::router(issuer, tokens);
     Ok(tokio::spawn(attache_control::serve(
         port,
         router,
@@ -155,17 +257,38 @@ async fn serve_keys(
     )))
 }
 
+/// Serves the metrics on an address of their own until `drained`, if the configuration names one.
+async fn serve_metrics(
+    config: &Config,
+    admin: Arc<Admin>,
+    drained: CancellationToken,
+) -> anyhow::Result<Option<JoinHandle<()>>> {
+    let Some(listen) = config.metrics_listen else {
+        return Ok(None);
+    };
+    let port = TcpListener::bind(listen).await;
+    let port = port.with_context(|| format!("admin.metrics_listen: cannot listen on {listen}"))?;
+    info!(%listen, "serving the metrics");
+    Ok(Some(tokio::spawn(attache_control::serve(
+        port,
+        metrics::router(admin),
+        drained.cancelled_owned(),
+        config.drain,
+    ))))
+}
+
 /// Serves the admin socket until `drained`.
 fn serve_commands(
     config: &Config,
-    admin: Admin,
+    admin: Arc<Admin>,
+    keys: axum::Router,
     drained: CancellationToken,
 ) -> anyhow::Result<JoinHandle<io::Result<()>>> {
     let path = &config.admin_socket;
     let socket = admin::bind(path);
     let socket =
         socket.with_context(|| format!("admin.socket: cannot listen on {}", path.display()))?;
-    Ok(tokio::spawn(admin::serve(Arc::new(admin), socket, drained)))
+    Ok(tokio::spawn(admin::serve(admin, keys, socket, drained)))
 }
 
 /// SIGTERM and SIGINT, from the first moment on.
@@ -193,15 +316,15 @@ async fn open_issuer(config: &Config, trust: Arc<Trust>) -> anyhow::Result<Issue
         .context("the store")?;
     let path = &config.sealing_key_file;
     // A store with keys needs the very key that sealed them: a lost one is told, not replaced.
-    let has_keys = !store.load().await.context("the store")?.is_empty();
-    let sealing_key = if has_keys {
-        SealingKey::load(path)
-    } else {
-        SealingKey::load_or_create(path)
-    };
-    let sealing_key = sealing_key.context("issuer.sealing_key_file")?;
+    let has_keys = !store.load().await.context("the store")?.keys.is_empty();
+    let path = path.clone();
+    let reading = spawn_blocking(move || match has_keys {
+        true => SealingKey::load(&path),
+        false => SealingKey::load_or_create(&path),
+    });
+    let sealing_key = reading.await?.context("issuer.sealing_key_file")?;
     let opened = Issuer::open(
-        &store,
+        Arc::new(store),
         sealing_key,
         config.issuer.clone(),
         trust,

@@ -1,4 +1,5 @@
-//! Attaché's own protocols as Rust types, made from `attache/**/*.proto`, where every field is documented.
+//! Attaché's own protocols and the SPIFFE Workload API as Rust types, made from `attache/**/*.proto` and
+//! `spiffe/*.proto`, where every field is documented.
 
 /// `attache.access.v1`: may this workload make this call?
 pub mod access {
@@ -8,5 +9,10 @@ pub mod access {
     }
 }
 
-/// All descriptors, for gRPC reflection.
+/// The SPIFFE Workload API, which has no package.
+pub mod spiffe {
+    include!(concat!(env!("OUT_DIR"), "/_.rs"));
+}
+
+/// The descriptors of our own protocols, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));

@@ -54,6 +54,10 @@ pub struct EdgePlan {
     pub observe: bool,
     /// Where the audit log goes, if not into the installation's folder.
     pub audit: Option<PathBuf>,
+    /// More settings of the issuer, `name: value` each.
+    pub issuer: Vec<String>,
+    /// What counts as evidence, if not a token in our header.
+    pub evidence: Option<String>,
     /// More settings of the listener, one line each.
     pub listener: Vec<String>,
     /// More settings of the whole, one line each.
@@ -68,6 +72,8 @@ impl Default for EdgePlan {
             unmatched: "deny",
             observe: false,
             audit: None,
+            issuer: Vec::new(),
+            evidence: None,
             listener: Vec::new(),
             settings: Vec::new(),
         }
@@ -134,6 +140,11 @@ impl Installation {
     /// The unix socket that Envoy calls.
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("ext_authz.sock")
+    }
+
+    /// The unix socket of the commands.
+    pub fn admin(&self) -> PathBuf {
+        self.directory.path().join("admin.sock")
     }
 
     /// The issuer's own URL.
@@ -312,6 +323,9 @@ fn configuration(plan: &EdgePlan, directory: &Path, audit: &Path, issuer: Socket
             format!("{{ token_file: {} }}", file.display()),
         ),
     };
+    let evidence = plan.evidence.clone().unwrap_or(evidence);
+    let more = plan.issuer.iter().map(|setting| format!(", {setting}"));
+    let more: String = more.collect();
     let listener = plan.listener.join("\n        ");
     let settings = plan.settings.join("\n");
     format!(
@@ -320,7 +334,7 @@ data_dir: {directory}/data
 log: {{ level: info }}
 trust_domain: cluster.local
 environment: prod
-issuer: {{ url: http://{issuer}, listen: {issuer} }}
+issuer: {{ url: http://{issuer}, listen: {issuer}{more} }}
 edge:
   name: edge-1
   unmatched: {unmatched}

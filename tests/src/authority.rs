@@ -55,6 +55,15 @@ impl Authority {
 
     /// A certificate for `names`: DNS names, addresses and URIs (which contain `://`).
     pub fn issue(&self, names: &[&str]) -> Result<Identity> {
+        self.issue_as(names, |_params| {})
+    }
+
+    /// The same, changed before it is signed.
+    pub fn issue_as(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Result<Identity> {
         let (uris, hosts): (Vec<&str>, Vec<&str>) =
             names.iter().partition(|name| name.contains("://"));
         let hosts: Vec<String> = hosts.into_iter().map(str::to_owned).collect();
@@ -69,6 +78,7 @@ impl Authority {
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
+        change(&mut params);
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Identity {
@@ -82,6 +92,11 @@ impl Authority {
     /// The authority's own certificate, PEM.
     pub fn pem(&self) -> String {
         self.issuer.pem()
+    }
+
+    /// The authority's own certificate, DER.
+    pub fn der(&self) -> &[u8] {
+        self.issuer.der()
     }
 
     /// Writes the authority's own certificate to `path`.

@@ -10,7 +10,12 @@ use serde_json::{Map, Value};
 use crate::{authority::IdentityFiles, workspace};
 
 /// The names of all bootstraps.
-pub const ALL: [&str; 3] = ["egress-gateway.yaml", "sidecar.yaml", "egress-mtls.yaml"];
+pub const ALL: [&str; 4] = [
+    "egress-gateway.yaml",
+    "sidecar.yaml",
+    "egress-mtls.yaml",
+    "egress-spiffe.yaml",
+];
 
 /// Where the bootstraps expect the authorities that targets are verified against.
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -81,6 +86,27 @@ impl Bootstrap {
             .replace("/etc/attache/tls/attache-ca.crt", &text(roots))?
             .replace(SYSTEM_ROOTS, &text(roots))?
             .leading_to("api.stripe.com", 443, stripe)
+    }
+
+    /// `egress-spiffe.yaml` for the workloads of `domain`, which `bundle` vouches for, with Envoy's own
+    /// certificate; the rest as with the gateway.
+    pub fn egress_spiffe(
+        socket: &Path,
+        roots: &Path,
+        [stripe, internal]: [SocketAddr; 2],
+        (domain, bundle): (&str, &Path),
+        own: &IdentityFiles,
+    ) -> Result<Self> {
+        Self::read("egress-spiffe.yaml")?
+            .listening_anywhere("127.0.0.1", 10443)?
+            .replace(SOCKET, &text(socket))?
+            .replace(SYSTEM_ROOTS, &text(roots))?
+            .replace("/etc/attache/tls/gateway.crt", &text(&own.certificate))?
+            .replace("/etc/attache/tls/gateway.key", &text(&own.key))?
+            .replace("/etc/attache/tls/cluster.local.crt", &text(bundle))?
+            .replace("- name: cluster.local\n", &format!("- name: {domain}\n"))?
+            .leading_to("api.stripe.com", 443, stripe)?
+            .leading_to("internal-data-api.prod.svc.cluster.local", 443, internal)
     }
 
     /// Puts `new` in the place of `old`, which must occur.

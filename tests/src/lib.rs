@@ -5,6 +5,7 @@
     reason = "test code indexes JSON, where what is missing reads as null"
 )]
 
+pub mod admin;
 pub mod attache;
 pub mod authority;
 pub mod authorize;
@@ -14,11 +15,14 @@ pub mod client;
 pub mod cluster;
 pub mod envoy;
 pub mod forgery;
+pub mod kubernetes;
+pub mod openid_provider;
 pub mod peers;
 pub mod port;
 pub mod process;
 pub mod quickstart;
 pub mod server;
+pub mod spiffe_peer;
 pub mod stage;
 pub mod target;
 pub mod verify;

@@ -1,7 +1,12 @@
 //! Peers that are not ours: a Python service that verifies what it is shown with a JOSE library, and a
 //! certified OpenID Connect client in Node. `make peers` fetches what they need.
 
-use std::{net::SocketAddr, path::Path, process::Command};
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -80,12 +85,43 @@ pub fn write_countries(file: &Path, places: &[(&str, &str)]) -> Result<()> {
     Ok(())
 }
 
+/// Has the reference parser read OpenMetrics text: each family by its name, or why it is refused.
+pub fn metrics(text: &str) -> Result<Value> {
+    let mut command = Command::new(workspace::python());
+    command.arg(workspace::root().join("tests/peers/python/metrics.py"));
+    let mut reader = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("no Python; `make peers` makes it")?;
+    let mut stdin = reader.stdin.take().context("it reads nothing")?;
+    stdin.write_all(text.as_bytes())?;
+    drop(stdin);
+    let output = reader.wait_with_output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "refused: {errors}\n{text}");
+    serde_json::from_slice(&output.stdout).context("it printed no JSON")
+}
+
 fn listening_on(output: &str) -> Option<SocketAddr> {
     output
         .lines()
         .find_map(|line| line.strip_prefix("listening on "))?
         .parse()
         .ok()
+}
+
+/// Runs `tests/peers/python/SCRIPT` with `arguments` to its end and reads the JSON that it prints.
+pub async fn python(script: &str, arguments: &[&str]) -> Result<Value> {
+    let path = workspace::root().join("tests/peers/python").join(script);
+    let mut command = tokio::process::Command::new(workspace::python());
+    command.arg(path).args(arguments).kill_on_drop(true);
+    let output = crate::wait::within("python", command.output()).await?;
+    let output = output.context("no Python; `make peers` makes it")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{script} failed: {errors}");
+    serde_json::from_slice(&output.stdout).context("it printed no JSON")
 }
 
 /// Runs `tests/peers/node/SCRIPT` with `arguments` to its end and reads the JSON that it prints.

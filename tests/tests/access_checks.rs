@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use attache_proto::access::v1::{
-    BatchCheckRequest, Call, CheckRequest, CheckResponse, Decision, Evidence, Transport,
-    access_client::AccessClient, evidence::Kind,
+    BatchCheckRequest, Call, CheckRequest, CheckResponse, Decision, Evidence, Header, Headers,
+    Transport, access_client::AccessClient, evidence::Kind,
 };
 use attache_tests::{
     attache::EdgePlan,
@@ -32,6 +32,58 @@ fn call(method: &str, path: &str) -> Call {
         transport: i32::from(Transport::Unspecified),
         method: method.to_owned(),
         path: path.to_owned(),
+        headers: None,
+        source_address: String::new(),
+    }
+}
+
+/// The quick start's policies, and denies by header and by address beside them.
+const DENIES: &str = r#"apiVersion: attache.dev/v1
+kind: ServerWorkload
+metadata: {name: stripe}
+spec: {host: api.stripe.com}
+---
+apiVersion: attache.dev/v1
+kind: AccessCondition
+metadata: {name: debugging}
+spec: {cel: '"x-debug" in request.headers'}
+---
+apiVersion: attache.dev/v1
+kind: AccessCondition
+metadata: {name: outside}
+spec: {source: {ranges: [192.0.2.0/24]}}
+---
+apiVersion: attache.dev/v1
+kind: AccessPolicy
+metadata: {name: no-debugging}
+spec:
+  client: payment-service
+  server: stripe
+  effect: deny
+  conditions: [debugging]
+  actions: [{name: put, methods: [PUT], paths: [/]}]
+---
+apiVersion: attache.dev/v1
+kind: AccessPolicy
+metadata: {name: not-from-outside}
+spec:
+  client: payment-service
+  server: stripe
+  effect: deny
+  conditions: [outside]
+  actions: [{name: patch, methods: [PATCH], paths: [/]}]
+"#;
+
+fn with_headers(call: Call, headers: &[(&str, &str)]) -> Call {
+    let headers = headers.iter().map(|(name, value)| Header {
+        name: (*name).to_owned(),
+        value: value.as_bytes().to_vec(),
+    });
+    Call {
+        headers: Some(Headers {
+            headers: headers.collect(),
+        }),
+        ..call
     }
 }
 
@@ -175,5 +227,98 @@ async fn a_listener_that_speaks_for_one_pod_takes_no_evidence_from_a_request() -
     assert_eq!(allowed.decision(), Decision::Allowed);
     let refused = client.check(asked(evidence(&token))).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
+    Ok(())
+}
+
+/// A deny whose condition cannot be evaluated applies: what is not told cannot lift it.
+#[tokio::test]
+async fn what_a_question_leaves_out_is_unknown_and_not_absent() -> Result<()> {
+    let mut script = Script::default();
+    script.policies.push(("denies.yaml", DENIES.to_owned()));
+    let stage = Stage::play(script).await?;
+    let token = stage.payment_token()?;
+    let from = |address: &str| Call {
+        source_address: address.to_owned(),
+        ..call("PATCH", CHARGES)
+    };
+    let put = || call("PUT", CHARGES);
+    for (call, code) in [
+        (put(), "denied-by-policy"),
+        (with_headers(put(), &[]), ""),
+        (with_headers(put(), &[("accept", "*/*")]), ""),
+        (with_headers(put(), &[("X-Debug", "1")]), "denied-by-policy"),
+        (call("PATCH", CHARGES), "denied-by-policy"),
+        (from("10.0.0.1"), ""),
+        (from("192.0.2.7"), "denied-by-policy"),
+        (from("::ffff:192.0.2.7"), "denied-by-policy"),
+    ] {
+        let shown = format!("{call:?}");
+        let answer = check(&stage, &token, call).await?;
+        assert_eq!(answer.code, code, "{shown}");
+        assert_eq!(answer.decision() == Decision::Allowed, code.is_empty());
+    }
+    let overriding = with_headers(put(), &[("X-HTTP-Method-Override", "DELETE")]);
+    let answer = check(&stage, &token, overriding).await?;
+    assert_eq!(answer.code, "request-overridden");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_question_that_is_no_question_is_refused() -> Result<()> {
+    let stage = Stage::open().await?;
+    let token = stage.payment_token()?;
+    let get = || call("GET", CHARGES);
+    let host = |host: &str| Call {
+        host: host.to_owned(),
+        ..get()
+    };
+    for (call, named) in [
+        (
+            Call {
+                transport: 99,
+                ..get()
+            },
+            "transport: 99",
+        ),
+        (host("api.stripe.com:443"), "host"),
+        (host("[::1]:443"), "host"),
+        (
+            Call {
+                source_address: "10.0.0.1:80".to_owned(),
+                ..get()
+            },
+            "source_address",
+        ),
+    ] {
+        let refused = check(&stage, &token, call).await.unwrap_err();
+        let status = refused.downcast::<tonic::Status>()?;
+        assert_eq!(status.code(), Code::InvalidArgument);
+        ensure!(status.message().starts_with(named), "{status:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_observing_edge_says_so_and_its_answer_is_not_kept() -> Result<()> {
+    let plan = EdgePlan {
+        observe: true,
+        ..EdgePlan::default()
+    };
+    let stage = Stage::play(Script {
+        plan,
+        ..Script::default()
+    })
+    .await?;
+    let token = stage.payment_token()?;
+    for (token, would_be) in [(token.as_str(), "permitted"), ("not.a.token", "denied")] {
+        let answer = check(&stage, token, call("GET", CHARGES)).await?;
+        assert_eq!(answer.decision(), Decision::Allowed);
+        ensure!(
+            answer.observed && answer.valid_until.is_none(),
+            "{answer:?}"
+        );
+        let event = stage.set.installation.event(&answer.decision_id).await?;
+        assert_eq!(event["would_be_outcome"], would_be);
+    }
     Ok(())
 }

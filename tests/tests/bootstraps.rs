@@ -143,13 +143,18 @@ fn attache_sees_headers_as_they_were_sent() -> Result<()> {
 
 #[test]
 fn attache_may_touch_the_injectable_and_its_own_headers_only() -> Result<()> {
-    each(|_, settings| {
+    each(|name, settings| {
         let ext_authz = filter(settings, "envoy.filters.http.ext_authz")?;
+        let evidence = match name {
+            "egress-spiffe.yaml" => "x-forwarded-client-cert|",
+            _ => "",
+        };
+        let touched = format!("^(authorization|{evidence}x-attache-[a-z0-9-]+)$");
         assert_eq!(
             ext_authz["decoder_header_mutation_rules"],
             json!({
                 "disallow_all": true,
-                "allow_expression": { "regex": "^(authorization|x-attache-[a-z0-9-]+)$" },
+                "allow_expression": { "regex": touched },
                 "disallow_is_error": true,
             })
         );
@@ -427,5 +432,34 @@ fn envoy_starts_from_each_file_as_it_stands() -> Result<()> {
     let anywhere = "127.0.0.1:1".parse()?;
     Envoy::validate(&Bootstrap::egress_mtls(
         anywhere, &identity, &roots, anywhere,
+    )?)?;
+    let (socket, bundle) = (directory.path().join("socket"), ("cluster.local", &*roots));
+    Envoy::validate(&Bootstrap::egress_spiffe(
+        &socket,
+        &roots,
+        [anywhere; 2],
+        bundle,
+        &identity,
     )?)
+}
+
+#[test]
+fn workloads_are_verified_against_the_bundle_of_their_trust_domain() -> Result<()> {
+    let settings = Bootstrap::read("egress-spiffe.yaml")?.settings()?;
+    let chain = "/static_resources/listeners/0/filter_chains/0";
+    let tls = at(&settings, &format!("{chain}/transport_socket/typed_config"))?;
+    assert_eq!(tls["require_client_certificate"], true);
+    assert_eq!(tls["disable_stateless_session_resumption"], true);
+    assert_eq!(tls["disable_stateful_session_resumption"], true);
+    let validation = &tls["common_tls_context"]["validation_context"];
+    assert!(validation["trust_chain_verification"].is_null());
+    let validator = &validation["custom_validator_config"];
+    assert_eq!(validator["name"], "envoy.tls.cert_validator.spiffe");
+    let domains = &validator["typed_config"]["trust_domains"];
+    assert_eq!(domains.as_array().map(Vec::len), Some(1));
+    // Envoy's own word stands to the right of what a client sent.
+    let manager = at(&settings, MANAGER)?;
+    assert_eq!(manager["forward_client_cert_details"], "APPEND_FORWARD");
+    assert_eq!(manager["set_current_client_cert_details"]["uri"], true);
+    Ok(())
 }

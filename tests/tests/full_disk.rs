@@ -9,8 +9,9 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use attache_tests::{
+    admin,
     attache::EdgePlan,
-    stage::{Script, Set},
+    stage::{Script, Set, Stage},
     wait::until,
 };
 
@@ -40,6 +41,25 @@ fn fill(file: &Path) -> Result<()> {
     for size in [64 * 1024, 4096, 512, 1] {
         while ballast.write_all(&vec![b'x'; size]).is_ok() {}
     }
+    Ok(())
+}
+
+/// Readiness goes while the disk is full, comes back without a call, and the process is alive all the while.
+async fn readiness_follows(stage: &Stage, ballast: &Path) -> Result<()> {
+    let socket = stage.set.installation.admin();
+    let ready = async || admin::text(&socket, "/readyz").await.ok();
+    let told = until("readiness to go", async || {
+        ready().await.filter(|(code, _)| *code == 503)
+    })
+    .await?;
+    ensure!(told.1.contains("audit: No space left"), "{}", told.1);
+    assert_eq!(admin::text(&socket, "/livez").await?.0, 200);
+    fs::remove_file(ballast)?;
+    // Nobody calls an edge that is not ready, so it must find out by itself.
+    until("readiness to come back", async || {
+        ready().await.filter(|(code, _)| *code == 200)
+    })
+    .await?;
     Ok(())
 }
 
@@ -95,7 +115,7 @@ async fn a_full_disk_denies_says_so_and_recovers_without_a_restart() -> Result<(
         status.contains("audit") && status.contains("error"),
         "{status}"
     );
-    fs::remove_file(&ballast)?;
+    readiness_follows(&stage, &ballast).await?;
     until("the disk to have room again", async || {
         stage
             .charges(&token)

@@ -66,7 +66,11 @@ async fn a_flood_of_unknown_keys_does_not_reach_the_issuer() -> Result<()> {
             "production",
             "payment-svc",
         )?;
-        assert_eq!(stage.charges(&forged).await?.status, 403);
+        // Nobody waits for the one fetch that they cause together.
+        let reply = stage.charges(&forged).await?;
+        let codes = ["keys-unavailable", "token-key-unknown"];
+        let code = reply.code().unwrap_or_default();
+        assert!(codes.contains(&code), "{reply:?}");
     }
     let fetches = stage.set.cluster.key_fetches() - before;
     assert!(fetches <= 2, "{fetches} fetches for 20 unknown keys");

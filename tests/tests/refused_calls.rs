@@ -6,6 +6,7 @@ use attache_tests::{
     forgery::Forgery,
     quickstart::{INTERNAL, STRIPE},
     stage::{CHARGES, Script, Stage},
+    wait::until,
 };
 use serde_json::{Value, json};
 
@@ -120,7 +121,12 @@ async fn forged_tokens_are_denied_each_with_its_own_code() -> Result<()> {
             .set
             .cluster
             .forge(forgery, "production", "payment-svc")?;
-        let reply = stage.charges(&token).await?;
+        // An unknown key is looked for, and no request waits for that.
+        let reply = until("a verdict", async || {
+            let reply = stage.charges(&token).await.ok()?;
+            (reply.code() != Some("keys-unavailable")).then_some(reply)
+        })
+        .await?;
         let event = check_refusal(&stage, &reply, 403, code)
             .await
             .with_context(|| format!("{forgery:?}"))?;

@@ -10,7 +10,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
     ("attache-core", &[]),
     ("attache-proto", &[]),
     ("attache-policy", &["attache-core"]),
-    ("attache-trust", &["attache-core"]),
+    ("attache-trust", &["attache-core", "attache-proto"]),
     ("attache-issuer", &["attache-core", "attache-trust"]),
     ("attache-credentials", &["attache-core", "attache-policy"]),
     (

@@ -4,12 +4,12 @@
 use std::{
     collections::HashMap,
     future::Future,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     pin::pin,
     time::Duration,
 };
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -54,6 +54,10 @@ pub async fn serve(
 ) {
     serve_within(Limits::default(), listener, router, shutdown, drain).await;
 }
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// How many connections there may be at once.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +116,7 @@ impl Connections {
             tokio::select! {
                 Some(ended) = self.tasks.join_next_with_id() => self.forget(&ended),
                 accepted = listener.accept(), if self.tasks.len() < self.limits.all => match accepted {
-                    Ok((stream, peer)) => self.begin(stream, neighbourhood(peer.ip())),
+                    Ok((stream, peer)) => self.begin(stream, peer),
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
                         sleep(ACCEPT_PAUSE).await;
@@ -122,13 +126,15 @@ impl Connections {
         }
     }
 
-    fn begin(&mut self, stream: TcpStream, from: IpAddr) {
+    fn begin(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let from = neighbourhood(peer.ip());
         let neighbours = self.addresses.values().filter(|one| **one == from).count();
         if neighbours >= self.limits.per_address {
             tracing::debug!(%from, "a connection was closed: too many from its address");
             return;
         }
-        let connection = serve_connection(stream, self.router.clone(), self.closing.subscribe());
+        let router = self.router.clone().layer(Extension(Peer(peer)));
+        let connection = serve_connection(stream, router, self.closing.subscribe());
         let task = self.tasks.spawn(connection);
         self.addresses.insert(task.id(), from);
     }
@@ -145,7 +151,7 @@ impl Connections {
         self.closing.send_replace(());
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         if timeout(drain, ended).await.is_err() {
-            tracing::warn!("requests for the issuer's documents were cut off at shutdown");
+            tracing::warn!("requests to the issuer were cut off at shutdown");
         }
     }
 }
@@ -182,7 +188,7 @@ async fn until_it_must_end(closing: &mut watch::Receiver<()>) {
 }
 
 /// What counts as one address: whoever has one IPv6 address usually has its /64 network.
-fn neighbourhood(address: IpAddr) -> IpAddr {
+pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (!0 << 64)).into(),
         address @ IpAddr::V4(_) => address,

@@ -1,8 +1,13 @@
 //! The proof that a caller is who it says: made by `trust` from evidence, consumed by `policy`.
 
-use alloc::string::String;
+use alloc::{string::String, sync::Arc, vec::Vec};
+
+use thiserror::Error;
 
 use crate::{attributes::Attributes, spiffe_id::SpiffeId, time::Timestamp};
+
+#[cfg(test)]
+mod tests;
 
 /// How evidence was verified. Its text is `spec.type` of the TrustProvider document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -11,17 +16,44 @@ pub enum ProviderKind {
     KubernetesServiceAccount,
     /// An ID token of any OpenID Connect issuer.
     Oidc,
+    /// The ID token of a GitHub Actions job.
+    GithubActions,
+    /// The ID token of a GitLab CI/CD job.
+    Gitlab,
+    /// The workload identity token of an HCP Terraform run.
+    TerraformCloud,
+    /// The web identity token that AWS gives to a role, for a Lambda function and everything else.
+    AwsLambdaOidc,
+    /// A JWT-SVID of a SPIFFE trust domain.
+    SpiffeJwt,
+    /// An X.509-SVID of a SPIFFE trust domain.
+    SpiffeX509,
 }
 
 impl ProviderKind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Self; 2] = [Self::KubernetesServiceAccount, Self::Oidc];
+    pub const ALL: [Self; 8] = [
+        Self::KubernetesServiceAccount,
+        Self::Oidc,
+        Self::GithubActions,
+        Self::Gitlab,
+        Self::TerraformCloud,
+        Self::AwsLambdaOidc,
+        Self::SpiffeJwt,
+        Self::SpiffeX509,
+    ];
 
     /// The kind's name in documents, logs and events.
     pub const fn name(self) -> &'static str {
         match self {
             Self::KubernetesServiceAccount => "kubernetes-service-account",
             Self::Oidc => "oidc",
+            Self::GithubActions => "github-actions",
+            Self::Gitlab => "gitlab",
+            Self::TerraformCloud => "terraform-cloud",
+            Self::AwsLambdaOidc => "aws-lambda-oidc",
+            Self::SpiffeJwt => "spiffe-jwt",
+            Self::SpiffeX509 => "spiffe-x509",
         }
     }
 
@@ -30,14 +62,22 @@ impl ProviderKind {
         match self {
             Self::KubernetesServiceAccount => "kubernetes-pod",
             Self::Oidc => "oidc-workload",
+            Self::GithubActions => "github-actions-job",
+            Self::Gitlab => "gitlab-job",
+            Self::TerraformCloud => "terraform-run",
+            Self::AwsLambdaOidc => "aws-role",
+            Self::SpiffeJwt | Self::SpiffeX509 => "spiffe-workload",
         }
     }
 }
 
-/// A caller whose evidence was verified.
+/// A caller whose evidence was verified: by one trust provider, or by several that agree.
 #[derive(Debug)]
 pub struct Attestation {
-    proven: Proven,
+    first: Arc<Proven>,
+    others: Vec<Arc<Proven>>,
+    /// What all proved; `None` if that is what the first did.
+    together: Option<Attributes>,
 }
 
 /// What a trust provider found proven in one piece of evidence.
@@ -55,35 +95,120 @@ pub struct Proven {
     pub expires_at: Timestamp,
 }
 
+/// When several pieces of evidence for one call agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Agreement {
+    /// If they prove one SPIFFE ID.
+    OneWorkload,
+    /// They may prove several; then only a policy applies that demands the proof of each provider.
+    NamedByPolicy,
+}
+
+/// Two pieces of evidence of one call prove two workloads.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the evidence proves two workloads, {one} and {other}")]
+pub struct Disagreement {
+    /// By the first.
+    pub one: SpiffeId,
+    /// By another.
+    pub other: SpiffeId,
+}
+
 impl Attestation {
     /// SECURITY: called by `attache-trust` alone, after it verified the evidence; clippy's
     /// `disallowed-methods` refuses any other caller.
-    pub const fn attested(proven: Proven) -> Self {
-        Self { proven }
+    pub fn attested(proven: Proven) -> Self {
+        Self {
+            first: Arc::new(proven),
+            others: Vec::new(),
+            together: None,
+        }
     }
 
-    /// The qualified name of the TrustProvider that verified the evidence.
+    /// This one and `others`, each made from a piece of evidence of the same call.
+    ///
+    /// SECURITY: nothing is proven here that one of them did not prove.
+    pub fn together<'a>(
+        &self,
+        others: impl IntoIterator<Item = &'a Self>,
+        agreement: Agreement,
+    ) -> Result<Self, Disagreement> {
+        let mut proofs: Vec<Arc<Proven>> = self.proofs().map(Arc::clone).collect();
+        for other in others {
+            if agreement == Agreement::OneWorkload && other.spiffe_id() != self.spiffe_id() {
+                return Err(Disagreement {
+                    one: self.spiffe_id().clone(),
+                    other: other.spiffe_id().clone(),
+                });
+            }
+            proofs.extend(other.proofs().map(Arc::clone));
+        }
+        Ok(Self::of(Arc::clone(&self.first), proofs.split_off(1)))
+    }
+
+    /// What remains if only the providers count that `counts` accepts; `None` if all do, or none.
+    pub fn narrowed(&self, counts: impl Fn(&str) -> bool) -> Option<Self> {
+        let counting = self.proofs().filter(|proof| counts(&proof.provider));
+        let mut counting: Vec<Arc<Proven>> = counting.map(Arc::clone).collect();
+        let all = counting.len() > self.others.len();
+        let first = counting.first().map(Arc::clone).filter(|_| !all)?;
+        Some(Self::of(first, counting.split_off(1)))
+    }
+
+    fn of(first: Arc<Proven>, others: Vec<Arc<Proven>>) -> Self {
+        let together = (!others.is_empty()).then(|| {
+            let mut all = first.attributes.clone();
+            for other in &others {
+                all.join(&other.attributes);
+            }
+            all
+        });
+        Self {
+            first,
+            others,
+            together,
+        }
+    }
+
+    /// What each provider proved, in the order of the evidence.
+    pub fn proofs(&self) -> impl Iterator<Item = &Arc<Proven>> {
+        core::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// Whether several pieces of evidence were verified.
+    pub const fn is_by_several(&self) -> bool {
+        !self.others.is_empty()
+    }
+
+    /// Whether all evidence proves one SPIFFE ID.
+    pub fn is_one_workload(&self) -> bool {
+        let mut others = self.others.iter();
+        others.all(|other| other.spiffe_id == self.first.spiffe_id)
+    }
+
+    /// The qualified name of the TrustProvider that verified the first piece of evidence.
     pub fn provider(&self) -> &str {
-        &self.proven.provider
+        &self.first.provider
     }
 
     /// The kind of that provider.
-    pub const fn kind(&self) -> ProviderKind {
-        self.proven.kind
+    pub fn kind(&self) -> ProviderKind {
+        self.first.kind
     }
 
-    /// The workload's SPIFFE ID.
-    pub const fn spiffe_id(&self) -> &SpiffeId {
-        &self.proven.spiffe_id
+    /// The workload's SPIFFE ID, as the first piece of evidence proves it.
+    pub fn spiffe_id(&self) -> &SpiffeId {
+        &self.first.spiffe_id
     }
 
-    /// What was proven, by name.
-    pub const fn attributes(&self) -> &Attributes {
-        &self.proven.attributes
+    /// What was proven, by name, by whichever provider.
+    pub fn attributes(&self) -> &Attributes {
+        self.together.as_ref().unwrap_or(&self.first.attributes)
     }
 
-    /// When the evidence expires; the attestation holds no longer.
-    pub const fn expires_at(&self) -> Timestamp {
-        self.proven.expires_at
+    /// When the first piece of evidence expires; the attestation holds no longer.
+    pub fn expires_at(&self) -> Timestamp {
+        let ends = self.proofs().map(|proof| proof.expires_at);
+        ends.min().unwrap_or(self.first.expires_at)
     }
 }

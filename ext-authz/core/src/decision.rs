@@ -3,7 +3,7 @@
 
 use alloc::string::String;
 
-use crate::{jwt::RejectedToken, request::AmbiguousRequest};
+use crate::{certificate::RejectedCertificate, jwt::RejectedToken, request::AmbiguousRequest};
 
 /// Why a request was refused. The answer is 403.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +14,24 @@ pub enum DenyReason {
     EvidenceAmbiguous,
     /// The evidence is not accepted.
     EvidenceRejected(RejectedToken),
+    /// The certificate is not accepted.
+    CertificateRejected(RejectedCertificate),
     /// No configured trust provider vouches for this issuer.
     IssuerUnknown,
+    /// No configured trust provider vouches for this SPIFFE trust domain.
+    TrustDomainUnknown,
+    /// The caller is proven, but not one that its trust provider is to vouch for.
+    NotVouchedFor,
+    /// What is proven of the caller makes no SPIFFE ID.
+    WorkloadUnnameable,
+    /// The pieces of evidence prove different callers.
+    EvidenceConflict,
+    /// The certificate that the proxy shows does not name the peer that the proxy speaks of.
+    PeerMismatch,
+    /// `x-forwarded-client-cert` cannot be read in one way.
+    ForwardedMalformed,
+    /// What `x-forwarded-client-cert` says was not written by a proxy that counts here.
+    ForwardedNotVouched,
     /// The caller is proven, but an attribute is not the one that the policies for this target ask for.
     AttributeMismatch(Mismatch),
     /// The caller was proven by a trust provider that the policy does not accept.
@@ -28,6 +44,8 @@ pub enum DenyReason {
     ConditionNotMet,
     /// A policy would allow this call, but whether one of its conditions holds cannot be told.
     ConditionUnavailable,
+    /// Policies let the caller make some calls of the target; a token in its own hands would serve for all.
+    PolicyTooNarrow,
     /// Host, path or method can be read in more than one way.
     RequestAmbiguous(AmbiguousRequest),
     /// A header imitates one of ours or one that is injected (`_` for `-`).
@@ -62,13 +80,22 @@ impl DenyReason {
             Self::EvidenceMissing => "evidence-missing",
             Self::EvidenceAmbiguous => "evidence-ambiguous",
             Self::EvidenceRejected(rejected) => rejected.code(),
+            Self::CertificateRejected(rejected) => rejected.code(),
             Self::IssuerUnknown => "issuer-unknown",
+            Self::TrustDomainUnknown => "trust-domain-unknown",
+            Self::NotVouchedFor => "workload-not-vouched-for",
+            Self::WorkloadUnnameable => "workload-unnameable",
+            Self::EvidenceConflict => "evidence-conflict",
+            Self::PeerMismatch => "peer-certificate-mismatch",
+            Self::ForwardedMalformed => "forwarded-certificate-malformed",
+            Self::ForwardedNotVouched => "forwarded-certificate-not-vouched",
             Self::AttributeMismatch(_) => "attribute-mismatch",
             Self::ProviderNotAccepted => "trust-provider-not-accepted",
             Self::NoPolicy => "no-policy",
             Self::DeniedByPolicy => "denied-by-policy",
             Self::ConditionNotMet => "condition-not-met",
             Self::ConditionUnavailable => "condition-unavailable",
+            Self::PolicyTooNarrow => "policy-too-narrow",
             Self::RequestAmbiguous(ambiguous) => ambiguous.code(),
             Self::HeaderAmbiguous => "header-ambiguous",
             Self::RequestOverridden => "request-overridden",
@@ -85,7 +112,17 @@ impl DenyReason {
             Self::EvidenceMissing => "the request carries no evidence of who is calling",
             Self::EvidenceAmbiguous => "the request carries more than one piece of evidence",
             Self::EvidenceRejected(rejected) => rejected.sentence(),
+            Self::CertificateRejected(rejected) => rejected.sentence(),
             Self::IssuerUnknown => "no trust provider is configured for the issuer of the evidence",
+            Self::TrustDomainUnknown => {
+                "no trust provider is configured for the trust domain of the evidence"
+            }
+            Self::NotVouchedFor => "the trust provider does not vouch for this caller",
+            Self::WorkloadUnnameable => "what is proven of the caller makes no SPIFFE ID",
+            Self::EvidenceConflict => "the evidence of the request proves different callers",
+            Self::PeerMismatch => "the certificate does not name the peer that the proxy speaks of",
+            Self::ForwardedMalformed => "x-forwarded-client-cert cannot be read",
+            Self::ForwardedNotVouched => "no proxy that counts here wrote x-forwarded-client-cert",
             Self::AttributeMismatch(_) | Self::NoPolicy => {
                 "no policy lets this workload make this call"
             }
@@ -94,6 +131,9 @@ impl DenyReason {
             Self::ConditionNotMet => "a condition of the policy does not hold for this call",
             Self::ConditionUnavailable => {
                 "whether a condition of the policy holds for this call cannot be told"
+            }
+            Self::PolicyTooNarrow => {
+                "policy lets this workload make some calls of the target, and a token would serve for all"
             }
             Self::RequestAmbiguous(ambiguous) => ambiguous.sentence(),
             Self::HeaderAmbiguous => "a header imitates a protected one with `_` for `-`",
@@ -119,10 +159,14 @@ pub enum Fault {
     CredentialConflict,
     /// The credential provider or the issuer gave no credential.
     CredentialUnavailable,
+    /// A claim that the token must have cannot be made of what is proven of the caller.
+    ClaimUnavailable,
     /// The credential cannot stand in a header.
     CredentialNotEncodable,
     /// The audit event cannot be recorded.
     AuditUnavailable,
+    /// So many calls wait for their answers that no more are looked at.
+    Overloaded,
 }
 
 impl Fault {
@@ -133,8 +177,10 @@ impl Fault {
             Self::EvidenceUnreadable => "evidence-unreadable",
             Self::CredentialConflict => "credential-conflict",
             Self::CredentialUnavailable => "credential-unavailable",
+            Self::ClaimUnavailable => "claim-unavailable",
             Self::CredentialNotEncodable => "credential-not-encodable",
             Self::AuditUnavailable => "audit-unavailable",
+            Self::Overloaded => "overloaded",
         }
     }
 
@@ -145,10 +191,14 @@ impl Fault {
             Self::EvidenceUnreadable => "the pod's own evidence cannot be read",
             Self::CredentialConflict => "two policies grant different credentials for this call",
             Self::CredentialUnavailable => "the credential could not be obtained",
+            Self::ClaimUnavailable => {
+                "a claim that the token must have is not proven of this caller"
+            }
             Self::CredentialNotEncodable => "the credential cannot stand in a header",
             Self::AuditUnavailable => {
                 "the access could not be recorded, so no credential was given"
             }
+            Self::Overloaded => "too many calls wait for an answer; try again",
         }
     }
 }

@@ -132,4 +132,8 @@ pub struct Event {
     /// What was proven of the caller, as far as any policy asks about it; `null` if it was not proven.
     #[serde(default)]
     pub attributes: Option<Attributes>,
+    /// The trust providers that proved the caller, in the order of its evidence. Empty: nobody did, and if
+    /// the access was permitted by a policy, that policy asks for no attestation.
+    #[serde(default)]
+    pub attested_by: Vec<String>,
 }

@@ -1,11 +1,64 @@
 //! What a caller shows of itself. Nothing here is believed yet: `trust` verifies it, and the issuer
 //! verifies it again before it mints.
 
-use crate::secret::Secret;
+use alloc::{sync::Arc, vec::Vec};
+
+use crate::{attestation::Agreement, certificate::CertificateChain, secret::Secret};
+
+#[cfg(test)]
+mod tests;
+
+/// Most pieces of evidence of one call.
+pub const MAX_PIECES: usize = 4;
 
 /// Evidence as it came off the wire or out of the pod's file.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Evidence {
     /// A JWT in compact form, unverified.
     Token(Secret),
+    /// X.509 certificates, unverified. That the caller holds the key is the word of whoever ended its TLS.
+    Certificate(CertificateChain),
+    /// Several pieces, which must all be accepted and must agree.
+    Several(Several),
+}
+
+/// Two or more pieces of evidence of one call.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Several {
+    pieces: Arc<[Evidence]>,
+    agreement: Agreement,
+}
+
+impl Evidence {
+    /// All the evidence of one call, in the order in which the listener looks for it: one piece is itself.
+    /// `None` where there is none, or more than [`MAX_PIECES`].
+    pub fn together(pieces: Vec<Self>, agreement: Agreement) -> Option<Self> {
+        // Pieces are flat: whoever verifies them need not go deeper.
+        let flat = pieces.into_iter().flat_map(|piece| match piece {
+            Self::Several(several) => several.pieces.to_vec(),
+            Self::Token(_) | Self::Certificate(_) => alloc::vec![piece],
+        });
+        let mut pieces: Vec<Self> = flat.collect();
+        match pieces.len() {
+            0 => None,
+            1 => pieces.pop(),
+            2..=MAX_PIECES => Some(Self::Several(Several {
+                pieces: pieces.into(),
+                agreement,
+            })),
+            _ => None,
+        }
+    }
+}
+
+impl Several {
+    /// At least two, none of which is itself several.
+    pub fn pieces(&self) -> &[Evidence] {
+        &self.pieces
+    }
+
+    /// When they agree.
+    pub const fn agreement(&self) -> Agreement {
+        self.agreement
+    }
 }

@@ -6,7 +6,6 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use core::fmt;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Map, Value};
@@ -19,6 +18,9 @@ use crate::{
 
 #[cfg(test)]
 mod tests;
+mod unusable;
+
+pub use unusable::{Ignored, UnusableKey};
 
 /// Longest set read, in bytes.
 pub const MAX_SET_BYTES: usize = 512 * 1024;
@@ -61,57 +63,34 @@ pub enum InvalidKeySet {
     },
 }
 
-/// Why one key of a set is not used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum UnusableKey {
-    /// Neither RSA nor EC.
-    #[error("its `kty` is neither `RSA` nor `EC`")]
-    KeyType,
-    /// Not for signatures.
-    #[error("its `use` is not `sig`")]
-    Use,
-    /// Not for verifying.
-    #[error("its `key_ops` do not include `verify`")]
-    KeyOps,
-    /// Not one of [`Algorithm`], or not one of its key type.
-    #[error("its `alg` is not supported or not for its type")]
-    Algorithm,
-    /// Neither P-256 nor P-384.
-    #[error("its curve is neither `P-256` nor `P-384`")]
-    Curve,
-    /// A member is missing or has another form than RFC 7518 §6 says.
-    #[error("its `{0}` is missing or malformed")]
-    Malformed(&'static str),
-    /// Fewer than [`MIN_RSA_BITS`] or more than [`MAX_RSA_BITS`].
-    #[error("its modulus has {0} bits, {MIN_RSA_BITS} to {MAX_RSA_BITS} are accepted")]
-    ModulusSize(usize),
-    /// Even, below [`MIN_RSA_EXPONENT`] or longer than 32 bits.
-    #[error("its exponent is even, below {MIN_RSA_EXPONENT} or longer than 32 bits")]
-    Exponent,
-    /// An earlier key has the same `kid` and fits the same algorithm.
-    #[error("an earlier key has its `kid`")]
-    DuplicateKeyId,
+/// What the keys of a set are for, and so what their `use` may be (RFC 7517 §4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyUse {
+    /// Tokens of an OpenID Connect issuer: `sig`, or none.
+    Signature,
+    /// JWT-SVIDs, in a SPIFFE bundle: `jwt-svid` (JWT-SVID §6.1).
+    JwtSvid,
+    /// JWT-SVIDs, from a Workload API, whose sets hold nothing else: `jwt-svid`, `sig`, or none.
+    WorkloadApi,
 }
 
-/// A key of a set that is not used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ignored {
-    /// Its place in `keys`, from 0.
-    pub index: usize,
-    /// Its `kid`.
-    pub key_id: Option<String>,
-    /// Why.
-    pub reason: UnusableKey,
-}
+impl KeyUse {
+    fn accepts(self, written: Option<&Value>) -> bool {
+        match (self, written) {
+            (Self::Signature | Self::WorkloadApi, None) => true,
+            (Self::JwtSvid, None) => false,
+            (Self::Signature, Some(written)) => written == "sig",
+            (Self::JwtSvid, Some(written)) => written == "jwt-svid",
+            (Self::WorkloadApi, Some(written)) => written == "sig" || written == "jwt-svid",
+        }
+    }
 
-/// As logs print it; the `kid` is the issuer's word, so it is escaped.
-impl fmt::Display for Ignored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "key {} (kid {:?}): {}",
-            self.index, self.key_id, self.reason
-        )
+    /// JWT-SVID §6.1: every key has a `kid`.
+    const fn demands_key_id(self) -> bool {
+        match self {
+            Self::Signature => false,
+            Self::JwtSvid | Self::WorkloadApi => true,
+        }
     }
 }
 
@@ -122,6 +101,8 @@ pub enum Curve {
     P256,
     /// NIST P-384.
     P384,
+    /// NIST P-521.
+    P521,
 }
 
 impl Curve {
@@ -130,6 +111,7 @@ impl Curve {
         match self {
             Self::P256 => 32,
             Self::P384 => 48,
+            Self::P521 => 66,
         }
     }
 }
@@ -208,12 +190,19 @@ impl Material {
                     ..
                 }
             ),
+            Algorithm::Es512 => matches!(
+                self,
+                Self::Ec {
+                    curve: Curve::P521,
+                    ..
+                }
+            ),
         }
     }
 }
 
-/// The keys of one issuer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The keys of one issuer. By default there are none: nothing is trusted then.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeySet {
     keys: Vec<Key>,
     ignored: Vec<Ignored>,
@@ -225,42 +214,38 @@ impl KeySet {
     /// Keys that are of no use here are ignored one by one, as RFC 7517 §5 asks; a set that is malformed
     /// as a whole or publishes private keys is refused.
     pub fn parse(bytes: &[u8]) -> Result<Self, InvalidKeySet> {
-        if bytes.len() > MAX_SET_BYTES {
-            return Err(InvalidKeySet::TooLarge(bytes.len()));
-        }
-        let set = json::object(bytes)?;
-        let entries = set
-            .get("keys")
-            .and_then(Value::as_array)
-            .ok_or(InvalidKeySet::NoKeys)?;
-        if entries.len() > MAX_KEYS {
-            return Err(InvalidKeySet::TooMany(entries.len()));
-        }
-        let mut parsed = Self {
-            keys: Vec::new(),
-            ignored: Vec::new(),
-        };
-        for (index, entry) in entries.iter().enumerate() {
-            let jwk = entry.as_object().ok_or(InvalidKeySet::NoKeys)?;
-            if let Some(member) = PRIVATE_MEMBERS
-                .into_iter()
-                .find(|name| jwk.contains_key(*name))
-            {
-                return Err(InvalidKeySet::PrivateKey { index, member });
-            }
-            match parsed.accept(jwk) {
-                Ok(key) => parsed.keys.push(key),
-                Err(reason) => {
-                    let key_id = text(jwk, "kid").map(ToOwned::to_owned);
-                    parsed.ignored.push(Ignored {
-                        index,
-                        key_id,
-                        reason,
-                    });
-                }
-            }
+        Self::parse_for(KeyUse::Signature, bytes)
+    }
+
+    /// Reads the JWK Set of a trust domain as a SPIFFE Workload API sends it: keys for JWT-SVIDs alone, each
+    /// with its `kid` (SPIFFE Workload API §6.2.2).
+    pub fn parse_workload_api(bytes: &[u8]) -> Result<Self, InvalidKeySet> {
+        Self::parse_for(KeyUse::WorkloadApi, bytes)
+    }
+
+    fn parse_for(usage: KeyUse, bytes: &[u8]) -> Result<Self, InvalidKeySet> {
+        let mut parsed = Self::default();
+        for (index, jwk) in entries(&document(bytes)?)?.into_iter().enumerate() {
+            parsed.add(usage, index, jwk);
         }
         Ok(parsed)
+    }
+
+    /// Takes the key, or its reason among the ignored ones.
+    pub(crate) fn add(&mut self, usage: KeyUse, index: usize, jwk: &Map<String, Value>) {
+        match self.accept(usage, jwk) {
+            Ok(key) => self.keys.push(key),
+            Err(reason) => self.ignore(index, jwk, reason),
+        }
+    }
+
+    pub(crate) fn ignore(&mut self, index: usize, jwk: &Map<String, Value>, reason: UnusableKey) {
+        let key_id = text(jwk, "kid").map(ToOwned::to_owned);
+        self.ignored.push(Ignored {
+            index,
+            key_id,
+            reason,
+        });
     }
 
     /// The usable keys, in the order of the set. No two with one `kid` fit the same algorithm.
@@ -273,8 +258,15 @@ impl KeySet {
         &self.ignored
     }
 
-    fn accept(&self, jwk: &Map<String, Value>) -> Result<Key, UnusableKey> {
+    fn accept(&self, usage: KeyUse, jwk: &Map<String, Value>) -> Result<Key, UnusableKey> {
+        // RFC 7517 §4.2: a key for encryption must not verify.
+        if !usage.accepts(jwk.get("use")) {
+            return Err(UnusableKey::Use);
+        }
         let key = read_key(jwk)?;
+        if usage.demands_key_id() && key.key_id.is_none() {
+            return Err(UnusableKey::KeyIdMissing);
+        }
         let twin = |other: &Key| {
             key.key_id.is_some()
                 && other.key_id == key.key_id
@@ -290,11 +282,35 @@ impl KeySet {
     }
 }
 
-fn read_key(jwk: &Map<String, Value>) -> Result<Key, UnusableKey> {
-    // RFC 7517 §4.2: a key for encryption must not verify; without `use` it may.
-    if jwk.get("use").is_some_and(|usage| usage != "sig") {
-        return Err(UnusableKey::Use);
+/// The set as a JSON object, bounded.
+pub(crate) fn document(bytes: &[u8]) -> Result<Map<String, Value>, InvalidKeySet> {
+    if bytes.len() > MAX_SET_BYTES {
+        return Err(InvalidKeySet::TooLarge(bytes.len()));
     }
+    Ok(json::object(bytes)?)
+}
+
+/// The keys of a set, none of which is private.
+pub(crate) fn entries(set: &Map<String, Value>) -> Result<Vec<&Map<String, Value>>, InvalidKeySet> {
+    let entries = set
+        .get("keys")
+        .and_then(Value::as_array)
+        .ok_or(InvalidKeySet::NoKeys)?;
+    if entries.len() > MAX_KEYS {
+        return Err(InvalidKeySet::TooMany(entries.len()));
+    }
+    let objects = entries.iter().enumerate().map(|(index, entry)| {
+        let jwk = entry.as_object().ok_or(InvalidKeySet::NoKeys)?;
+        let mut private = PRIVATE_MEMBERS.into_iter();
+        match private.find(|name| jwk.contains_key(*name)) {
+            Some(member) => Err(InvalidKeySet::PrivateKey { index, member }),
+            None => Ok(jwk),
+        }
+    });
+    objects.collect()
+}
+
+fn read_key(jwk: &Map<String, Value>) -> Result<Key, UnusableKey> {
     let verifies = |operations: &Value| {
         operations
             .as_array()
@@ -362,6 +378,7 @@ fn read_ec(jwk: &Map<String, Value>) -> Result<Material, UnusableKey> {
     let curve = match text(jwk, "crv") {
         Some("P-256") => Curve::P256,
         Some("P-384") => Curve::P384,
+        Some("P-521") => Curve::P521,
         Some(_) | None => return Err(UnusableKey::Curve),
     };
     let coordinate = |name| {

@@ -15,11 +15,13 @@ use crate::{
 
 mod algorithm;
 mod rejected;
+mod svid;
 #[cfg(test)]
 mod tests;
 
 pub use algorithm::Algorithm;
 pub use rejected::RejectedToken;
+pub use svid::{SvidRules, VerifiedSvid};
 
 /// Longest token read, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -117,6 +119,11 @@ impl<'t> Unverified<'t> {
         self.key_id.as_deref()
     }
 
+    /// The key of a set that [`Self::verify`] would take; what it proves is not asked.
+    pub fn key<'k>(&self, keys: &'k KeySet) -> Result<&'k Key, RejectedToken> {
+        select(keys, self.key_id(), self.algorithm)
+    }
+
     /// What it claims, proven by nothing.
     ///
     /// SECURITY: for telling a person what a token says; clippy's `disallowed-methods` lets only that use
@@ -137,7 +144,24 @@ impl<'t> Unverified<'t> {
         if self.issuer().ok_or(RejectedToken::ClaimMissing("iss"))? != rules.issuer {
             return Err(RejectedToken::IssuerMismatch);
         }
-        if !rules.algorithms.contains(&self.algorithm) {
+        self.check_signature(keys, rules.algorithms, verifier)?;
+        let validity = Validity::read(&self.claims, rules.leeway)?;
+        validity.holds_at(now)?;
+        // SECURITY: without a beginning, a token of ten years would pass on its last day.
+        let start = validity.start().ok_or(RejectedToken::ClaimMissing("iat"))?;
+        validity.check_lifetime(start, rules.max_lifetime)?;
+        check_audience(&self.claims, rules.audience)?;
+        let claims = self.claims.clone();
+        Ok(Verified { claims, validity })
+    }
+
+    fn check_signature(
+        &self,
+        keys: &KeySet,
+        algorithms: &[Algorithm],
+        verifier: &impl VerifySignature,
+    ) -> Result<(), RejectedToken> {
+        if !algorithms.contains(&self.algorithm) {
             return Err(RejectedToken::AlgorithmNotAllowed);
         }
         let key = select(keys, self.key_id(), self.algorithm)?;
@@ -145,11 +169,7 @@ impl<'t> Unverified<'t> {
         if !verifier.verify(self.algorithm, key, input, &self.signature) {
             return Err(RejectedToken::SignatureInvalid);
         }
-        let validity = Validity::read(&self.claims, rules.leeway)?;
-        validity.check(rules.max_lifetime, now)?;
-        check_audience(&self.claims, rules.audience)?;
-        let claims = self.claims.clone();
-        Ok(Verified { claims, validity })
+        Ok(())
     }
 }
 
@@ -186,7 +206,7 @@ impl Verified {
     }
 }
 
-/// When a verified token is accepted.
+/// When a verified token, or a verified certificate, is accepted.
 #[derive(Clone, Copy, Debug)]
 pub struct Validity {
     expires_at: Timestamp,
@@ -196,6 +216,21 @@ pub struct Validity {
 }
 
 impl Validity {
+    /// From `not_before` until `expires_at`, without leeway: the window of a certificate's path.
+    pub const fn window(not_before: Timestamp, expires_at: Timestamp) -> Self {
+        Self {
+            expires_at,
+            not_before: Some(not_before),
+            issued_at: None,
+            leeway: Duration::ZERO,
+        }
+    }
+
+    /// The first moment at which it is no longer accepted.
+    pub const fn expires_at(self) -> Timestamp {
+        self.expires_at
+    }
+
     fn read(claims: &Map<String, Value>, leeway: Duration) -> Result<Self, RejectedToken> {
         Ok(Self {
             expires_at: numeric_date(claims, "exp")?.ok_or(RejectedToken::ClaimMissing("exp"))?,
@@ -221,12 +256,13 @@ impl Validity {
         Ok(())
     }
 
-    fn check(self, max_lifetime: Duration, now: Timestamp) -> Result<(), RejectedToken> {
-        self.holds_at(now)?;
-        // SECURITY: without a beginning, a token of ten years would pass on its last day.
-        let start = self.issued_at.or(self.not_before);
-        let start = start.ok_or(RejectedToken::ClaimMissing("iat"))?;
-        if self.expires_at.since(start) > max_lifetime {
+    /// When its life begins: `iat`, or else `nbf`.
+    fn start(self) -> Option<Timestamp> {
+        self.issued_at.or(self.not_before)
+    }
+
+    fn check_lifetime(self, start: Timestamp, most: Duration) -> Result<(), RejectedToken> {
+        if self.expires_at.since(start) > most {
             return Err(RejectedToken::LivesTooLong);
         }
         Ok(())

@@ -347,3 +347,35 @@ pub fn is_method(method: &str) -> bool {
     };
     !method.is_empty() && method.len() <= 32 && method.bytes().all(allowed)
 }
+
+/// Whether `method` reaches past what policy compares: CONNECT opens a tunnel, TRACE and TRACK send a request's
+/// headers back (RFC 9110 §9.3.6, §9.3.8).
+pub fn goes_around_policy(method: &str) -> bool {
+    ["CONNECT", "TRACE", "TRACK"].contains(&method)
+}
+
+/// Headers by which some frameworks and proxies take another method or path than the request's own.
+const OVERRIDES: [&str; 10] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-method",
+    "x-forwarded-method",
+    "x-original-url",
+    "x-original-uri",
+    "x-forwarded-uri",
+    "x-rewrite-url",
+    "x-override-url",
+];
+
+/// Whether an application may take another method or path than the request's own from the header `name`,
+/// written in any case and with `_` for `-`.
+pub fn overrides_request(name: &str) -> bool {
+    let plain = |byte: u8| match byte {
+        b'_' => b'-',
+        other => other.to_ascii_lowercase(),
+    };
+    OVERRIDES
+        .iter()
+        .any(|ours| name.bytes().map(plain).eq(ours.bytes()))
+}

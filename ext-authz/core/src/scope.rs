@@ -6,9 +6,9 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{fmt, time::Duration};
 
 use crate::{
+    evidence::Evidence,
     freshness::{Freshness, Lifetime},
-    request::{Host, PathPrefix, Request, RequestPath, Transport},
-    secret::Secret,
+    request::{Host, PathPrefix, Request, RequestPath, Transport, goes_around_policy, is_method},
     time::Timestamp,
 };
 
@@ -52,10 +52,10 @@ pub struct Region {
 }
 
 /// A caller, as far as an answer may be given again.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Caller {
-    /// Who shows exactly this evidence.
-    Evidence(Secret),
+    /// Who shows exactly this evidence, compared whole.
+    Evidence(Evidence),
     /// Who calls through the listener of this name, which is configured with an identity.
     Listener(String),
 }
@@ -65,7 +65,7 @@ pub enum Caller {
 pub enum Methods {
     /// These.
     These(Vec<String>),
-    /// All but these. CONNECT and TRACE are never meant.
+    /// All but these. What is no method, and what goes around policy, is never meant.
     AllBut(Vec<String>),
 }
 
@@ -86,6 +86,12 @@ pub enum Paths {
 impl Scope {
     /// Whether the answer holds for `request` of `caller` at `now`, while the policy set `revision` is
     /// in force. The query does not matter: an answer that looked at it is [`Scope::Once`].
+    ///
+    /// SECURITY: it is about requests whose headers are read as an edge reads them. Whoever keeps answers asks
+    /// again for a request with `upgrade`, with a header that [`overrides_request`], or with a header by which
+    /// it would imitate evidence, a credential or one of ours.
+    ///
+    /// [`overrides_request`]: crate::request::overrides_request
     pub fn covers(
         &self,
         revision: &str,
@@ -121,8 +127,10 @@ impl Methods {
         let listed = |methods: &Vec<String>| methods.iter().any(|listed| listed.as_str() == method);
         match self {
             Self::These(methods) => listed(methods),
-            // They are refused before policy is asked.
-            Self::AllBut(methods) => !listed(methods) && !["CONNECT", "TRACE"].contains(&method),
+            // INVARIANT: what is refused before policy is asked lies in no scope.
+            Self::AllBut(methods) => {
+                is_method(method) && !goes_around_policy(method) && !listed(methods)
+            }
         }
     }
 }
@@ -137,29 +145,6 @@ impl Paths {
             Self::Exactly(spelled) => path.spelled() == spelled.as_str(),
         }
     }
-}
-
-impl PartialEq for Caller {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Evidence(one), Self::Evidence(two)) => same_text(one.expose(), two.expose()),
-            (Self::Listener(one), Self::Listener(two)) => one == two,
-            (Self::Evidence(_), Self::Listener(_)) | (Self::Listener(_), Self::Evidence(_)) => {
-                false
-            }
-        }
-    }
-}
-
-impl Eq for Caller {}
-
-/// SECURITY: looks at every byte, so that the time it takes does not tell how much of a guess is right.
-fn same_text(one: &str, two: &str) -> bool {
-    let differing = one
-        .bytes()
-        .zip(two.bytes())
-        .fold(0, |bits, (one, two)| bits | (one ^ two));
-    one.len() == two.len() && differing == 0
 }
 
 /// The evidence is not shown.

@@ -125,7 +125,8 @@ impl fmt::Display for SpiffeId {
     }
 }
 
-fn check_segment(segment: &str) -> Result<(), InvalidSpiffeId> {
+/// §2.2.
+pub(crate) fn check_segment(segment: &str) -> Result<(), InvalidSpiffeId> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     if segment.is_empty() || segment == "." || segment == ".." || !segment.bytes().all(allowed) {
         return Err(InvalidSpiffeId::Segment(segment.to_string()));

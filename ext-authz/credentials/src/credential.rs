@@ -47,6 +47,12 @@ impl Credential {
         &self.token_id
     }
 
+    /// The token itself, for a caller that takes it into its own hands.
+    pub fn token(&self) -> &str {
+        let value = self.injection.value.expose();
+        value.get(self.injection.token_at..).unwrap_or_default()
+    }
+
     /// Whom it is for.
     pub fn audience(&self) -> &str {
         &self.audience
@@ -72,6 +78,8 @@ impl Credential {
 pub struct Injection {
     header: HeaderName,
     value: Secret,
+    /// Where the token begins in the value.
+    token_at: usize,
 }
 
 impl Injection {
@@ -91,7 +99,12 @@ impl Injection {
         if !header::is_header_value(value.expose()) {
             return Err(Fault::CredentialNotEncodable);
         }
-        Ok(Self { header, value })
+        let token_at = prefix.len();
+        Ok(Self {
+            header,
+            value,
+            token_at,
+        })
     }
 
     /// The header's name.

@@ -3,8 +3,8 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use attache_core::{
-    decision::Fault, evidence::Evidence, freshness::Lifetime, header::HeaderName,
-    spiffe_id::SpiffeId, time::Timestamp,
+    claims::RenderedClaims, decision::Fault, evidence::Evidence, freshness::Lifetime,
+    header::HeaderName, spiffe_id::SpiffeId, time::Timestamp, token::TokenPlan,
 };
 use attache_policy::{Grant, document::CredentialKind};
 
@@ -13,6 +13,9 @@ use crate::{
     credential::{Credential, Injection},
     mint::{Mint, MintFailed, Minted, Order},
 };
+
+/// How often a token is obtained again because a signing key was revoked meanwhile.
+const MAX_GENERATIONS: usize = 3;
 
 /// Bytes that an entry takes beside the texts of its value: its key with texts of their usual greatest length.
 const ENTRY_BYTES: usize = 4096;
@@ -48,7 +51,8 @@ pub struct Credentials {
 /// All that would make two credentials differ, and who vouched for the caller.
 ///
 /// SECURITY: compared whole. A caller is in it by the SPIFFE ID and the provider of its own
-/// attestation, so that nobody is given what was obtained for another.
+/// attestation, and by every attribute that the token's claims are made of, so that nobody is given what
+/// was obtained for another: not even a pod what another pod of its ServiceAccount got.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     spiffe_id: SpiffeId,
@@ -56,7 +60,11 @@ struct Key {
     header: HeaderName,
     prefix: String,
     issuer: String,
-    kind: CredentialKind,
+    plan: TokenPlan,
+    /// What the attributes come to in this token.
+    claims: RenderedClaims,
+    /// SECURITY: tokens of a revoked key are under a generation that nobody asks for any more.
+    generation: u64,
 }
 
 impl Credentials {
@@ -85,17 +93,33 @@ impl Credentials {
             return Ok(None);
         };
         let (attestation, placement) = (grant.attestation(), grant.placement());
-        let key = Key {
+        let CredentialKind::Token(plan) = &provider.kind;
+        let claims = plan.claims.render(attestation).map_err(|unavailable| {
+            let (workload, provider) = (attestation.spiffe_id(), &provider.name);
+            tracing::warn!(%workload, %provider, "{unavailable}");
+            Fault::ClaimUnavailable
+        })?;
+        let mut key = Key {
             spiffe_id: attestation.spiffe_id().clone(),
             trust_provider: attestation.provider().to_owned(),
             header: placement.header.clone(),
             prefix: placement.prefix.clone(),
             issuer: self.mint.issuer().to_owned(),
-            kind: provider.kind.clone(),
+            plan: plan.clone(),
+            claims,
+            generation: self.mint.generation(),
         };
-        let fetch = || self.fetch(key.clone(), evidence.clone(), now);
-        let obtained = self.cache.obtain(&key, now, fetch).await;
-        obtained.map(Some).map_err(NotFetched::fault)
+        for _ in 0..MAX_GENERATIONS {
+            let fetch = || self.fetch(key.clone(), evidence.clone(), now);
+            let obtained = self.cache.obtain(&key, now, fetch).await;
+            let generation = self.mint.generation();
+            // SECURITY: a token of a key that was revoked while it was obtained does not leave.
+            if obtained.is_err() || generation == key.generation {
+                return obtained.map(Some).map_err(NotFetched::fault);
+            }
+            key.generation = generation;
+        }
+        Err(Fault::CredentialUnavailable)
     }
 
     fn fetch(
@@ -106,24 +130,17 @@ impl Credentials {
     ) -> impl Future<Output = Result<Credential, NotFetched>> + Send + use<> {
         let mint = Arc::clone(&self.mint);
         async move {
-            let CredentialKind::OidcToken {
-                audience,
-                ttl,
-                algorithm,
-            } = &key.kind;
-            let (audience, ttl, algorithm) = (audience.clone(), *ttl, *algorithm);
             let order = Order {
                 evidence,
-                audience,
-                ttl,
-                algorithm,
+                plan: key.plan.clone(),
                 now,
             };
+            let audience = order.plan.audience();
             let minted = mint.mint(&order).await.map_err(|failed| {
-                tracing::warn!(workload = %key.spiffe_id, audience = ?order.audience, "{failed}");
+                tracing::warn!(workload = %key.spiffe_id, ?audience, "{failed}");
                 not_minted(failed)
             })?;
-            credential(&key, order.audience, minted)
+            credential(&key, audience, minted)
         }
     }
 }
@@ -133,12 +150,18 @@ fn credential(key: &Key, audience: String, minted: Minted) -> Result<Credential,
         token,
         token_id,
         spiffe_id,
+        claims,
         lifetime,
     } = minted;
     // SECURITY: what is kept under this caller's key names this caller. Another subject means that
     // edge and issuer derive different identities from one piece of evidence.
     if spiffe_id != key.spiffe_id {
         tracing::error!(workload = %key.spiffe_id, minted_for = %spiffe_id, "the issuer minted for another workload");
+        return Err(NotFetched::Broken(Fault::CredentialUnavailable));
+    }
+    // SECURITY: and says of it what the caller's own attestation says.
+    if claims != key.claims {
+        tracing::error!(workload = %key.spiffe_id, "the issuer minted with other claims than were ordered");
         return Err(NotFetched::Broken(Fault::CredentialUnavailable));
     }
     let injection = Injection::of_token(key.header.clone(), &key.prefix, &token);

@@ -1,11 +1,11 @@
 //! Minting, as this crate asks for it. The binary wires it to the issuer of the same process or to
 //! the control plane's; this crate depends on neither.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin};
 
 use attache_core::{
-    decision::Fault, evidence::Evidence, freshness::Lifetime, jwt::Algorithm, secret::Secret,
-    spiffe_id::SpiffeId, time::Timestamp,
+    claims::RenderedClaims, decision::Fault, evidence::Evidence, freshness::Lifetime,
+    secret::Secret, spiffe_id::SpiffeId, time::Timestamp, token::TokenPlan,
 };
 use thiserror::Error;
 
@@ -13,6 +13,9 @@ use thiserror::Error;
 pub trait Mint: Send + Sync {
     /// `iss` of the tokens: tokens of two issuers are two tokens.
     fn issuer(&self) -> &str;
+
+    /// Changes when a signing key is revoked: what was minted under another generation is not used again.
+    fn generation(&self) -> u64;
 
     /// Mints a token for whom the evidence proves.
     fn mint<'a>(
@@ -26,12 +29,8 @@ pub trait Mint: Send + Sync {
 pub struct Order {
     /// What the caller shows of itself. The minter verifies it and derives `sub` from it alone.
     pub evidence: Evidence,
-    /// Whom the token is for: `aud`.
-    pub audience: String,
-    /// How long it lives.
-    pub ttl: Duration,
-    /// How it is signed.
-    pub algorithm: Algorithm,
+    /// What the token is to be.
+    pub plan: TokenPlan,
     /// When it is asked for.
     pub now: Timestamp,
 }
@@ -44,6 +43,8 @@ pub struct Minted {
     pub token_id: String,
     /// Its `sub`.
     pub spiffe_id: SpiffeId,
+    /// What it says beside the registered claims.
+    pub claims: RenderedClaims,
     /// From `iat` to `exp`.
     pub lifetime: Lifetime,
 }

@@ -1,16 +1,22 @@
 //! `attache.access.v1.Access`: the decision for callers that are not Envoy. The same pipeline and audit,
 //! and never a credential.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
+use attache_core::{
+    certificate::CertificateChain,
+    evidence::{Evidence as Shown, MAX_PIECES},
+    secret::Secret,
+};
 use attache_proto::access::v1::{
     BatchCheckRequest, BatchCheckResponse, Call, CheckRequest, CheckResponse, Decision, Evidence,
-    Transport, access_server::Access, evidence::Kind,
+    Header, Transport, access_server::Access, evidence::Kind,
 };
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
     answer::{Answer, Disposition},
+    peer::Peer,
     pipeline::Edge,
     question::Question,
     refusal::Refusal,
@@ -82,7 +88,10 @@ struct Asked {
     target: String,
     authority: String,
     origin: String,
-    evidence: Option<(String, String)>,
+    /// Names in lower case; `None` if the caller does not say which there are.
+    headers: Option<Vec<Header>>,
+    source: Option<IpAddr>,
+    evidence: Option<Shown>,
 }
 
 impl Asked {
@@ -91,57 +100,128 @@ impl Asked {
         evidence: Option<Evidence>,
         listener: &ListenerSettings,
     ) -> Result<Self, Status> {
-        let scheme = match call.transport() {
-            Transport::Unspecified | Transport::Tls => "https",
-            Transport::Plaintext => "http",
-        };
-        let bare_ipv6 = call.host.contains(':') && !call.host.starts_with('[');
-        let host = if bare_ipv6 {
-            format!("[{}]", call.host)
-        } else {
-            call.host
-        };
-        let authority = match call.port {
-            0 => host,
-            port => format!("{host}:{port}"),
-        };
-        let token = evidence
-            .and_then(|evidence| evidence.kind)
-            .map(|Kind::Token(token)| token);
-        let evidence = match (&listener.evidence, token) {
-            (EvidenceSource::Header(name), token) => {
-                token.map(|token| (name.as_str().to_owned(), token))
-            }
-            (EvidenceSource::TokenFile(_), None) => None,
-            (EvidenceSource::TokenFile(_), Some(_)) => {
-                let message = "evidence: this listener speaks for one pod; leave it out";
-                return Err(Status::invalid_argument(message));
-            }
-        };
+        let scheme = scheme(&call)?;
+        let authority = authority(&call)?;
+        let source = source(&call)?;
+        let headers = call
+            .headers
+            .map(|it| it.headers.into_iter().map(lower_case));
+        let evidence = evidence.map(|evidence| given(evidence, listener));
         let origin = format!("{scheme}://{authority}");
         Ok(Self {
             method: call.method,
             target: call.path,
             authority,
             origin,
-            evidence,
+            headers: headers.map(Iterator::collect),
+            source,
+            evidence: evidence.transpose()?,
         })
     }
 
     fn question(&self) -> Question<'_> {
-        let evidence = self.evidence.as_ref();
+        let headers = self.headers.iter().flatten();
         Question {
             method: &self.method,
             target: &self.target,
             authority: &self.authority,
-            headers: evidence
-                .map(|(name, token)| (name.as_str(), token.as_bytes()))
-                .into_iter()
-                .collect(),
+            headers: headers.map(|it| (it.name.as_str(), &*it.value)).collect(),
+            headers_are_known: self.headers.is_some(),
             vouched: Some(&self.origin),
-            source: None,
-            address: None,
+            source: self.source.map(|address| address.to_string()),
+            address: self.source,
+            peer: Peer::default(),
+            given: self.evidence.as_ref(),
         }
+    }
+}
+
+fn scheme(call: &Call) -> Result<&'static str, Status> {
+    match Transport::try_from(call.transport) {
+        Ok(Transport::Unspecified | Transport::Tls) => Ok("https"),
+        Ok(Transport::Plaintext) => Ok("http"),
+        Err(_unknown) => {
+            let sent = call.transport;
+            let message = format!("transport: {sent}; send 1 for TLS or 2 for plaintext");
+            Err(Status::invalid_argument(message))
+        }
+    }
+}
+
+/// `host:port` as a request would name it. What is no host at all is policy's to deny.
+fn authority(call: &Call) -> Result<String, Status> {
+    let host = &call.host;
+    let bracketed = host.starts_with('[');
+    let has_port = match host.split_once(':') {
+        Some((_, rest)) if !bracketed => !rest.contains(':'),
+        Some(_) => !host.ends_with(']'),
+        None => false,
+    };
+    if has_port {
+        let message = "host: it holds a port; send that as `port`";
+        return Err(Status::invalid_argument(message));
+    }
+    let host = if host.contains(':') && !bracketed {
+        format!("[{host}]")
+    } else {
+        host.clone()
+    };
+    Ok(match call.port {
+        0 => host,
+        port => format!("{host}:{port}"),
+    })
+}
+
+fn source(call: &Call) -> Result<Option<IpAddr>, Status> {
+    if call.source_address.is_empty() {
+        return Ok(None);
+    }
+    let address: Result<IpAddr, _> = call.source_address.parse();
+    let message = "source_address: not an IP address; send it without port, or leave it out";
+    address
+        .map(|address| Some(address.to_canonical()))
+        .map_err(|_not_an_address| Status::invalid_argument(message))
+}
+
+fn lower_case(mut header: Header) -> Header {
+    header.name.make_ascii_lowercase();
+    header
+}
+
+/// The evidence, if the listener takes such.
+fn given(evidence: Evidence, listener: &ListenerSettings) -> Result<Shown, Status> {
+    let EvidenceSource::Request(rule) = &listener.evidence else {
+        let message = "evidence: this listener speaks for one pod; leave it out";
+        return Err(Status::invalid_argument(message));
+    };
+    let several = match evidence.kind {
+        Some(Kind::Several(several)) => several.pieces,
+        kind => vec![Evidence { kind }],
+    };
+    let pieces: Vec<Shown> = several.into_iter().map(piece).collect::<Result<_, _>>()?;
+    let count = pieces.len();
+    let shown = Shown::together(pieces, rule.agreement).ok_or_else(|| {
+        let message = format!("evidence: {count} pieces; send 1 to {MAX_PIECES}");
+        Status::invalid_argument(message)
+    })?;
+    if !rule.accepts(&shown) {
+        let message = "evidence: this listener does not take that kind";
+        return Err(Status::invalid_argument(message));
+    }
+    Ok(shown)
+}
+
+fn piece(evidence: Evidence) -> Result<Shown, Status> {
+    match evidence.kind {
+        Some(Kind::Token(token)) => Ok(Shown::Token(Secret::new(token))),
+        Some(Kind::Certificates(chain)) => CertificateChain::new(chain.certificates)
+            .map(Shown::Certificate)
+            .map_err(|invalid| Status::invalid_argument(format!("evidence: {invalid}"))),
+        Some(Kind::Several(_)) => {
+            let message = "evidence: a piece is itself several; send them in one list";
+            Err(Status::invalid_argument(message))
+        }
+        None => Err(Status::invalid_argument("evidence: no kind is set")),
     }
 }
 
@@ -155,6 +235,7 @@ fn response(answer: Answer) -> CheckResponse {
     };
     CheckResponse {
         decision: i32::from(decision),
+        observed: answer.observed,
         code: refusal.map(Refusal::code).unwrap_or_default().to_owned(),
         message: refusal
             .map(Refusal::sentence)

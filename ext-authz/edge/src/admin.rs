@@ -1,7 +1,7 @@
 //! The admin unix socket (0600): what commands ask of a running server. HTTP, so that `curl
 //! --unix-socket` works as well.
 
-use std::{io, path::Path, sync::Arc};
+use std::{future::IntoFuture as _, io, path::Path, sync::Arc, time::Duration};
 
 use attache_core::time::Timestamp;
 use axum::{
@@ -12,7 +12,7 @@ use axum::{
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
-use tokio::{net::UnixListener, runtime::Handle, task::spawn_blocking};
+use tokio::{net::UnixListener, runtime::Handle, task::spawn_blocking, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -20,11 +20,15 @@ use crate::{
     explain::Call,
     geography::GeographyDatabase,
     listener::bind_private,
+    metrics,
     pipeline::Edge,
     readiness::Readiness,
-    reload::{Refused, Reload},
-    settings::ListenerSettings,
+    reload::Reload,
+    settings::{Bind, ListenerSettings},
 };
+
+/// How long a command in flight may take when the server ends.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
 
 /// What `attache status` prints.
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,12 +51,70 @@ pub struct Status {
     pub policy_refused_since: Option<Timestamp>,
     /// Why the set in force could not be kept for the next start.
     pub policy_not_kept: Option<String>,
+    /// Since when the policy directory, or the folder of state, does not answer.
+    #[serde(default)]
+    pub policy_stalled_since: Option<Timestamp>,
+    /// Where the edge listens, and how callers are known there.
+    #[serde(default)]
+    pub listeners: Vec<ListenerState>,
+    /// The calls that wait for their answers.
+    #[serde(default)]
+    pub calls: CallsState,
     /// The geography database, if one is configured.
     pub geography: Option<GeographyStatus>,
     /// The trust providers and their keys.
     pub trust_providers: Vec<ProviderKeys>,
     /// The audit journal.
     pub audit: AuditState,
+}
+
+/// One port of the edge.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ListenerState {
+    /// Its name.
+    pub name: String,
+    /// The socket's path, or the address.
+    pub place: String,
+    /// How its callers are known.
+    pub protection: Protection,
+}
+
+/// How the callers of a listener are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protection {
+    /// The kernel names the caller's user.
+    UnixPeer,
+    /// By a certificate.
+    MutualTls,
+    /// Not at all: whoever reaches it gets credentials.
+    Plaintext,
+}
+
+impl ListenerState {
+    fn of(listener: &ListenerSettings) -> Self {
+        let (place, protection) = match &listener.bind {
+            Bind::Unix(unix) => (unix.path.display().to_string(), Protection::UnixPeer),
+            Bind::Tls(tls) => (tls.address.to_string(), Protection::MutualTls),
+            Bind::Plaintext(address) => (address.to_string(), Protection::Plaintext),
+        };
+        Self {
+            name: listener.name.clone(),
+            place,
+            protection,
+        }
+    }
+}
+
+/// The calls of the edge.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct CallsState {
+    /// Those that wait for their answers.
+    pub in_flight: usize,
+    /// How many may.
+    pub most: usize,
+    /// Those that were answered with `overloaded` since the start.
+    pub turned_away: u64,
 }
 
 /// The geography database.
@@ -125,21 +187,38 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     bind_private(path)
 }
 
-/// Answers until `stop`.
+/// Answers until `stop`; `more` are the routes of others on the same socket.
 pub async fn serve(
     admin: Arc<Admin>,
+    more: Router,
     socket: UnixListener,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let router = Router::new()
         .route("/status", get(status))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/reload", post(reload))
         .route("/explain", post(explain))
-        .with_state(admin);
-    axum::serve(socket, router)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
+        .with_state(Arc::clone(&admin))
+        .merge(metrics::router(admin))
+        .merge(more);
+    let stopped = stop.clone();
+    let serving = axum::serve(socket, router).with_graceful_shutdown(stop.cancelled_owned());
+    // A command in flight is answered; one that waits for a disk that hangs must not hold up the end.
+    let patience = async {
+        stopped.cancelled().await;
+        sleep(LAST_ANSWER).await;
+    };
+    tokio::select! {
+        served = serving.into_future() => served,
+        () = patience => Ok(()),
+    }
+}
+
+/// It answers, so it is alive: nothing that a restart would mend is ever asked for here.
+async fn livez() -> &'static str {
+    "alive\n"
 }
 
 async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
@@ -148,22 +227,21 @@ async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
 
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let blocked_by = admin.readiness.blocked_by();
-    if blocked_by.is_empty() {
-        let refused = admin.reload.state().refused;
-        let detail = refused.map_or_else(String::new, |refused| {
-            let since = refused.since;
-            format!("the policy directory is refused since {since}; the last good policies are in force\n")
-        });
-        return format!("ready\n{detail}").into_response();
+    let (code, mut text) = if blocked_by.is_empty() {
+        (StatusCode::OK, "ready\n".to_owned())
+    } else {
+        let reason = format!("not ready: waiting for {}\n", blocked_by.join(", "));
+        (StatusCode::SERVICE_UNAVAILABLE, reason)
+    };
+    for detail in admin.details() {
+        text += &detail;
+        text += "\n";
     }
-    let reason = format!("not ready: waiting for {}\n", blocked_by.join(", "));
-    (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
+    (code, text).into_response()
 }
 
 async fn reload(State(admin): State<Arc<Admin>>) -> Response {
-    // A task of its own: a caller that goes away must not leave half of a change.
-    let reloading = tokio::spawn(async move { admin.reload.run().await });
-    match reloading.await.map_err(Refused::from).flatten() {
+    match Arc::clone(&admin.reload).run_for_a_while().await {
         Ok(revision) => format!("policy revision {revision} is in force\n").into_response(),
         Err(refused) => {
             let text = format!("{refused}\nthe last good policies stay in force\n");
@@ -204,6 +282,32 @@ impl GeographyStatus {
 }
 
 impl Admin {
+    /// What an operator should know of an edge that is ready all the same.
+    fn details(&self) -> Vec<String> {
+        let policy = self.reload.state();
+        let refused = policy.refused.map(|refused| {
+            let since = refused.since;
+            format!(
+                "the policy directory is refused since {since}; the last good policies are in force"
+            )
+        });
+        let stalled = policy.stalled_since.map(|since| {
+            format!("the policy directory or the folder of state does not answer since {since}")
+        });
+        let listeners = self.listeners.iter().map(ListenerState::of);
+        let plaintext = listeners.filter(|listener| listener.protection == Protection::Plaintext);
+        let plaintext = plaintext.map(|ListenerState { name, place, .. }| {
+            format!(
+                "listener {name} is plaintext TCP at {place}: whoever reaches it gets credentials"
+            )
+        });
+        refused
+            .into_iter()
+            .chain(stalled)
+            .chain(plaintext)
+            .collect()
+    }
+
     fn trust_providers(&self) -> Vec<ProviderKeys> {
         let providers = self.edge.trust.status(clock::now()).into_iter();
         providers
@@ -220,12 +324,8 @@ impl Admin {
     }
 
     fn status(&self) -> Status {
-        let blocked_by: Vec<_> = self
-            .readiness
-            .blocked_by()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        let blocked_by = self.readiness.blocked_by();
+        let calls = &self.edge.calls;
         let journal = self.edge.journal.status();
         let policy = self.reload.state();
         let (policy_refused, policy_refused_since) = policy
@@ -242,6 +342,13 @@ impl Admin {
             policy_refused,
             policy_refused_since,
             policy_not_kept: policy.not_kept,
+            policy_stalled_since: policy.stalled_since,
+            listeners: self.listeners.iter().map(ListenerState::of).collect(),
+            calls: CallsState {
+                in_flight: calls.in_flight(),
+                most: calls.most(),
+                turned_away: calls.turned_away(),
+            },
             geography: self.geography.as_deref().map(GeographyStatus::of),
             trust_providers: self.trust_providers(),
             audit: AuditState {

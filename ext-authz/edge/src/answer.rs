@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use attache_core::{event::Outcome, header::HeaderName, time::Timestamp};
+use attache_core::{event::Outcome, time::Timestamp};
 use attache_credentials::Credential;
 
 use crate::refusal::Refusal;
@@ -20,6 +20,8 @@ pub struct Answer {
     /// Until when the same question has the same answer under that revision; `None` if it must not be
     /// kept, or if nobody asked.
     pub valid_until: Option<Timestamp>,
+    /// Whether the edge only observes, and lets pass what policy denies.
+    pub observed: bool,
     /// What happens to the request.
     pub disposition: Disposition,
 }
@@ -62,15 +64,11 @@ impl Forward {
         Self { credential, remove }
     }
 
-    /// As it came, but for one header.
-    pub(crate) fn removing(header: Option<&HeaderName>) -> Self {
-        let remove = header
-            .into_iter()
-            .map(|name| name.as_str().to_owned())
-            .collect();
+    /// As it came, but for these headers.
+    pub(crate) fn removing<'n>(headers: impl Iterator<Item = &'n str>) -> Self {
         Self {
             credential: None,
-            remove,
+            remove: headers.map(str::to_owned).collect(),
         }
     }
 

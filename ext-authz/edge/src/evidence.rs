@@ -1,46 +1,184 @@
 //! Where the evidence of a call is found. Nothing is believed here; `trust` verifies it.
 
 use std::{
-    fs::File,
     io::{self, Read as _},
     path::Path,
+    sync::Arc,
 };
 
 use attache_core::{
+    attestation::Attestation,
+    attributes::{Attributes, unproven},
     decision::{DenyReason, Fault},
     evidence::Evidence,
     header::HeaderName,
     jwt::{MAX_TOKEN_BYTES, RejectedToken},
     secret::Secret,
+    spiffe_id::SpiffeId,
+    time::Timestamp,
 };
+use attache_trust::{Trust, regular_file};
 use tracing::warn;
 
-use crate::{question::Question, refusal::Refusal, settings::EvidenceSource};
+use crate::{
+    peer::{self, Shown},
+    question::Question,
+    refusal::Refusal,
+    settings::{EvidenceSource, RequestEvidence},
+    xfcc,
+};
+
+/// What a call shows of its caller.
+#[derive(Default)]
+pub(crate) struct Offered {
+    /// All pieces; `None` if there is none.
+    pub(crate) evidence: Option<Evidence>,
+    /// For each piece, the name that it must turn out to prove, if a proxy says one.
+    named: Vec<Option<SpiffeId>>,
+    /// The proxy whose word the evidence is.
+    proxy: Option<Shown>,
+    /// What is said of the caller beside.
+    pub(crate) unproven: Attributes,
+}
 
 impl EvidenceSource {
-    /// The one piece of evidence for this call.
-    pub(crate) fn evidence(&self, question: &Question<'_>) -> Result<Evidence, Refusal> {
+    /// What this call shows.
+    pub(crate) fn offered(
+        &self,
+        question: &Question<'_>,
+        now: Timestamp,
+    ) -> Result<Offered, Refusal> {
         match self {
-            Self::Header(name) => from_header(name, question).map_err(Refusal::Denied),
+            Self::Request(rule) => rule.offered(question).map_err(Refusal::Denied),
             // SECURITY: read for each call, so that a rotated token is used at once and a removed one never.
-            Self::TokenFile(path) => from_file(path).map_err(|error| {
-                warn!(path = %path.display(), %error, "the pod's own token cannot be read");
-                Refusal::Unavailable(Fault::EvidenceUnreadable)
-            }),
+            Self::TokenFile(path) => match from_file(path) {
+                Ok(evidence) => Ok(Offered::only(evidence)),
+                Err(error) => {
+                    warn!(path = %path.display(), %error, "the pod's own token cannot be read");
+                    Err(Refusal::Unavailable(Fault::EvidenceUnreadable))
+                }
+            },
+            Self::WorkloadApi(own) => own
+                .evidence(now)
+                .map(Offered::only)
+                .ok_or(Refusal::Unavailable(Fault::EvidenceUnreadable)),
+        }
+    }
+
+    /// The headers that carry evidence on this listener.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = &str> + Clone {
+        let (token, forwarded) = match self {
+            Self::Request(rule) => (
+                rule.header.as_ref().map(HeaderName::as_str),
+                rule.peer.as_ref().map(|_| xfcc::HEADER),
+            ),
+            Self::TokenFile(_) | Self::WorkloadApi(_) => (None, None),
+        };
+        token.into_iter().chain(forwarded)
+    }
+}
+
+impl RequestEvidence {
+    fn offered(&self, question: &Question<'_>) -> Result<Offered, DenyReason> {
+        if let Some(given) = question.given {
+            return self
+                .accepts(given)
+                .then(|| Offered::only(given.clone()))
+                .ok_or(DenyReason::EvidenceMissing);
+        }
+        let mut offered = Offered::default();
+        let mut pieces = Vec::new();
+        let token = self
+            .header
+            .as_ref()
+            .map(|name| from_header(name, question))
+            .transpose()?
+            .flatten();
+        if let Some(token) = token {
+            pieces.push(token);
+            offered.named.push(None);
+        }
+        if let Some(rule) = &self.peer {
+            let spoken = peer::read(rule, question.peer, question.lines(xfcc::HEADER))?;
+            if let Some(shown) = spoken.caller {
+                pieces.push(Evidence::Certificate(shown.chain));
+                offered.named.push(Some(shown.named));
+                offered.proxy = spoken.proxy;
+            }
+            if let Some(named) = spoken.named {
+                offered.unproven.set(unproven::PRINCIPAL, named.as_str());
+            }
+        }
+        if let Some(address) = question.address {
+            let address = address.to_canonical().to_string();
+            offered.unproven.set(unproven::SOURCE_ADDRESS, &address);
+        }
+        offered.evidence = Evidence::together(pieces, self.agreement);
+        Ok(offered)
+    }
+
+    /// Whether evidence of that kind counts on this listener.
+    pub(crate) fn accepts(&self, evidence: &Evidence) -> bool {
+        match evidence {
+            Evidence::Token(_) => self.header.is_some(),
+            Evidence::Certificate(_) => self.peer.is_some(),
+            Evidence::Several(several) => several.pieces().iter().all(|piece| self.accepts(piece)),
         }
     }
 }
 
-fn from_header(name: &HeaderName, question: &Question<'_>) -> Result<Evidence, DenyReason> {
+impl Offered {
+    fn only(evidence: Evidence) -> Self {
+        Self {
+            evidence: Some(evidence),
+            ..Self::default()
+        }
+    }
+
+    /// Who calls, proven; `None` if the call shows no evidence.
+    ///
+    /// SECURITY: a certificate proves the name that its proxy said, or nothing; and what a proxy forwards
+    /// counts only after the proxy is proven itself.
+    pub(crate) async fn attested(
+        &self,
+        trust: &Trust,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Attestation>>, Refusal> {
+        if let Some(proxy) = &self.proxy {
+            let certificate = Evidence::Certificate(proxy.chain.clone());
+            let attestation = trust.attest(&certificate, now).await?;
+            if *attestation.spiffe_id() != proxy.named {
+                return Err(DenyReason::PeerMismatch.into());
+            }
+        }
+        let Some(evidence) = &self.evidence else {
+            return Ok(None);
+        };
+        let attestation = trust.attest(evidence, now).await?;
+        let misnamed = attestation.proofs().zip(&self.named).any(|(proof, named)| {
+            named
+                .as_ref()
+                .is_some_and(|named| *named != proof.spiffe_id)
+        });
+        if misnamed {
+            return Err(DenyReason::PeerMismatch.into());
+        }
+        Ok(Some(attestation))
+    }
+}
+
+fn from_header(name: &HeaderName, question: &Question<'_>) -> Result<Option<Evidence>, DenyReason> {
     let mut values = question.values(name);
-    let value = values.next().ok_or(DenyReason::EvidenceMissing)?;
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
     if values.next().is_some() {
         return Err(DenyReason::EvidenceAmbiguous);
     }
     let text = str::from_utf8(value)
         .map_err(|_not_utf8| DenyReason::EvidenceRejected(RejectedToken::Malformed("not ASCII")))?;
     token(text)
-        .map(|token| Evidence::Token(Secret::new(token.to_owned())))
+        .map(|token| Some(Evidence::Token(Secret::new(token.to_owned()))))
         .ok_or(DenyReason::EvidenceMissing)
 }
 
@@ -62,7 +200,9 @@ fn from_file(path: &Path) -> io::Result<Evidence> {
     let limit = u64::try_from(MAX_TOKEN_BYTES)
         .unwrap_or(u64::MAX)
         .saturating_add(1);
-    File::open(path)?.take(limit).read_to_string(&mut text)?;
+    // SECURITY: a pipe in its place would hold up the call.
+    let file = regular_file::open(path)?;
+    file.take(limit).read_to_string(&mut text)?;
     let token = token(&text).ok_or_else(|| io::Error::other("the file is empty"))?;
     Ok(Evidence::Token(Secret::new(token.to_owned())))
 }

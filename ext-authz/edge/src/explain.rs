@@ -16,9 +16,10 @@ use thiserror::Error;
 
 use crate::{
     clock,
+    peer::Peer,
     pipeline::{Edge, Entered, enter},
     question::{Asked, Question},
-    settings::{Enforcement, EvidenceSource, ListenerSettings, Unmatched},
+    settings::{Enforcement, ListenerSettings, Unmatched},
     source,
 };
 
@@ -131,8 +132,7 @@ impl Explainer<'_> {
             Some(said_to_be) => said_to_be as &dyn Geography,
             None => self.geography,
         };
-        let headers = self.headers(call);
-        let question = self.question(call, &headers);
+        let question = self.question(call);
         let mut explained = self.begin(call, question.address, at);
         let asked = match question.understand(self.listener.destination) {
             Ok(asked) => asked,
@@ -166,40 +166,31 @@ impl Explainer<'_> {
             source: question.address,
             geography,
             query: question.query(),
-            headers: &question.headers,
+            headers: question.known_headers(),
         };
         let limit = call.policies.unwrap_or(USUAL_POLICIES);
         let policy = known.map(|known| self.decide(&known, &asked, &context, limit));
         Ok(self.conclude(explained, policy, passes))
     }
 
-    /// Evidence that is given beside the request stands where the listener looks for it.
-    fn headers<'c>(&'c self, call: &'c Call) -> Vec<(&'c str, &'c [u8])> {
+    fn question<'c>(&self, call: &'c Call) -> Question<'c> {
         let headers = call.headers.iter();
         let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
-        let (EvidenceSource::Header(evidence), Caller::Evidence { token, .. }) =
-            (&self.listener.evidence, &call.caller)
-        else {
-            return headers.collect();
-        };
-        let others = headers.filter(|(name, _)| *name != evidence.as_str());
-        let given = (evidence.as_str(), token.0.expose().as_bytes());
-        others.chain([given]).collect()
-    }
-
-    fn question<'c>(&self, call: &'c Call, headers: &[(&'c str, &'c [u8])]) -> Question<'c> {
-        let forwarded = || source::address(None, headers, self.listener.trusted_hops);
+        let headers: Vec<(&str, &[u8])> = headers.collect();
+        let forwarded = || source::address(None, &headers, self.listener.trusted_hops);
+        let address = call.source.map(|source| source.to_canonical());
+        let address = address.or_else(forwarded);
         Question {
             method: &call.method,
             target: &call.target,
             authority: &call.authority,
-            headers: headers.to_vec(),
+            headers,
+            headers_are_known: true,
             vouched: Some(&call.origin),
             source: None,
-            address: call
-                .source
-                .map(|source| source.to_canonical())
-                .or_else(forwarded),
+            address,
+            peer: Peer::default(),
+            given: None,
         }
     }
 

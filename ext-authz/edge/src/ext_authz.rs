@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use attache_core::event::Outcome;
+use attache_core::{decision::Fault, event::Outcome};
 use envoy_types::{
     ext_authz::v3::pb::{
         Address, Authorization, CheckRequest, CheckResponse, DeniedHttpResponse,
@@ -24,6 +24,7 @@ use tonic::{Code, Request, Response, Status, async_trait};
 
 use crate::{
     answer::{Answer, Disposition, Forward},
+    peer::Peer,
     pipeline::Edge,
     question::Question,
     refusal::Refusal,
@@ -93,12 +94,25 @@ fn question(attributes: &AttributeContext, trusted_hops: usize) -> Option<Questi
         target: &http.path,
         authority: &http.host,
         headers,
+        headers_are_known: true,
         vouched: attributes
             .context_extensions
             .get(TARGET_EXTENSION)
             .map(String::as_str),
         source: peer.map(|(address, port)| source::text(address, port)),
         address,
+        peer: tls_peer(attributes),
+        given: None,
+    })
+}
+
+/// The name and the certificate of that peer. `source.service` is what a header of the client says, and is
+/// never read.
+fn tls_peer(attributes: &AttributeContext) -> Peer<'_> {
+    let source = attributes.source.as_ref();
+    source.map_or_else(Peer::default, |source| Peer {
+        principal: &source.principal,
+        certificate: &source.certificate,
     })
 }
 
@@ -176,6 +190,10 @@ fn refused(answer: &Answer, refusal: &Refusal, is_grpc: bool) -> DeniedHttpRespo
         header(DECISION_HEADER, answer.decision_id.clone()),
         header(CODE_HEADER, refusal.code().to_owned()),
     ];
+    if *refusal == Refusal::Unavailable(Fault::Overloaded) {
+        // RFC 9110 §10.2.3, in seconds.
+        headers.push(header("retry-after", "1".to_owned()));
+    }
     // For a gRPC caller Envoy turns status and body into `grpc-status` and `grpc-message`.
     let body = if is_grpc {
         format!(

@@ -4,13 +4,14 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use attache_core::time::Timestamp;
 use attache_policy::Source;
+use attache_trust::regular_file;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -149,7 +150,7 @@ impl LastGoodFile {
     /// What was kept of `directory`. It is not compiled yet.
     pub(crate) fn load(&self, directory: &Path) -> Result<LastGood, UnusableLastGood> {
         let path = || self.0.clone();
-        let bytes = match self.read() {
+        let bytes = match regular_file::read(&self.0, MAX_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(UnusableLastGood::None);
@@ -189,13 +190,6 @@ impl LastGoodFile {
             accepted_at: written.accepted_at,
             sources: sources.collect(),
         })
-    }
-
-    fn read(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let file = File::open(&self.0)?;
-        file.take(MAX_BYTES).read_to_end(&mut bytes)?;
-        Ok(bytes)
     }
 }
 

@@ -3,25 +3,33 @@
 
 pub mod access;
 pub mod admin;
+pub mod admission;
 pub mod answer;
 pub mod clock;
+pub mod exchange;
 pub mod explain;
 pub mod ext_authz;
 pub mod geography;
 pub mod journal;
 pub mod listener;
 pub mod live;
+pub mod metrics;
+pub mod peer;
 pub mod pipeline;
 pub mod providers;
 pub mod question;
 pub mod readiness;
+pub mod recording;
 pub mod refusal;
 pub mod reload;
 pub mod server;
 pub mod settings;
+pub mod xfcc;
 
 mod evidence;
 mod last_good;
+mod own_svid;
+mod pem;
 mod source;
 mod trail;
 mod watch;

@@ -18,7 +18,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{Semaphore, mpsc},
-    task::{AbortHandle, JoinSet},
+    task::{AbortHandle, JoinSet, spawn_blocking},
     time::Instant,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -29,7 +29,7 @@ use tracing::{info, warn};
 
 use crate::{
     journal::text::{MAX_FIELD_BYTES, printable},
-    settings::{Bind, ListenerSettings, UnixBind},
+    settings::{Bind, ListenerSettings, TlsBind, UnixBind},
 };
 
 mod tls;
@@ -42,6 +42,9 @@ const MAX_CONNECTIONS: usize = 1024;
 
 /// Connections of one listener at a time whose peer is not known yet.
 const MAX_HANDSHAKES: usize = 256;
+
+/// Connections of one listener at a time, each of which is an open file.
+pub const MAX_OPEN_CONNECTIONS: usize = MAX_CONNECTIONS + MAX_HANDSHAKES;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
@@ -111,11 +114,7 @@ impl Listener {
                 }
             }
             Bind::Tls(tls) => {
-                let config: ServerConfig =
-                    tls::server_config(tls).map_err(|error| ListenerFailed::Tls {
-                        listener: name.clone(),
-                        error,
-                    })?;
+                let config = tls_config(&name, tls).await?;
                 let listener = TcpListener::bind(tls.address).await;
                 Port::Tls {
                     listener: listener.map_err(failed(tls.address.to_string()))?,
@@ -164,14 +163,24 @@ impl Listener {
                     });
                 }
                 Err(error) => {
-                    warn!(listener = strangers.listener, %error, "accept failed");
+                    strangers.turned_away(&Stranger::NotAccepted(error));
                     // Out of file descriptors: the next attempt would fail as well.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
         }
-        self.port.remove();
     }
+}
+
+/// Reading files takes as long as the disk takes.
+async fn tls_config(name: &str, tls: &TlsBind) -> Result<ServerConfig, ListenerFailed> {
+    let files = tls.clone();
+    let read = spawn_blocking(move || tls::server_config(&files)).await;
+    let failed = |error| ListenerFailed::Tls {
+        listener: name.to_owned(),
+        error,
+    };
+    read.map_err(|error| failed(error.into()))?.map_err(failed)
 }
 
 /// Connections whose peer is not known yet.
@@ -263,11 +272,14 @@ impl Port {
             Self::Plaintext(listener) => Ok(Accepted::Plaintext(listener.accept().await?.0)),
         }
     }
+}
 
-    fn remove(&self) {
+/// However it ends, a start that fails at the next listener included.
+impl Drop for Port {
+    fn drop(&mut self) {
         if let Self::Unix { path, .. } = self {
             // Already gone is as good.
-            let _ = fs::remove_file(path);
+            let _ = fs::remove_file(&*path);
             info!(path = %path.display(), "socket closed");
         }
     }
@@ -300,6 +312,8 @@ enum Stranger {
     TooMany,
     #[error("no TLS handshake within {} s", HANDSHAKE_LIMIT.as_secs())]
     TooSlow,
+    #[error("no connection can be accepted: {0}")]
+    NotAccepted(io::Error),
     #[error("the kernel does not name the peer: {0}")]
     Unnamed(io::Error),
 }

@@ -4,12 +4,17 @@
 use std::{
     collections::BTreeSet,
     fs, io,
+    ops::Deref,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
 use attache_policy::{Compiled, Problems, Settings, Source};
+use attache_trust::regular_file;
 use thiserror::Error;
 
 /// Largest policy file read, in bytes.
@@ -18,6 +23,40 @@ const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// The policy set in force.
 pub struct Live {
     compiled: ArcSwap<Compiled>,
+    /// Counts the steps of changes: odd while one is being made.
+    steps: AtomicU64,
+    /// Held while a change is made.
+    changing: Mutex<()>,
+}
+
+/// A change while it is made; however it ends, it ends.
+struct Step<'l>(&'l AtomicU64);
+
+impl<'l> Step<'l> {
+    fn begin(steps: &'l AtomicU64) -> Self {
+        steps.fetch_add(1, Ordering::SeqCst);
+        Self(steps)
+    }
+}
+
+impl Drop for Step<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A set as it was in force at one moment, together with the trust providers that belong to it.
+pub(crate) struct InForce {
+    compiled: Arc<Compiled>,
+    step: u64,
+}
+
+impl Deref for InForce {
+    type Target = Compiled;
+
+    fn deref(&self) -> &Compiled {
+        &self.compiled
+    }
 }
 
 /// Why a policy directory was not accepted.
@@ -44,6 +83,8 @@ impl Live {
     pub fn new(compiled: Compiled) -> Self {
         Self {
             compiled: ArcSwap::from_pointee(compiled),
+            steps: AtomicU64::new(0),
+            changing: Mutex::new(()),
         }
     }
 
@@ -52,14 +93,43 @@ impl Live {
         self.compiled.load_full()
     }
 
-    /// Whether `compiled` is still the set in force.
-    pub(crate) fn is_current(&self, compiled: &Arc<Compiled>) -> bool {
-        Arc::ptr_eq(&self.compiled.load(), compiled)
+    /// The set in force, for a decision that must not mix it with the trust providers of another.
+    pub(crate) fn in_force(&self) -> InForce {
+        loop {
+            let step = self.steps.load(Ordering::SeqCst);
+            if !step.is_multiple_of(2) {
+                // A change replaces a few pointers; nothing in it waits for a file or a socket.
+                drop(self.turn());
+                continue;
+            }
+            let compiled = self.compiled();
+            if self.steps.load(Ordering::SeqCst) == step {
+                return InForce { compiled, step };
+            }
+        }
     }
 
-    /// Replaces the set.
-    pub fn replace(&self, compiled: Compiled) {
-        self.compiled.store(Arc::new(compiled));
+    /// Whether nothing was changed since `taken` was.
+    pub(crate) fn is_current(&self, taken: &InForce) -> bool {
+        self.steps.load(Ordering::SeqCst) == taken.step
+    }
+
+    /// Makes a change of trust providers and, if `change` gives one, of the set. INVARIANT: a decision that
+    /// saw only a part of it is not current, and is made again.
+    pub(crate) fn change<E>(
+        &self,
+        change: impl FnOnce() -> Result<Option<Compiled>, E>,
+    ) -> Result<(), E> {
+        let _turn = self.turn();
+        let _step = Step::begin(&self.steps);
+        if let Some(compiled) = change()? {
+            self.compiled.store(Arc::new(compiled));
+        }
+        Ok(())
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -125,11 +195,8 @@ pub fn sources(directory: &Path) -> Result<Vec<Source>, RefusedPolicies> {
             } else if metadata.is_dir() {
                 folders.push(path);
             } else if is_document(&path) {
-                if metadata.len() > MAX_FILE_BYTES {
-                    let error = io::Error::other(format!("larger than {MAX_FILE_BYTES} bytes"));
-                    return Err(unreadable(&path, error));
-                }
-                let text = fs::read(&path).map_err(|error| unreadable(&path, error))?;
+                let text = regular_file::read(&path, MAX_FILE_BYTES);
+                let text = text.map_err(|error| unreadable(&path, error))?;
                 found.push(Source {
                     name: path.display().to_string(),
                     text,
@@ -149,9 +216,11 @@ fn is_hidden(path: &Path) -> bool {
         .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
+/// SECURITY: in any case, for a deny in `DENY.YAML` must not be left out.
 fn is_document(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension))
+    let known = ["yaml", "yml", "json"];
+    extension.is_some_and(|extension| known.iter().any(|it| it.eq_ignore_ascii_case(extension)))
 }
 
 #[cfg(test)]

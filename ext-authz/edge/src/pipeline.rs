@@ -7,23 +7,24 @@
 use std::{sync::Arc, time::Duration};
 
 use attache_core::{
-    attestation::Attestation, decision::Fault, evidence::Evidence, header::HeaderName,
-    scope::Caller,
+    attestation::Attestation, attributes::Attributes, decision::Fault, event::Event,
 };
 use attache_credentials::Credentials;
 use attache_policy::{Compiled, Context, Decided, Decision, Geography};
 use attache_trust::Trust;
 use tokio::time::Instant;
-use tracing::{debug, error};
+use tracing::debug;
 
 use crate::{
+    admission::Calls,
     answer::{Answer, Disposition, Forward},
     clock,
     journal::Journal,
     live::Live,
+    metrics::Metrics,
     question::{Asked, Question},
     refusal::Refusal,
-    settings::{Enforcement, EvidenceSource, ListenerSettings, Unmatched},
+    settings::{Enforcement, ListenerSettings, Unmatched},
     trail::Trail,
 };
 
@@ -65,6 +66,10 @@ pub struct Edge {
     pub credentials: Credentials,
     /// What happened.
     pub journal: Journal,
+    /// How many calls may wait at once.
+    pub calls: Calls,
+    /// What is counted and measured.
+    pub metrics: Metrics,
 }
 
 impl Edge {
@@ -86,6 +91,9 @@ impl Edge {
     ) -> Answer {
         let began = Instant::now();
         let mut trail = Trail::begin(clock::now(), began, question);
+        let Some(_slot) = self.calls.enter() else {
+            return self.turn_away(listener, question, trail).await;
+        };
         let patience = match self.enforcement {
             Enforcement::Enforce => self.answer_within,
             Enforcement::Observe => self.answer_within.min(OBSERVATION_LIMIT),
@@ -103,6 +111,24 @@ impl Edge {
             .await
     }
 
+    /// Too many calls wait: nothing of this one is judged, and it waits for nothing but its record, if that.
+    async fn turn_away(
+        &self,
+        listener: &ListenerSettings,
+        question: &Question<'_>,
+        mut trail: Trail,
+    ) -> Answer {
+        let verdict = Err(Fault::Overloaded.into());
+        if let Some(_leave) = self.calls.tell() {
+            let patience = RECORDING_LIMIT;
+            return self
+                .conclude(listener, question, trail, verdict, patience)
+                .await;
+        }
+        let (event, answer) = self.answer_of(listener, &mut trail, verdict);
+        self.leave(listener, question, &trail, event.code.as_deref(), answer)
+    }
+
     /// The stages, until one refuses.
     async fn decide(
         &self,
@@ -114,7 +140,7 @@ impl Edge {
         let asked = question.understand(listener.destination)?;
         trail.asked(&asked);
         for _ in 0..MAX_DECISIONS {
-            let policies = self.live.compiled();
+            let policies = self.live.in_force();
             let verdict = self
                 .decide_under(&policies, purpose, listener, question, &asked, trail)
                 .await;
@@ -146,25 +172,25 @@ impl Edge {
                 return Ok(Forward::with(None, &remove));
             }
         };
-        let evidence = listener.evidence.evidence(question)?;
-        let attestation = self.trust.attest(&evidence, trail.asked_at()).await?;
+        let offered = listener.evidence.offered(question, trail.asked_at())?;
+        let attestation = offered.attested(&self.trust, trail.asked_at()).await?;
+        let (Some(attestation), Some(evidence)) = (attestation, &offered.evidence) else {
+            return self.admit(policies, &offered.unproven, question, asked, trail, &remove);
+        };
         trail.attested(&attestation, policies);
         let decided = self.judge_by(policies, &attestation, question, asked, trail);
         match decided.into_decision() {
             Decision::Allow(grant) => {
                 trail.granted(&grant);
                 if purpose == Purpose::Judge {
-                    trail.may_be_kept(
-                        &grant.scope(caller(listener, &evidence)),
-                        grant.valid_until(),
-                    );
+                    trail.may_be_kept(grant.kept_until());
                 }
                 if self.enforcement == Enforcement::Observe || purpose == Purpose::Judge {
                     return Ok(Forward::with(None, &remove));
                 }
                 let credential = self
                     .credentials
-                    .obtain(&grant, &evidence, trail.asked_at())
+                    .obtain(&grant, evidence, trail.asked_at())
                     .await?;
                 if let Some(credential) = &credential {
                     trail.obtained(&grant, credential);
@@ -174,10 +200,7 @@ impl Edge {
             Decision::Deny(denial) => {
                 trail.denied(&denial);
                 if purpose == Purpose::Judge {
-                    trail.may_be_kept(
-                        &denial.scope(caller(listener, &evidence)),
-                        denial.valid_until(),
-                    );
+                    trail.may_be_kept(denial.kept_until());
                 }
                 if denial.policy().is_none() && self.unmatched == Unmatched::PassWithoutCredential {
                     trail.unmatched();
@@ -186,6 +209,35 @@ impl Edge {
                 Err(denial.into_reason().into())
             }
             Decision::Unavailable(fault) => Err(fault.into()),
+        }
+    }
+
+    fn context<'a>(&'a self, question: &'a Question<'_>, trail: &Trail) -> Context<'a> {
+        Context {
+            now: trail.asked_at(),
+            source: question.address,
+            geography: &*self.geography,
+            query: question.query(),
+            headers: question.known_headers(),
+        }
+    }
+
+    /// Decides about a caller that shows no evidence. Whatever comes of it, no credential does.
+    fn admit(
+        &self,
+        policies: &Compiled,
+        said: &Attributes,
+        question: &Question<'_>,
+        asked: &Asked<'_>,
+        trail: &mut Trail,
+        remove: &[&str],
+    ) -> Result<Forward, Refusal> {
+        let context = self.context(question, trail);
+        let admitted = policies.admit(said, &asked.request(), &context);
+        trail.unproven(said, &admitted);
+        match admitted.answer() {
+            Ok(_policy) => Ok(Forward::with(None, remove)),
+            Err(turned) => Err(turned.reason.clone().into()),
         }
     }
 
@@ -198,13 +250,7 @@ impl Edge {
         asked: &'a Asked<'_>,
         trail: &mut Trail,
     ) -> Decided<'a> {
-        let context = Context {
-            now: trail.asked_at(),
-            source: question.address,
-            geography: &*self.geography,
-            query: question.query(),
-            headers: &question.headers,
-        };
+        let context = self.context(question, trail);
         let decided = policies.decide(attestation, &asked.request(), &context);
         trail.decided(&decided, self.unmatched);
         decided
@@ -223,12 +269,12 @@ impl Edge {
         if !policies.rehearses(asked.host(), asked.port()) {
             return;
         }
-        let Ok(evidence) = listener.evidence.evidence(question) else {
+        let Ok(offered) = listener.evidence.offered(question, trail.asked_at()) else {
             return;
         };
         let patience = OBSERVATION_LIMIT.min(self.answer_within / 2);
-        let attesting = self.trust.attest(&evidence, trail.asked_at());
-        if let Ok(Ok(attestation)) = tokio::time::timeout(patience, attesting).await {
+        let attesting = offered.attested(&self.trust, trail.asked_at());
+        if let Ok(Ok(Some(attestation))) = tokio::time::timeout(patience, attesting).await {
             trail.attested(&attestation, policies);
             self.judge_by(policies, &attestation, question, asked, trail);
         }
@@ -243,38 +289,73 @@ impl Edge {
         verdict: Result<Forward, Refusal>,
         patience: Duration,
     ) -> Answer {
-        if let Err(refusal) = &verdict {
-            trail.refused(refusal);
-        }
-        let event = trail.event(&self.name, &listener.name, self.enforcement);
-        let mut answer = Answer {
-            decision_id: event.event_id.clone(),
-            policy: event.policy_matched.clone(),
-            workload: event.workload_svid.clone(),
-            policy_revision: event.policy_revision.clone(),
-            valid_until: trail.valid_until(),
-            disposition: verdict.map_or_else(Disposition::Refuse, Disposition::Forward),
-        };
+        let (event, mut answer) = self.answer_of(listener, &mut trail, verdict);
+        let code = event.code.clone();
         // A journal that hangs, on a dying disk, is one that cannot be written.
         match tokio::time::timeout(patience, self.journal.record(event)).await {
             Ok(Ok(recorded)) => answer.decision_id = recorded.event_id,
+            // The journal tells of it once, and readiness; each call is not worth a line.
             Ok(Err(error)) => {
-                error!(%error, decision = answer.decision_id, "an access could not be recorded");
+                debug!(%error, decision = answer.decision_id, "an access could not be recorded");
                 answer.disposition = Disposition::Refuse(Fault::AuditUnavailable.into());
             }
             Err(_elapsed) => {
-                error!(
+                debug!(
                     decision = answer.decision_id,
                     "an access was not recorded in time"
                 );
                 answer.disposition = Disposition::Refuse(Fault::AuditUnavailable.into());
             }
         }
+        self.leave(listener, question, &trail, code.as_deref(), answer)
+    }
+
+    /// The event of an access, and its answer as it is if that can be recorded.
+    fn answer_of(
+        &self,
+        listener: &ListenerSettings,
+        trail: &mut Trail,
+        verdict: Result<Forward, Refusal>,
+    ) -> (Event, Answer) {
+        if let Err(refusal) = &verdict {
+            trail.refused(refusal);
+        }
+        let event = trail.event(&self.name, &listener.name, self.enforcement);
+        let answer = Answer {
+            decision_id: event.event_id.clone(),
+            policy: event.policy_matched.clone(),
+            workload: event.workload_svid.clone(),
+            policy_revision: event.policy_revision.clone(),
+            valid_until: trail.valid_until(),
+            observed: false,
+            disposition: verdict.map_or_else(Disposition::Refuse, Disposition::Forward),
+        };
+        (event, answer)
+    }
+
+    /// The answer as it leaves; `code` is that of the decision.
+    fn leave(
+        &self,
+        listener: &ListenerSettings,
+        question: &Question<'_>,
+        trail: &Trail,
+        code: Option<&str>,
+        mut answer: Answer,
+    ) -> Answer {
+        let code = match &answer.disposition {
+            Disposition::Refuse(refusal) => Some(refusal.code()),
+            Disposition::Forward(_) => code,
+        };
         if self.enforcement == Enforcement::Observe {
             // Nothing changes for the caller; its evidence is still not for the target's eyes.
-            let evidence = evidence_header(listener).filter(|name| question.has(name));
-            answer.disposition = Disposition::Forward(Forward::removing(evidence));
+            let evidence = listener.evidence.headers();
+            let present = evidence.filter(|name| question.has(name));
+            answer.disposition = Disposition::Forward(Forward::removing(present));
+            // What is observed today may be enforced a moment later, under the same revision.
+            (answer.observed, answer.valid_until) = (true, None);
         }
+        let (outcome, took) = (answer.outcome(), trail.elapsed());
+        self.metrics.answered(&listener.name, outcome, code, took);
         trail.announce(&answer);
         answer
     }
@@ -300,26 +381,10 @@ pub(crate) fn enter<'q>(
     let injectable = target
         .as_ref()
         .map_or(&[][..], |target| target.injectable());
-    let mut remove = question.protected_headers(evidence_header(listener), injectable)?;
+    let mut remove = question.protected_headers(&listener.evidence.headers(), injectable)?;
     if target.is_none() && unmatched == Unmatched::PassWithoutCredential {
         return Ok(Entered::Unmatched(remove));
     }
     remove.extend(question.overriding_headers(listener.override_headers)?);
     Ok(Entered::Asks(remove))
-}
-
-/// The caller, as far as an answer may be given again.
-fn caller(listener: &ListenerSettings, evidence: &Evidence) -> Caller {
-    match (&listener.evidence, evidence) {
-        (EvidenceSource::Header(_), Evidence::Token(token)) => Caller::Evidence(token.clone()),
-        (EvidenceSource::TokenFile(_), _) => Caller::Listener(listener.name.clone()),
-    }
-}
-
-/// The header that carries evidence on this listener, if one does.
-const fn evidence_header(listener: &ListenerSettings) -> Option<&HeaderName> {
-    match &listener.evidence {
-        EvidenceSource::Header(name) => Some(name),
-        EvidenceSource::TokenFile(_) => None,
-    }
 }

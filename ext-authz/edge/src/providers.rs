@@ -4,9 +4,9 @@ use std::path::{Component, Path, PathBuf};
 
 use attache_policy::{
     Code, Compiled, Problems, Report,
-    document::{KeySource as Written, TrustProvider},
+    document::{BundleSource as BundleWritten, KeySource as Written, TrustProvider},
 };
-use attache_trust::{KeySource, ProviderConfig};
+use attache_trust::{BundleSource, CLUSTER_CA, KeySource, ProviderConfig, leads_outside};
 use thiserror::Error;
 
 /// Files that documents name outside the folders they may be in.
@@ -38,7 +38,10 @@ fn one(written: &TrustProvider, roots: &[PathBuf], report: &Report) -> ProviderC
             .unwrap_or(Path::new("/"));
         let path = folder.join(path);
         let climbs = path.components().any(|part| part == Component::ParentDir);
-        if climbs || !roots.iter().any(|root| path.starts_with(root)) {
+        // `..` is counted back where the folders are; nothing is known of what is not there.
+        let seems_inside = roots.iter().any(|root| path.starts_with(root)) && !climbs;
+        let is_inside = seems_inside || climbs && path.exists();
+        if !is_inside || leads_outside(&path, roots) {
             let roots: Vec<_> = roots
                 .iter()
                 .map(|root| root.display().to_string())
@@ -57,8 +60,20 @@ fn one(written: &TrustProvider, roots: &[PathBuf], report: &Report) -> ProviderC
         Written::JwksUrl(url) => KeySource::JwksUrl(url.clone()),
         Written::File(path) => KeySource::File(file(path)),
         Written::Inline(json) => KeySource::Inline(json.clone()),
+        // SECURITY: the fixed origin and the fixed files of every pod, so that documents may ask for it.
+        Written::InCluster => KeySource::in_cluster(),
+        // Only the configuration can say it, whose files may lie anywhere.
+        Written::ApiServer { url, token_file } => KeySource::ApiServer {
+            url: url.clone(),
+            token_file: token_file.clone(),
+        },
+        Written::Bundle(source) => KeySource::Bundle(bundle(source, &file)),
     };
-    let ca_file = written.ca_file.as_deref().map(file);
+    let takes_own = written.keys == Written::InCluster && written.ca_file.is_none();
+    let own_ca = takes_own.then(|| PathBuf::from(CLUSTER_CA));
+    // Where they really lie is looked at again whenever they are read.
+    let file_roots = own_ca.is_none().then(|| roots.to_vec());
+    let ca_file = written.ca_file.as_deref().map(file).or(own_ca);
     let config = ProviderConfig::new(
         written.name.clone(),
         written.kind,
@@ -70,7 +85,29 @@ fn one(written: &TrustProvider, roots: &[PathBuf], report: &Report) -> ProviderC
         audience: written.audience.clone(),
         algorithms: written.algorithms.clone(),
         ca_file,
+        file_roots,
+        cluster: written.cluster.clone(),
+        spiffe_id: written.spiffe_id.clone(),
+        only: written.only.clone(),
         ..config
+    }
+}
+
+/// SECURITY: a socket is confined as a file is: whoever writes documents must not have the server call any.
+fn bundle(source: &BundleWritten, file: &impl Fn(&Path) -> PathBuf) -> BundleSource {
+    match source {
+        BundleWritten::File(path) => BundleSource::File(file(path)),
+        BundleWritten::HttpsWeb(url) => BundleSource::HttpsWeb(url.clone()),
+        BundleWritten::HttpsSpiffe {
+            url,
+            endpoint_id,
+            bundle_file,
+        } => BundleSource::HttpsSpiffe {
+            url: url.clone(),
+            endpoint_id: endpoint_id.clone(),
+            bundle_file: file(bundle_file),
+        },
+        BundleWritten::WorkloadApi(socket) => BundleSource::WorkloadApi(file(socket)),
     }
 }
 

@@ -5,11 +5,16 @@ use std::net::IpAddr;
 
 use attache_core::{
     decision::DenyReason,
+    evidence::Evidence,
     header::HeaderName,
-    request::{AmbiguousRequest, Authority, Host, Request, RequestPath, Transport, is_method},
+    request::{
+        AmbiguousRequest, Authority, Host, Request, RequestPath, Transport, goes_around_policy,
+        is_method, overrides_request,
+    },
 };
 
 use crate::{
+    peer::Peer,
     refusal::Refusal,
     settings::{DestinationRule, OverrideHeaders},
 };
@@ -17,17 +22,7 @@ use crate::{
 /// Our own headers; a client's are removed from every request.
 const OWN_PREFIX: &str = "x-attache-";
 
-/// Headers by which some frameworks and proxies take another method or path than the request's own.
-const OVERRIDES: [&str; 5] = [
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-    "x-original-url",
-    "x-rewrite-url",
-];
-
 /// One request.
-#[derive(Debug)]
 pub struct Question<'a> {
     /// As sent.
     pub method: &'a str,
@@ -37,12 +32,18 @@ pub struct Question<'a> {
     pub authority: &'a str,
     /// Names in lower case, duplicates apart.
     pub headers: Vec<(&'a str, &'a [u8])>,
+    /// Whether `headers` are all that the request has. If not, no condition can rely on one.
+    pub headers_are_known: bool,
     /// The origin that Envoy's route says it leads to.
     pub vouched: Option<&'a str>,
     /// The connection's peer, `address:port`.
     pub source: Option<String>,
     /// The caller's address, by the listener's rule; `None` if it is not known for certain.
     pub address: Option<IpAddr>,
+    /// What Envoy says of the connection's peer.
+    pub peer: Peer<'a>,
+    /// Evidence that stands beside the request, not in it: from those who ask without being Envoy.
+    pub given: Option<&'a Evidence>,
 }
 
 /// Where a request goes and what it asks, each in one reading.
@@ -62,17 +63,27 @@ impl<'a> Question<'a> {
         query.map_or("", |(_, query)| query)
     }
 
+    /// All headers, if they are known.
+    pub(crate) fn known_headers(&self) -> Option<&[(&'a str, &'a [u8])]> {
+        self.headers_are_known.then_some(&*self.headers)
+    }
+
     /// The values of header `name`, in order.
     pub(crate) fn values(&self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        self.lines(name.as_str())
+    }
+
+    /// The values of the header that is so named, in lower case, in order.
+    pub(crate) fn lines(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.headers
             .iter()
-            .filter(move |(key, _)| *key == name.as_str())
+            .filter(move |(key, _)| *key == name)
             .map(|(_, value)| *value)
     }
 
-    /// Whether the request carries header `name`.
-    pub(crate) fn has(&self, name: &HeaderName) -> bool {
-        self.values(name).next().is_some()
+    /// Whether the request carries header `name`, in lower case.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.lines(name).next().is_some()
     }
 
     /// Whether the caller speaks gRPC, whose refusals have no JSON body.
@@ -88,7 +99,7 @@ impl<'a> Question<'a> {
             return Err(DenyReason::RequestAmbiguous(AmbiguousRequest::Method).into());
         }
         let upgrades = self.headers.iter().any(|(name, _)| *name == "upgrade");
-        if upgrades || ["TRACE", "TRACK", "CONNECT"].contains(&self.method) {
+        if upgrades || goes_around_policy(self.method) {
             return Err(DenyReason::MethodRefused.into());
         }
         if self.names_two_hosts() {
@@ -135,16 +146,17 @@ impl<'a> Question<'a> {
     /// The headers that must not reach the target as the client sent them: ours, the evidence, and
     /// those that a policy for the target could inject. `_` for `-` in one of them is refused, for an
     /// application may read both spellings as one.
-    pub(crate) fn protected_headers(
+    pub(crate) fn protected_headers<'e>(
         &self,
-        evidence: Option<&HeaderName>,
+        evidence: &(impl Iterator<Item = &'e str> + Clone),
         injectable: &[HeaderName],
     ) -> Result<Vec<&'a str>, DenyReason> {
         let mut present = Vec::new();
         for (name, _) in &self.headers {
-            let protects = |ours: &HeaderName| ours.is_imitated_by(name);
             let ours = name.replace('_', "-").starts_with(OWN_PREFIX);
-            if !ours && !evidence.is_some_and(protects) && !injectable.iter().any(protects) {
+            let is_evidence = evidence.clone().any(|ours| is_imitation(name, ours));
+            let is_injectable = injectable.iter().any(|ours| ours.is_imitated_by(name));
+            if !ours && !is_evidence && !is_injectable {
                 continue;
             }
             if name.contains('_') {
@@ -165,8 +177,7 @@ impl<'a> Question<'a> {
     ) -> Result<Vec<&'a str>, DenyReason> {
         let mut present = Vec::new();
         for (name, _) in &self.headers {
-            let overrides = OVERRIDES.iter().any(|ours| is_imitation(name, ours));
-            if !overrides || present.contains(name) {
+            if !overrides_request(name) || present.contains(name) {
                 continue;
             }
             if rule == OverrideHeaders::Deny {

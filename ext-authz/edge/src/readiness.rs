@@ -1,5 +1,5 @@
-//! What still blocks readiness. A part that must come up first takes a [`Block`]; the server is ready
-//! when the last one is dropped.
+//! What still blocks readiness. A part that must come up first, or that fails, takes a [`Block`]; the server
+//! is ready when the last one is dropped.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 /// The blocks that are held, by name.
 #[derive(Clone)]
 pub struct Readiness {
-    held: Arc<Mutex<Vec<&'static str>>>,
+    held: Arc<Mutex<Vec<Arc<str>>>>,
     ready: watch::Sender<bool>,
 }
 
@@ -16,7 +16,7 @@ pub struct Readiness {
 #[must_use = "readiness is blocked for as long as this lives"]
 pub struct Block {
     readiness: Readiness,
-    name: &'static str,
+    name: Arc<str>,
 }
 
 impl Default for Readiness {
@@ -35,8 +35,9 @@ impl Readiness {
     }
 
     /// Blocks readiness in the name of `name`.
-    pub fn block(&self, name: &'static str) -> Block {
-        self.change(|held| held.push(name));
+    pub fn block(&self, name: impl Into<Arc<str>>) -> Block {
+        let name = name.into();
+        self.change(|held| held.push(Arc::clone(&name)));
         Block {
             readiness: self.clone(),
             name,
@@ -44,11 +45,9 @@ impl Readiness {
     }
 
     /// What blocks now.
-    pub fn blocked_by(&self) -> Vec<&'static str> {
-        self.held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    pub fn blocked_by(&self) -> Vec<String> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.iter().map(ToString::to_string).collect()
     }
 
     /// Follows whether the server is ready.
@@ -56,7 +55,7 @@ impl Readiness {
         self.ready.subscribe()
     }
 
-    fn change(&self, edit: impl FnOnce(&mut Vec<&'static str>)) {
+    fn change(&self, edit: impl FnOnce(&mut Vec<Arc<str>>)) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         edit(&mut held);
         self.ready.send_replace(held.is_empty());

@@ -4,14 +4,18 @@
 //! INVARIANT: a set is kept on disk before it is in force, so that a restart never goes back behind it.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use attache_policy::{Compiled, Settings, Source};
 use attache_trust::{InvalidProviders, ProviderConfig, Trust};
 use thiserror::Error;
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::{
+    task::{JoinError, JoinHandle, spawn_blocking},
+    time::timeout,
+};
 use tracing::warn;
 
 use crate::{
@@ -24,13 +28,17 @@ use crate::{
 
 use self::standing::{Contents, Standing};
 
-pub use self::standing::{PolicyState, Refusal};
+pub use self::standing::{Judged, PolicyState, Refusal};
 
 mod standing;
 mod start;
 
 /// How often a directory that changes while it is read is read again, before it is taken as it was read.
 const MAX_READINGS: usize = 3;
+
+/// How long files may take before it is told that they do not answer. What was begun is never given up, for
+/// nothing ends a thread that waits for a disk; and nothing more is begun beside it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Keeps the policies in force those of the directory.
 pub struct Reload {
@@ -64,6 +72,7 @@ impl PolicySource {
         let mut roots = vec![self.directory.clone()];
         roots.extend_from_slice(&self.file_roots);
         let providers = providers::of(&compiled, &roots)?;
+        attache_trust::check(&providers)?;
         Ok((compiled, providers))
     }
 
@@ -75,6 +84,21 @@ impl PolicySource {
             folders.add(folder);
         }
         folders
+    }
+}
+
+/// What the directory held when it was read.
+struct Reading {
+    sources: Vec<Source>,
+    contents: Contents,
+}
+
+impl Reading {
+    /// Takes as long as the disk takes, and hashes what may be many megabytes.
+    fn of(directory: &Path) -> Result<Self, Refused> {
+        let sources = live::sources(directory)?;
+        let contents = Contents::of(&sources);
+        Ok(Self { sources, contents })
     }
 }
 
@@ -90,6 +114,9 @@ pub enum Refused {
     /// Documents name files that they may not.
     #[error(transparent)]
     Files(#[from] ForeignFiles),
+    /// Files do not answer: a disk or a network mount hangs.
+    #[error("{} or the folder of state has not answered for {} s; is its disk or network mount there?", .0.display(), PATIENCE.as_secs())]
+    Stalled(PathBuf),
     /// Judging them failed: a defect of ours.
     #[error("the documents could not be judged: {0}")]
     Unjudged(#[from] JoinError),
@@ -99,8 +126,12 @@ impl Refused {
     /// Whether the same documents would be refused again, whatever else changes.
     const fn is_final(&self) -> bool {
         match self {
-            Self::Policies(RefusedPolicies::Problems(_)) | Self::Files(_) => true,
-            Self::Policies(_) | Self::Providers(_) | Self::Unjudged(_) => false,
+            Self::Policies(RefusedPolicies::Problems(_)) => true,
+            Self::Policies(_)
+            | Self::Providers(_)
+            | Self::Files(_)
+            | Self::Stalled(_)
+            | Self::Unjudged(_) => false,
         }
     }
 }
@@ -134,11 +165,23 @@ impl Reload {
 
     /// Takes the directory whole or refuses it whole; returns the revision in force.
     pub async fn run(&self) -> Result<String, Refused> {
-        let _turn = self.turn.lock().await;
+        let turn = timeout(PATIENCE, self.turn.lock()).await;
+        let _turn = turn.map_err(|_elapsed| self.stalled())?;
         let source = Arc::clone(&self.source);
-        let read = spawn_blocking(move || live::sources(&source.directory)).await;
-        self.take(read.map_err(Refused::from).and_then(|read| Ok(read?)))
-            .await
+        let read = spawn_blocking(move || Reading::of(&source.directory));
+        let read = self.patiently(read).await;
+        self.take(read.map_err(Refused::from).flatten()).await
+    }
+
+    /// Like [`Self::run`], and comes back when files do not answer: the change is then made when they do.
+    pub async fn run_for_a_while(self: Arc<Self>) -> Result<String, Refused> {
+        let stalled = self.stalled();
+        // A task of its own: a caller that goes away must not leave half of a change.
+        let running = tokio::spawn(async move { self.run().await });
+        match timeout(PATIENCE + PATIENCE / 2, running).await {
+            Ok(ran) => ran.map_err(Refused::from).flatten(),
+            Err(_elapsed) => Err(stalled),
+        }
     }
 
     /// Follows the directory for as long as it is polled.
@@ -161,25 +204,25 @@ impl Reload {
     }
 
     /// Reads the directory, again if it changes meanwhile.
-    async fn look(&self, mut watch: Watch) -> (Watch, Result<Vec<Source>, Refused>) {
+    async fn look(&self, mut watch: Watch) -> (Watch, Result<Reading, Refused>) {
         let mut readings = 0;
         loop {
             let source = Arc::clone(&self.source);
             let looked = spawn_blocking(move || {
                 let folders = source.folders();
                 watch.follow(folders.clone());
-                let read = live::sources(&source.directory);
+                let read = Reading::of(&source.directory);
                 let is_whole = !watch.is_disturbed() && source.folders() == folders;
                 (watch, read, is_whole)
             });
-            let (followed, read, is_whole) = match looked.await {
+            let (followed, read, is_whole) = match self.patiently(looked).await {
                 Ok(looked) => looked,
                 Err(failed) => return (Watch::new(), Err(failed.into())),
             };
             watch = followed;
             readings += 1;
             if is_whole || readings == MAX_READINGS {
-                return (watch, read.map_err(Refused::from));
+                return (watch, read);
             }
             if watch.is_disturbed() {
                 watch.settled().await;
@@ -188,27 +231,27 @@ impl Reload {
     }
 
     /// Whether what was read has been judged, so that judging it again would tell nothing new.
-    async fn is_judged(&self, read: &Result<Vec<Source>, Refused>) -> bool {
-        let Ok(sources) = read else {
+    async fn is_judged(&self, read: &Result<Reading, Refused>) -> bool {
+        let Ok(read) = read else {
             return false;
         };
         let (is_judged, is_unkept) = {
             let standing = self.standing();
-            (standing.is_judged(sources), standing.is_unkept())
+            (standing.is_judged(read.contents), standing.is_unkept())
         };
         if is_judged && is_unkept {
             let revision = self.state().revision;
-            self.keep(sources.clone(), &revision).await;
+            self.keep(read.sources.clone(), &revision).await;
         }
         is_judged
     }
 
     /// Judges what was read, and puts it in force if it is good.
     // INVARIANT: it was read in the same turn, so that nothing older comes after it.
-    async fn take(&self, read: Result<Vec<Source>, Refused>) -> Result<String, Refused> {
-        let contents = read.as_deref().ok().map(Contents::of);
+    async fn take(&self, read: Result<Reading, Refused>) -> Result<String, Refused> {
+        let contents = read.as_ref().ok().map(|read| read.contents);
         let put = match read {
-            Ok(sources) => self.put_in_force(sources).await,
+            Ok(read) => self.put_in_force(read.sources).await,
             Err(refused) => Err(refused),
         };
         self.standing().conclude(contents, &put, clock::now());
@@ -218,17 +261,21 @@ impl Reload {
     async fn put_in_force(&self, sources: Vec<Source>) -> Result<String, Refused> {
         let source = Arc::clone(&self.source);
         let judging = spawn_blocking(move || Ok((source.compile(&sources)?, sources)));
-        let ((compiled, providers), sources) = judging.await.map_err(Refused::from).flatten()?;
-        // Trust first: a policy that names a new provider must find it.
-        self.trust.replace(providers)?;
+        let judged = self.patiently(judging).await;
+        let ((compiled, providers), sources) = judged.map_err(Refused::from).flatten()?;
         let revision = compiled.revision().to_owned();
+        // May wait for a disk, and nothing may be half in force meanwhile.
         self.keep(sources, &revision).await;
-        if revision != self.live.compiled().revision() {
+        let is_new = revision != self.live.compiled().revision();
+        if is_new {
             for warning in compiled.warnings().iter() {
                 warn!("{warning}");
             }
-            self.live.replace(compiled);
         }
+        self.live.change(|| {
+            self.trust.replace(providers)?;
+            Ok::<_, Refused>(is_new.then_some(compiled))
+        })?;
         Ok(revision)
     }
 
@@ -243,9 +290,27 @@ impl Reload {
             accepted_at: clock::now(),
             sources,
         };
-        let kept = spawn_blocking(move || file.keep(&set)).await;
+        let keeping = spawn_blocking(move || file.keep(&set));
+        let kept = self.patiently(keeping).await;
         let kept = kept.map_err(std::io::Error::other).flatten();
         self.standing().kept(kept);
+    }
+
+    /// Waits for work on files for as long as it takes, and tells if that is long.
+    async fn patiently<T>(&self, mut work: JoinHandle<T>) -> Result<T, JoinError> {
+        if let Ok(done) = timeout(PATIENCE, &mut work).await {
+            return done;
+        }
+        let stalled = self.stalled();
+        warn!(%stalled, "policies cannot be read; those in force stay");
+        self.standing().state.stalled_since = Some(clock::now());
+        let done = work.await;
+        self.standing().state.stalled_since = None;
+        done
+    }
+
+    fn stalled(&self) -> Refused {
+        Refused::Stalled(self.source.directory.clone())
     }
 
     fn standing(&self) -> MutexGuard<'_, Standing> {

@@ -17,7 +17,7 @@ use crate::{
     listener::{Listener, ListenerFailed},
     pipeline::Edge,
     readiness::Readiness,
-    settings::ListenerSettings,
+    settings::{EvidenceSource, ListenerSettings},
 };
 
 /// The service that health answers for, besides the empty name.
@@ -108,6 +108,7 @@ async fn serve_one(
         .register_encoded_file_descriptor_set(attache_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
+    let own = tokio::spawn(keep_own_evidence(settings.evidence.clone()));
     let settings = Arc::new(settings);
     let access = AccessServer::new(AccessService::new(Arc::clone(&edge), Arc::clone(&settings)))
         .max_decoding_message_size(MAX_QUESTION_BYTES);
@@ -123,7 +124,15 @@ async fn serve_one(
         .serve_with_incoming_shutdown(listener.connections(stop.clone()), stop.cancelled_owned())
         .await;
     follow.abort();
+    own.abort();
     Ok(served?)
+}
+
+/// Has the pod's own evidence at hand before calls ask for it, where it is fetched.
+async fn keep_own_evidence(evidence: EvidenceSource) {
+    if let EvidenceSource::WorkloadApi(own) = evidence {
+        own.keep_fresh().await;
+    }
 }
 
 /// Health says what readiness says; while draining it says no.

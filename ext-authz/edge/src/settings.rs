@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use attache_core::header::HeaderName;
+mod evidence;
+
+pub use evidence::{EvidenceSource, IdPrefix, OwnSvid, PeerRule, RequestEvidence};
 
 /// One edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub struct EdgeSettings {
     pub enforcement: Enforcement,
     /// How long a decision may take.
     pub answer_within: Duration,
+    /// How many calls may wait for their answers at once.
+    pub max_calls_in_flight: usize,
     /// The ports that Envoy calls.
     pub listeners: Vec<ListenerSettings>,
 }
@@ -92,16 +96,6 @@ pub struct TlsBind {
     pub client_ca: PathBuf,
     /// The URI and DNS names, any one of which a caller's certificate must carry.
     pub allowed: Vec<String>,
-}
-
-/// Where the evidence of a call stands. It follows from the listener's role: the pod's own identity
-/// serves only a `sidecar-outbound` listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EvidenceSource {
-    /// Role `gateway`: each request brings a token in this header.
-    Header(HeaderName),
-    /// Role `sidecar-outbound`: the edge speaks for one pod, whose projected token stands in this file.
-    TokenFile(PathBuf),
 }
 
 /// What happens to a request with a header by which some applications take another method or path than the

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use attache_core::{
     attestation::Attestation,
+    attributes::Attributes,
     decision::DenyReason,
-    event::{CheckedCondition, Event, Mode, Outcome},
+    event::{CheckedCondition, ConditionOutcome, Event, Mode, Outcome},
     request::without_query,
-    scope::Scope,
     time::Timestamp,
 };
 use attache_credentials::Credential;
-use attache_policy::{Compiled, Decided, Denial, Grant};
+use attache_policy::{Admitted, Compiled, Decided, Denial, Grant};
 use tokio::time::Instant;
 use tracing::{Level, event_enabled, info};
 
@@ -86,6 +86,7 @@ impl Trail {
             repeats: None,
             target_origin: None,
             attributes: None,
+            attested_by: Vec::new(),
         };
         Self {
             began,
@@ -100,6 +101,11 @@ impl Trail {
     /// The one moment at which this access is judged.
     pub(crate) const fn asked_at(&self) -> Timestamp {
         self.event.timestamp
+    }
+
+    /// How long it has taken.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
     }
 
     /// Where the request goes, in its one spelling.
@@ -137,16 +143,40 @@ impl Trail {
         self.event.workload_svid = Some(attestation.spiffe_id().as_str().to_owned());
         self.event.workload_type = Some(attestation.kind().workload_type().to_owned());
         self.event.trust_provider = Some(attestation.provider().to_owned());
+        let proofs = attestation.proofs().map(|proof| proof.provider.clone());
+        self.event.attested_by = proofs.collect();
+    }
+
+    /// Nobody proved the caller, and policy decides by what is said of it.
+    pub(crate) fn unproven(&mut self, said: &Attributes, admitted: &Admitted<'_>) {
+        self.event.attributes = Some(said.clone());
+        self.looked_at(admitted.conditions());
+        if let Some(would_be) = admitted.would_be() {
+            self.would_be = Some(would_be.outcome);
+            let matched = would_be.policy.map(|policy| policy.matched().to_owned());
+            self.event.would_be_policy = matched;
+        }
+        let policy = match admitted.answer() {
+            Ok(policy) => Some(*policy),
+            Err(turned) => turned.policy,
+        };
+        self.event.policy = policy.map(|policy| policy.name().to_owned());
+        self.event.policy_matched = policy.map(|policy| policy.matched().to_owned());
+    }
+
+    fn looked_at<'c>(&mut self, conditions: impl Iterator<Item = (&'c str, ConditionOutcome)>) {
+        let checked = conditions
+            .take(MAX_CONDITIONS)
+            .map(|(name, outcome)| CheckedCondition {
+                name: name.to_owned(),
+                outcome,
+            });
+        self.event.conditions = checked.collect();
     }
 
     /// What was looked at, and what dry-run policies would have changed.
     pub(crate) fn decided(&mut self, decided: &Decided<'_>, unmatched: Unmatched) {
-        let conditions = decided.conditions().take(MAX_CONDITIONS);
-        let checked = conditions.map(|(name, outcome)| CheckedCondition {
-            name: name.to_owned(),
-            outcome,
-        });
-        self.event.conditions = checked.collect();
+        self.looked_at(decided.conditions());
         let Some(would_be) = decided.would_be() else {
             return;
         };
@@ -160,9 +190,9 @@ impl Trail {
         self.event.would_be_policy = matched;
     }
 
-    /// The answer may be given again until `until`, unless its scope is this call alone.
-    pub(crate) fn may_be_kept(&mut self, scope: &Scope, until: Timestamp) {
-        self.valid_until = matches!(scope, Scope::Region(_)).then_some(until);
+    /// Until when the same call gets the same answer; `None` if it is about this call alone.
+    pub(crate) const fn may_be_kept(&mut self, until: Option<Timestamp>) {
+        self.valid_until = until;
     }
 
     /// Until when the answer may be given again.

@@ -2,8 +2,11 @@
 
 use std::{fmt, net::IpAddr, time::Duration};
 
+use attache_core::spiffe_id::TrustDomain;
 use thiserror::Error;
 use url::{Host, Url};
+
+use crate::rotation::Schedule;
 
 /// Longest issuer URL, in bytes: AWS IAM accepts no longer one.
 pub const MAX_URL_BYTES: usize = 255;
@@ -21,17 +24,26 @@ pub struct IssuerConfig {
     pub url: IssuerUrl,
     /// The middle part of every token's `jti`.
     pub environment: Environment,
+    /// Our SPIFFE trust domain: JWT-SVIDs are minted for its workloads alone.
+    pub trust_domain: TrustDomain,
     /// Longest lifetime of a token; at least [`MIN_TTL`].
     pub max_ttl: Duration,
+    /// When keys take turns.
+    pub schedule: Schedule,
+    /// Whether tokens are exchanged for evidence.
+    pub token_endpoint: bool,
 }
 
 impl IssuerConfig {
-    /// A configuration with default lifetimes.
-    pub const fn new(url: IssuerUrl, environment: Environment) -> Self {
+    /// A configuration with default lifetimes and without a token endpoint.
+    pub fn new(url: IssuerUrl, environment: Environment, trust_domain: TrustDomain) -> Self {
         Self {
             url,
             environment,
+            trust_domain,
             max_ttl: DEFAULT_MAX_TTL,
+            schedule: Schedule::default(),
+            token_endpoint: false,
         }
     }
 }

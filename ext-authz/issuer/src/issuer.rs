@@ -2,9 +2,10 @@
 
 use std::{num::NonZero, sync::Arc, thread, time::Duration};
 
-use arc_swap::ArcSwap;
 use attache_core::{
+    attestation::Attestation,
     audience::{MAX_AUDIENCE_BYTES, is_audience},
+    claims::{RenderedClaims, UnavailableClaim},
     decision::{DenyReason, Fault},
     evidence::Evidence,
     freshness::Lifetime,
@@ -13,6 +14,7 @@ use attache_core::{
     secret::Secret,
     spiffe_id::SpiffeId,
     time::Timestamp,
+    token::{TokenForm, TokenPlan},
 };
 use attache_trust::{NotAttested, Trust};
 use aws_lc_rs::rand;
@@ -21,17 +23,23 @@ use tokio::sync::Semaphore;
 
 use crate::{
     config::{IssuerConfig, MIN_TTL},
-    keys::{KeyRing, SigningKey, UnusableKeys},
+    custody::{Custody, NotRevoked, Urgency},
+    keys::{SigningKey, UnusableKeys},
+    publication,
+    rotation::Step,
     sealing::SealingKey,
+    signer::ALGORITHMS,
     store::KeyStore,
-    token::{self, Claims},
+    token::{self, Audience, Claims},
+    told::KeysTold,
 };
 
 /// Mints tokens against evidence and publishes the keys that verify them.
 pub struct Issuer {
     config: IssuerConfig,
     trust: Arc<Trust>,
-    keys: ArcSwap<KeyRing>,
+    keys: Custody,
+    discovery_document: Arc<[u8]>,
     /// One signature at a time on each processor: more would only take time from the calls in flight.
     signing: Arc<Semaphore>,
 }
@@ -41,12 +49,8 @@ pub struct Issuer {
 pub struct MintOrder<'a> {
     /// What the caller shows of itself; verified here again.
     pub evidence: &'a Evidence,
-    /// Whom the token is for: `aud`.
-    pub audience: &'a str,
-    /// How long it lives, in whole seconds.
-    pub ttl: Duration,
-    /// How it is signed.
-    pub algorithm: Algorithm,
+    /// What the token is to be.
+    pub plan: &'a TokenPlan,
 }
 
 /// A token that was minted.
@@ -57,6 +61,8 @@ pub struct MintedToken {
     pub token_id: String,
     /// Its `sub`: whom the issuer found proven.
     pub spiffe_id: SpiffeId,
+    /// What it says beside the registered claims.
+    pub claims: RenderedClaims,
     /// From `iat` to `exp`.
     pub lifetime: Lifetime,
 }
@@ -86,6 +92,23 @@ pub enum NotMinted {
     /// There is no key for it.
     #[error("there is no signing key for {}; ask for RS256 or ES256", .0.name())]
     Algorithm(Algorithm),
+    /// There is nobody that the token would be for.
+    #[error("the token has no audience")]
+    NoAudience,
+    /// SECURITY: nobody vouches for workloads of another trust domain by our keys (SPIFFE Trust Domain and
+    /// Bundle §3).
+    #[error(
+        "{workload} is no workload of {ours}, for which alone JWT-SVIDs are minted here; use type oidc-token, or give its trust provider that trust domain"
+    )]
+    ForeignTrustDomain {
+        /// Whom the evidence proves.
+        workload: SpiffeId,
+        /// Our trust domain.
+        ours: String,
+    },
+    /// A claim cannot be made of what is proven.
+    #[error(transparent)]
+    Claim(#[from] UnavailableClaim),
     /// The key or the operating system's randomness failed.
     #[error("the token could not be signed")]
     Signing,
@@ -94,24 +117,23 @@ pub enum NotMinted {
 impl NotMinted {
     /// Why the caller is refused, if it is the caller's evidence.
     pub const fn denial(&self) -> Option<&DenyReason> {
-        match self {
-            Self::Denied(reason) => Some(reason),
-            Self::Unavailable(_)
-            | Self::Audience(_)
-            | Self::Ttl { .. }
-            | Self::Algorithm(_)
-            | Self::Signing => None,
+        if let Self::Denied(reason) = self {
+            return Some(reason);
         }
+        None
     }
 
     /// What is broken, seen by a caller that was granted this token.
     pub const fn fault(&self) -> Fault {
         match self {
             Self::Unavailable(fault) => *fault,
+            Self::Claim(_) => Fault::ClaimUnavailable,
             Self::Denied(_)
             | Self::Audience(_)
+            | Self::NoAudience
             | Self::Ttl { .. }
             | Self::Algorithm(_)
+            | Self::ForeignTrustDomain { .. }
             | Self::Signing => Fault::CredentialUnavailable,
         }
     }
@@ -120,35 +142,77 @@ impl NotMinted {
 impl Issuer {
     /// Opens the keys in `store`, and makes the first ones if it holds none.
     pub async fn open(
-        store: &dyn KeyStore,
+        store: Arc<dyn KeyStore>,
         sealing_key: SealingKey,
         config: IssuerConfig,
         trust: Arc<Trust>,
         now: Timestamp,
     ) -> Result<Self, UnusableKeys> {
-        let keys = KeyRing::open(store, sealing_key, &config.url, now).await?;
+        let keys = Custody::open(store, sealing_key, &config, now).await?;
         let slots = thread::available_parallelism().map_or(1, NonZero::get);
+        let discovery_document = publication::discovery_document(&config, &ALGORITHMS).into();
         Ok(Self {
             config,
             trust,
-            keys: ArcSwap::from_pointee(keys),
+            keys,
+            discovery_document,
             signing: Arc::new(Semaphore::new(slots)),
         })
     }
 
     /// `iss` of our tokens.
-    pub fn url(&self) -> &crate::config::IssuerUrl {
+    pub const fn url(&self) -> &crate::config::IssuerUrl {
         &self.config.url
+    }
+
+    /// Whether tokens are exchanged for evidence.
+    pub const fn exchanges(&self) -> bool {
+        self.config.token_endpoint
     }
 
     /// The discovery document (OpenID Connect Discovery 1.0 §3), as JSON.
     pub fn discovery_document(&self) -> Arc<[u8]> {
-        Arc::clone(&self.keys.load().discovery_document)
+        Arc::clone(&self.discovery_document)
     }
 
     /// The public keys (RFC 7517 §5), as JSON.
     pub fn jwks(&self) -> Arc<[u8]> {
-        Arc::clone(&self.keys.load().jwks)
+        Arc::clone(&self.keys.glance().documents.jwks)
+    }
+
+    /// The SPIFFE bundle of our trust domain, as JSON.
+    pub fn bundle(&self) -> Arc<[u8]> {
+        Arc::clone(&self.keys.glance().documents.bundle)
+    }
+
+    /// Grows when a key is revoked: what was minted before is not to be used again.
+    pub fn generation(&self) -> u64 {
+        self.keys.glance().stored.revocations
+    }
+
+    /// Takes every step of the keys that is due at `now`, and learns what other processes took. Called
+    /// every [`crate::rotation::PACE`].
+    pub async fn turn(&self, now: Timestamp) -> Result<Vec<Step>, UnusableKeys> {
+        self.keys.turn(now, Urgency::All).await
+    }
+
+    /// Has the next key sign as soon as everyone can know it, for one algorithm or for all.
+    pub async fn rotate(
+        &self,
+        algorithm: Option<Algorithm>,
+        now: Timestamp,
+    ) -> Result<Vec<Step>, UnusableKeys> {
+        self.keys.rotate(algorithm, now).await
+    }
+
+    /// Takes a key out of the documents at once; nothing that was minted before is used again.
+    pub async fn revoke(&self, key_id: &str, now: Timestamp) -> Result<(), NotRevoked> {
+        self.keys.revoke(key_id, now).await
+    }
+
+    /// All keys and what becomes of them.
+    pub fn keys(&self) -> KeysTold {
+        KeysTold::of(&self.keys.glance().stored, self.keys.schedule())
     }
 
     /// Verifies the evidence and mints a token for whom it proves.
@@ -164,7 +228,7 @@ impl Issuer {
         minted.inspect_err(|error| {
             // Refused evidence is the caller's matter and is audited; all else is ours to mend.
             if error.denial().is_none() {
-                tracing::warn!(audience = ?order.audience, "no token was minted: {error}");
+                tracing::warn!(audience = ?order.plan.audience(), "no token was minted: {error}");
             }
         })
     }
@@ -174,63 +238,83 @@ impl Issuer {
         order: MintOrder<'_>,
         now: Timestamp,
     ) -> Result<MintedToken, NotMinted> {
-        let ttl = self.check(&order)?;
-        let key = self.keys.load().signing(order.algorithm).map(Arc::clone);
-        let key = key.ok_or(NotMinted::Algorithm(order.algorithm))?;
+        let ttl = self.check(order.plan)?;
         let attestation = self
             .trust
             .attest(order.evidence, now)
             .await
             .map_err(not_attested)?;
+        self.check_subject(order.plan.form, &attestation)?;
+        let custom = order.plan.claims.render(&attestation)?;
         let mut random = [0; 16];
         rand::fill(&mut random).map_err(|_no_cause| NotMinted::Signing)?;
         let iat = now.as_seconds();
         let claims = Claims {
             iss: self.config.url.as_str().to_owned(),
             sub: attestation.spiffe_id().as_str().to_owned(),
-            aud: order.audience.to_owned(),
+            aud: Audience::of(&order.plan.audiences),
             iat,
             nbf: iat,
             exp: iat.saturating_add(ttl),
             jti: id::token_id(self.config.environment.as_str(), random),
+            custom: custom.clone(),
         };
         let lifetime = Lifetime {
             issued_at: Timestamp::from_seconds(claims.iat),
             expires_at: Timestamp::from_seconds(claims.exp),
         };
         let token_id = claims.jti.clone();
-        let token = self.sign(claims, key).await?;
+        let token = self.sign(claims, order.plan.algorithm).await?;
         Ok(MintedToken {
             token,
             token_id,
             spiffe_id: attestation.spiffe_id().clone(),
+            claims: custom,
             lifetime,
         })
     }
 
-    /// The lifetime in whole seconds, if the order can be carried out.
-    fn check(&self, order: &MintOrder<'_>) -> Result<i64, NotMinted> {
-        let max = self.config.max_ttl;
-        if order.ttl < MIN_TTL || order.ttl > max {
-            return Err(NotMinted::Ttl {
-                asked: order.ttl,
-                max,
-            });
+    /// The lifetime in whole seconds, if the plan can be carried out.
+    fn check(&self, plan: &TokenPlan) -> Result<i64, NotMinted> {
+        let (asked, max) = (plan.ttl, self.config.max_ttl);
+        if asked < MIN_TTL || asked > max {
+            return Err(NotMinted::Ttl { asked, max });
         }
-        let audience = order.audience;
-        if !is_audience(audience) {
+        if plan.audiences.is_empty() {
+            return Err(NotMinted::NoAudience);
+        }
+        if let Some(audience) = plan
+            .audiences
+            .iter()
+            .find(|audience| !is_audience(audience))
+        {
             return Err(NotMinted::Audience(audience.chars().take(64).collect()));
         }
-        i64::try_from(order.ttl.as_secs()).map_err(|_too_long| NotMinted::Ttl {
-            asked: order.ttl,
-            max,
-        })
+        if !ALGORITHMS.contains(&plan.algorithm) {
+            return Err(NotMinted::Algorithm(plan.algorithm));
+        }
+        i64::try_from(asked.as_secs()).map_err(|_too_long| NotMinted::Ttl { asked, max })
+    }
+
+    fn check_subject(&self, form: TokenForm, attestation: &Attestation) -> Result<(), NotMinted> {
+        let (workload, ours) = (attestation.spiffe_id(), self.config.trust_domain.as_str());
+        if form == TokenForm::JwtSvid && workload.trust_domain() != ours {
+            return Err(NotMinted::ForeignTrustDomain {
+                workload: workload.clone(),
+                ours: ours.to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// Signs on the blocking threads: a millisecond of RSA would hold up every call on its thread.
-    async fn sign(&self, claims: Claims, key: Arc<SigningKey>) -> Result<Secret, NotMinted> {
+    async fn sign(&self, claims: Claims, algorithm: Algorithm) -> Result<Secret, NotMinted> {
         let slot = Arc::clone(&self.signing).acquire_owned().await;
         let slot = slot.map_err(|_closed| NotMinted::Signing)?;
+        // Chosen after the wait: a key that retired meanwhile signs no more.
+        let ring = self.keys.ring();
+        let key: Option<Arc<SigningKey>> = ring.signing(algorithm).map(Arc::clone);
+        let key = key.ok_or(NotMinted::Algorithm(algorithm))?;
         let signing = tokio::task::spawn_blocking(move || {
             // Held until the signature is made, also when the caller is gone by then.
             let _slot = slot;

@@ -1,22 +1,21 @@
-//! The ring of signing keys: taken from the store at start, made there if it has none, and then an
-//! immutable value with everything that is published of it.
+//! The ring of signing keys as it is used: parsed once, and then an immutable value with everything that is
+//! published of it.
 
 use std::sync::Arc;
 
-use attache_core::{jwt::Algorithm, time::Timestamp};
+use attache_core::jwt::Algorithm;
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::{
-    config::IssuerUrl,
-    publication,
+    publication::{self, Documents},
     sealing::{BrokenSeal, NotSealed, SealingKey},
     signer::{self, ALGORITHMS, NoSigner, Signer},
-    store::{KeyStore, StoreFailed, StoredKey},
+    store::{KeyState, StoreFailed, StoredKey, StoredRing},
 };
 
-/// Why the issuer has no keys to start with. Keys that are there are never replaced.
+/// Why the issuer's keys cannot be used. Keys that are there are never replaced.
 #[derive(Debug, Error)]
 pub enum UnusableKeys {
     /// The store does not answer.
@@ -59,8 +58,11 @@ pub enum UnusableKeys {
     /// The store answers that it holds fewer keys than it was given.
     #[error("the store does not give back the {0} key that was written; look at its file system")]
     NotKept(&'static str),
+    /// The store goes on saying that somebody else was first.
+    #[error("the signing keys change without end; look for another process on the same store")]
+    Restless,
     /// The task that makes keys ended early.
-    #[error("making the first keys was interrupted")]
+    #[error("making a key was interrupted")]
     Interrupted,
 }
 
@@ -78,10 +80,11 @@ pub enum Damage {
     Public,
 }
 
-/// A key that signs.
+/// A key that can sign.
 pub(crate) struct SigningKey {
     pub(crate) algorithm: Algorithm,
     pub(crate) signer: Box<dyn Signer>,
+    pub(crate) key_id: String,
     /// `{"alg":…,"kid":…,"typ":"JWT"}` in base64url: the first part of every token it signs.
     pub(crate) header: String,
     jwk: Value,
@@ -96,77 +99,62 @@ impl SigningKey {
         Self {
             algorithm,
             signer,
+            key_id,
             header,
             jwk,
         }
     }
 }
 
-/// All keys, and the documents that publish them. Replaced whole.
+/// All keys that are kept, and the documents that publish them. Replaced whole.
 pub(crate) struct KeyRing {
+    pub(crate) stored: StoredRing,
+    pub(crate) documents: Documents,
     keys: Vec<Arc<SigningKey>>,
-    pub(crate) discovery_document: Arc<[u8]>,
-    pub(crate) jwks: Arc<[u8]>,
+    active: Vec<Arc<SigningKey>>,
 }
 
 impl KeyRing {
-    /// Takes the keys from the store and makes those that are missing there.
-    pub(crate) async fn open(
-        store: &dyn KeyStore,
-        sealing_key: SealingKey,
-        url: &IssuerUrl,
-        now: Timestamp,
+    /// Parses what is stored; keys that `before` has are taken from there.
+    pub(crate) fn of(
+        stored: StoredRing,
+        sealing_key: &SealingKey,
+        before: Option<&Self>,
     ) -> Result<Self, UnusableKeys> {
-        let sealing_key = Arc::new(sealing_key);
-        let mut stored = store.load().await?;
-        // INVARIANT: what is there opens before anything is added, so that a wrong sealing key never
-        // leads to a second set of keys.
-        let mut keys = unseal_all(&stored, &sealing_key)?;
-        let missing: Vec<_> = ALGORITHMS
-            .into_iter()
-            .filter(|algorithm| !keys.iter().any(|key| key.algorithm == *algorithm))
-            .collect();
-        if !missing.is_empty() {
-            let made = make(missing, Arc::clone(&sealing_key), now).await?;
-            stored = store.insert_missing(&made).await?;
-            // Another process may have been first: what the store holds counts, not what was made.
-            keys = unseal_all(&stored, &sealing_key)?;
-            report(&stored);
-        }
-        for algorithm in ALGORITHMS {
-            if !keys.iter().any(|key| key.algorithm == algorithm) {
-                return Err(UnusableKeys::NotKept(algorithm.name()));
+        let (mut keys, mut active, mut public) = (Vec::new(), Vec::new(), Vec::new());
+        for one in stored.keys.iter().filter(|key| key.state().is_kept()) {
+            let known = before.and_then(|ring| ring.key(&one.key_id));
+            let key = match known {
+                Some(key) => Arc::clone(key),
+                None => Arc::new(unseal(one, sealing_key)?),
+            };
+            if one.state() == KeyState::Active {
+                active.push(Arc::clone(&key));
             }
+            // SECURITY: only public parts that were derived from our private keys are published; those in
+            // the store are compared with them, not believed.
+            if one.state().is_public() {
+                public.push(key.jwk.clone());
+            }
+            keys.push(key);
         }
-        Ok(Self::of(keys, url))
-    }
-
-    fn of(keys: Vec<Arc<SigningKey>>, url: &IssuerUrl) -> Self {
-        // Only public parts that were derived from our private keys are published; those in the store
-        // are compared with them, not believed.
-        let jwks = publication::jwks(&keys.iter().map(|key| key.jwk.clone()).collect::<Vec<_>>());
-        let document = publication::discovery_document(url, &ALGORITHMS);
-        Self {
+        let documents = publication::documents(&public, stored.sequence);
+        Ok(Self {
+            stored,
+            documents,
             keys,
-            discovery_document: document.into(),
-            jwks: jwks.into(),
-        }
+            active,
+        })
     }
 
-    /// The key that signs with `algorithm` now: the newest.
+    /// The key that signs with `algorithm` now.
     pub(crate) fn signing(&self, algorithm: Algorithm) -> Option<&Arc<SigningKey>> {
-        self.keys.iter().rfind(|key| key.algorithm == algorithm)
+        self.active.iter().rfind(|key| key.algorithm == algorithm)
     }
-}
 
-fn unseal_all(
-    stored: &[StoredKey],
-    sealing_key: &SealingKey,
-) -> Result<Vec<Arc<SigningKey>>, UnusableKeys> {
-    stored
-        .iter()
-        .map(|key| unseal(key, sealing_key).map(Arc::new))
-        .collect()
+    fn key(&self, key_id: &str) -> Option<&Arc<SigningKey>> {
+        self.keys.iter().find(|key| key.key_id == key_id)
+    }
 }
 
 fn unseal(stored: &StoredKey, sealing_key: &SealingKey) -> Result<SigningKey, UnusableKeys> {
@@ -192,55 +180,15 @@ fn unseal(stored: &StoredKey, sealing_key: &SealingKey) -> Result<SigningKey, Un
     let signer = signer::parse(algorithm, &private).map_err(|_no_key| damaged(Damage::Private))?;
     let key = SigningKey::new(algorithm, signer);
     let published: Option<Value> = serde_json::from_str(&stored.public_jwk).ok();
-    if published.as_ref() != Some(&key.jwk) || key.signer.public_key().thumbprint() != stored.key_id
-    {
+    if published.as_ref() != Some(&key.jwk) || key.key_id != stored.key_id {
         return Err(damaged(Damage::Public));
     }
     Ok(key)
 }
 
-async fn make(
-    algorithms: Vec<Algorithm>,
-    sealing_key: Arc<SealingKey>,
-    now: Timestamp,
-) -> Result<Vec<StoredKey>, UnusableKeys> {
-    let making = tokio::task::spawn_blocking(move || {
-        algorithms
-            .into_iter()
-            .map(|algorithm| make_one(algorithm, &sealing_key, now))
-            .collect()
-    });
-    making
-        .await
-        .map_err(|_ended_early| UnusableKeys::Interrupted)?
-}
-
-fn make_one(
-    algorithm: Algorithm,
-    sealing_key: &SealingKey,
-    now: Timestamp,
-) -> Result<StoredKey, UnusableKeys> {
-    let private = signer::generate(algorithm)?;
-    let public = signer::parse(algorithm, &private)?.public_key().clone();
-    let key_id = public.thumbprint();
-    Ok(StoredKey {
-        sealed_private: sealing_key.seal(&private, &bound_to(&key_id, algorithm))?,
-        key_id,
-        algorithm: algorithm.name().to_owned(),
-        created_at: now,
-        public_jwk: public.jwk(algorithm).to_string(),
-    })
-}
-
 /// What the seal is bound to: this key, for this algorithm, for signing tokens.
-fn bound_to(key_id: &str, algorithm: Algorithm) -> Vec<u8> {
+pub(crate) fn bound_to(key_id: &str, algorithm: Algorithm) -> Vec<u8> {
     format!("attache signing key\n{}\n{key_id}", algorithm.name()).into_bytes()
-}
-
-fn report(stored: &[StoredKey]) {
-    for key in stored {
-        tracing::info!(kid = %key.key_id, algorithm = %key.algorithm, "signing key made");
-    }
 }
 
 #[cfg(test)]

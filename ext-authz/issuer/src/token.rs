@@ -1,22 +1,41 @@
 //! The token itself: its claims, and its compact form (RFC 7515 §7.1).
 
-use attache_core::secret::Secret;
+use attache_core::{claims::RenderedClaims, secret::Secret};
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use serde::Serialize;
 
 use crate::{keys::SigningKey, signer::SigningFailed};
 
-/// The claims of a token (RFC 7519 §4.1). `aud` is a single string: relying parties exist that take
-/// no list.
+/// The claims of a token (RFC 7519 §4.1; SPIFFE JWT-SVID §3).
 #[derive(Serialize)]
 pub(crate) struct Claims {
     pub(crate) iss: String,
     pub(crate) sub: String,
-    pub(crate) aud: String,
+    pub(crate) aud: Audience,
     pub(crate) iat: i64,
     pub(crate) nbf: i64,
     pub(crate) exp: i64,
     pub(crate) jti: String,
+    /// The policy's own. INVARIANT: none has the name of one above (`attache_core::claims::RESERVED`).
+    #[serde(flatten)]
+    pub(crate) custom: RenderedClaims,
+}
+
+/// One audience is a single string: relying parties exist that take no list.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Audience {
+    pub(crate) fn of(audiences: &[String]) -> Self {
+        match audiences {
+            [one] => Self::One(one.clone()),
+            several => Self::Several(several.to_vec()),
+        }
+    }
 }
 
 /// Signs `claims` with `key`.

@@ -3,15 +3,14 @@
 mod asked;
 mod clients;
 mod every;
+mod exchange;
 mod reach;
+mod rules;
 mod search;
 mod targets;
+mod unproven;
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    hash::Hash,
-    iter,
-};
+use std::collections::{BTreeSet, HashSet};
 
 use attache_core::{
     attestation::Attestation,
@@ -31,11 +30,18 @@ use crate::{
     rule::Rule,
 };
 pub(crate) use every::Bound;
+pub use exchange::{NotHandedOut, Withheld};
 pub(crate) use targets::HostRank;
+pub use unproven::{Admitted, Turned};
 
 use clients::{ClientId, ClientIndex};
+use rules::RuleIndex;
 use search::Search;
-use targets::{TargetId, TargetIndex};
+use smallvec::SmallVec;
+use targets::{Covering, TargetId, TargetIndex};
+
+/// How many targets cover nearly every host; for more, memory is allocated.
+const MANY_TARGETS: usize = 8;
 
 /// A policy set in force.
 #[derive(Debug)]
@@ -46,9 +52,13 @@ pub struct Compiled {
     policy_count: usize,
     clients: ClientIndex,
     targets: TargetIndex,
-    rules: HashMap<(ClientId, TargetId), Box<[Rule]>>,
+    rules: RuleIndex,
+    /// Those of whom something is said and nothing is proven.
+    unproven_clients: Vec<ClientId>,
     injectable: Vec<HeaderName>,
     asked_about: HashSet<Box<str>>,
+    /// Where tokens are used, by audience.
+    audiences: exchange::Audiences,
 }
 
 /// A host and port that at least one policy is about.
@@ -75,24 +85,30 @@ impl Compiled {
         bindings.sort_by(|one, other| one.rule.policy.cmp(&other.rule.policy));
         let policy_count = bindings.len();
         let asked_about = asked::about(&selectors, &bindings);
+        let audiences = exchange::audiences(&bindings);
         let mut targets = TargetIndex::default();
-        let mut rules: Vec<((ClientId, TargetId), Rule)> = Vec::with_capacity(policy_count);
+        let mut rules = Vec::with_capacity(policy_count);
         for binding in bindings {
-            let key = (ClientId(binding.client), targets.insert(&binding));
-            rules.push((key, binding.rule));
+            let (client, target) = (ClientId(binding.client), targets.insert(&binding));
+            rules.push((client, target, binding.rule));
         }
         targets.finish();
+        let unproven = selectors.iter().enumerate();
+        let unproven = unproven.filter(|(_, selector)| selector.is_unproven());
+        let unproven_clients = unproven.map(|(place, _)| ClientId(place)).collect();
         let headers = targets.injectable().cloned().collect::<BTreeSet<_>>();
         Self {
             revision,
             warnings,
             trust_providers,
             policy_count,
+            rules: RuleIndex::build(rules, selectors.len()),
             clients: ClientIndex::build(selectors),
             targets,
-            rules: grouped(rules),
+            unproven_clients,
             injectable: headers.into_iter().collect(),
             asked_about,
+            audiences,
         }
     }
 
@@ -128,7 +144,7 @@ impl Compiled {
 
     /// The target, if an enforced policy is about it.
     pub fn target(&self, host: &Host, port: u16) -> Option<Target<'_>> {
-        let mut covering = self.targets.covering(host, port).peekable();
+        let mut covering = self.targets.entries_covering(host, port).peekable();
         let injectable = &covering.peek()?.injectable;
         covering
             .any(|target| target.enforced)
@@ -139,7 +155,7 @@ impl Compiled {
     /// is proven.
     pub fn rehearses(&self, host: &Host, port: u16) -> bool {
         self.targets
-            .covering(host, port)
+            .entries_covering(host, port)
             .any(|target| target.rehearsed)
     }
 
@@ -173,46 +189,49 @@ impl Compiled {
         request: &Request<'_>,
         found: &mut impl FnMut(&'a Rule, HostRank),
     ) {
+        let targets = self.targets.covering(request.host, request.port);
+        let targets: SmallVec<[Covering; MANY_TARGETS]> = targets.collect();
+        if targets.is_empty() {
+            return;
+        }
         self.clients.for_each_match(attestation, &mut |client| {
-            for target in self.targets.covering(request.host, request.port) {
+            for target in &targets {
                 for rule in self.rules_of(client, target.id) {
-                    found(rule, target.rank);
+                    if self.is_client_of(rule, client, attestation) {
+                        found(rule, target.rank);
+                    }
                 }
             }
         });
     }
 
+    /// Whether the caller is the rule's client still if only what the rule counts was proven.
+    fn is_client_of(&self, rule: &Rule, client: ClientId, attestation: &Attestation) -> bool {
+        rule.narrowed(attestation).is_none_or(|narrowed| {
+            let mut entries = self.clients.entries_of(client).iter();
+            entries.any(|entry| entry.matches(&narrowed))
+        })
+    }
+
     fn rules_of(&self, client: ClientId, target: TargetId) -> &[Rule] {
-        self.rules.get(&(client, target)).map_or(&[], |rules| rules)
+        self.rules.of(client, target)
     }
 
     fn expired<'a>(&'a self, facts: &Facts<'a>) -> Decided<'a> {
+        let horizon = Horizon {
+            until: facts.context.now,
+            once: true,
+        };
         let ground = Ground {
             compiled: self,
             attestation: facts.attestation,
             request: facts.request,
             decided_at: facts.context.now,
-            horizon: Horizon {
-                until: facts.context.now,
-                once: true,
-            },
+            horizon,
+            rehearsed_horizon: horizon,
         };
         let reason = DenyReason::EvidenceRejected(RejectedToken::Expired);
         let decision = Decision::Deny(Denial::new(reason, None, ground));
         Decided::new(decision, None, Checked::new())
     }
-}
-
-/// The rules of each client on each target, in the order of their policies.
-fn grouped<K: Copy + Ord + Hash>(mut rules: Vec<(K, Rule)>) -> HashMap<K, Box<[Rule]>> {
-    rules.sort_by_key(|(key, _)| *key);
-    let mut groups: HashMap<K, Box<[Rule]>> = HashMap::with_capacity(rules.len());
-    let mut rules = rules.into_iter().peekable();
-    while let Some((key, first)) = rules.next() {
-        let same = iter::from_fn(|| rules.next_if(|(other, _)| *other == key));
-        let group = iter::once(first).chain(same.map(|(_, rule)| rule));
-        groups.insert(key, group.collect());
-    }
-    groups.shrink_to_fit();
-    groups
 }

@@ -64,6 +64,19 @@ pub(crate) struct Horizon {
     pub(crate) once: bool,
 }
 
+impl<'a> Facts<'a> {
+    /// The same of a caller of whom less counts, if `narrowed` says so.
+    pub(crate) fn narrowed<'n>(&self, narrowed: Option<&'n Attestation>) -> Facts<'n>
+    where
+        'a: 'n,
+    {
+        Facts {
+            attestation: narrowed.unwrap_or(self.attestation),
+            ..*self
+        }
+    }
+}
+
 impl Condition {
     /// INVARIANT: what is read of a call beside host, port, method, path and time makes it `once`.
     pub(crate) fn read(&self, facts: &Facts<'_>) -> Reading {
@@ -78,6 +91,23 @@ impl Condition {
             Test::Expression(expression) => (expression.read(facts), once),
         };
         Reading { outcome, horizon }
+    }
+}
+
+impl Condition {
+    /// How it stands to a caller of whom nothing is proven. An expression, which may ask what was, cannot be
+    /// told.
+    pub(crate) fn read_unproven(&self, context: &Context<'_>) -> ConditionOutcome {
+        let once = Horizon {
+            once: true,
+            ..Horizon::longest(context.now)
+        };
+        match &self.test {
+            Test::Time(schedule) => schedule.read(context.now).0,
+            Test::Source(ranges) => ranges.read(context.source),
+            Test::Geography(countries) => countries.read(context, once).0,
+            Test::Expression(_) => ConditionOutcome::Unavailable,
+        }
     }
 }
 

@@ -16,8 +16,8 @@ pub struct Context<'a> {
     pub geography: &'a dyn Geography,
     /// What stands after `?`, as sent; empty if nothing does.
     pub query: &'a str,
-    /// Names in lower case, duplicates apart.
-    pub headers: &'a [(&'a str, &'a [u8])],
+    /// Names in lower case, duplicates apart; `None` if they are not known.
+    pub headers: Option<&'a [(&'a str, &'a [u8])]>,
 }
 
 /// Knows in which country an address is.
@@ -57,7 +57,7 @@ impl Context<'static> {
             source: None,
             geography: &Nowhere,
             query: "",
-            headers: &[],
+            headers: Some(&[]),
         }
     }
 }

@@ -82,7 +82,10 @@ pub(crate) struct Ground<'a> {
     pub(crate) attestation: &'a Attestation,
     pub(crate) request: Request<'a>,
     pub(crate) decided_at: Timestamp,
+    /// How far the answer reaches.
     pub(crate) horizon: Horizon,
+    /// How far it reaches together with what dry-run policies would make of it.
+    pub(crate) rehearsed_horizon: Horizon,
 }
 
 impl<'a> Decided<'a> {
@@ -171,12 +174,19 @@ impl<'a> Grant<'a> {
         self.ground.horizon.until
     }
 
+    /// As [`Self::valid_until`]; `None` if the answer is about this call alone. What dry-run policies read
+    /// does not matter to it.
+    pub fn kept_until(&self) -> Option<Timestamp> {
+        self.ground.kept_until()
+    }
+
     /// The revision of the policy set that granted it.
     pub fn revision(&self) -> &'a str {
         self.ground.compiled.revision()
     }
 
-    /// Which calls of `caller`, whose attestation this is, get the same answer. It is worked out anew.
+    /// Which calls of `caller`, whose attestation this is, get the same answer, and the same one if dry-run
+    /// policies were enforced, so that whoever keeps it can tell both. It is worked out anew.
     pub fn scope(&self, caller: Caller) -> Scope {
         self.ground.scope(caller)
     }
@@ -216,9 +226,23 @@ impl<'a> Denial<'a> {
         self.ground.horizon.until
     }
 
-    /// Which calls of `caller`, whose attestation this is, get the same answer. It is worked out anew.
+    /// As [`Self::valid_until`]; `None` if the answer is about this call alone. What dry-run policies read
+    /// does not matter to it.
+    pub fn kept_until(&self) -> Option<Timestamp> {
+        self.ground.kept_until()
+    }
+
+    /// Which calls of `caller`, whose attestation this is, get the same answer, and the same one if dry-run
+    /// policies were enforced, so that whoever keeps it can tell both. It is worked out anew.
     pub fn scope(&self, caller: Caller) -> Scope {
         self.ground.scope(caller)
+    }
+}
+
+impl Ground<'_> {
+    fn kept_until(&self) -> Option<Timestamp> {
+        let is_kept = !self.horizon.once && self.horizon.until > self.decided_at;
+        is_kept.then_some(self.horizon.until)
     }
 }
 

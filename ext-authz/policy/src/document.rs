@@ -14,13 +14,13 @@ mod trust_provider;
 
 pub(crate) use access_policy::{AccessPolicy, Action, Effect, MethodSet, PolicyMode, Vouchers};
 pub(crate) use client_workload::ClientWorkload;
-pub(crate) use credential_provider::TTL_SECONDS;
 pub use credential_provider::{CredentialKind, CredentialProvider};
+pub(crate) use credential_provider::{TTL_SECONDS, claims::name_pattern as claim_name_pattern};
 pub(crate) use endpoint::audience_endpoint;
 pub use policy_test::{Case, Expected, PolicyTest, TestedCall, policy_tests};
 pub use server_workload::{HostPattern, Placement, ServerWorkload, TlsRule};
-pub(crate) use short_form::{CredentialPolicy, WorkloadIdentity};
-pub use trust_provider::{KeySource, TrustProvider};
+pub(crate) use short_form::{CredentialPolicy, IDENTITY_KINDS, WorkloadIdentity};
+pub use trust_provider::{BundleSource, KeySource, TrustProvider};
 
 use attache_core::spiffe_id::TrustDomain;
 

@@ -20,7 +20,7 @@ pub mod yaml;
 mod tests;
 
 pub use compile::{Settings, Source, compile};
-pub use compiled::{Compiled, Target};
+pub use compiled::{Admitted, Compiled, NotHandedOut, Target, Turned, Withheld};
 pub use context::{Context, Country, Geography, Location, Nowhere};
 pub use decision::{Decided, Decision, Denial, Grant, PolicyRef, WouldBe};
 pub use name::QualifiedName;

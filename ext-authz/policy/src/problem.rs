@@ -14,8 +14,8 @@ use std::{
 };
 
 pub use code::Code;
-pub(crate) use text::{did_you_mean, is_unprintable};
-pub use text::{printable, quoted};
+pub(crate) use text::is_unprintable;
+pub use text::{did_you_mean, printable, quoted};
 
 /// Whether the set is refused because of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use attache_core::request::{PathPrefix, Request};
+use attache_core::{
+    attestation::Attestation,
+    request::{PathPrefix, Request},
+};
 
 use crate::{
     condition::Condition,
@@ -25,13 +28,17 @@ pub(crate) struct Rule {
     pub(crate) actions: Box<[RuleAction]>,
 }
 
-/// Whose proof of the caller counts.
+/// Whose proof of the caller counts. Providers stand by their qualified names.
 #[derive(Debug)]
 pub(crate) enum Accepts {
-    /// Anyone's: only a deny may say so.
+    /// Anyone's, and nobody's: only a deny may say so.
     Anyone,
-    /// These providers', by qualified name. None at all: nobody's.
+    /// One of these. An empty list is none.
     These(Arc<[Arc<str>]>),
+    /// Each of these.
+    All(Arc<[Arc<str>]>),
+    /// Nobody's: it is about callers that show no evidence, and attaches nothing.
+    Nobody,
 }
 
 /// A named set of calls.
@@ -45,15 +52,52 @@ pub(crate) struct RuleAction {
 }
 
 impl Accepts {
-    pub(crate) fn includes(&self, provider: &str) -> bool {
+    /// The providers that it names.
+    pub(crate) fn named(&self) -> &[Arc<str>] {
         match self {
-            Self::Anyone => true,
-            Self::These(providers) => providers.iter().any(|listed| **listed == *provider),
+            Self::Anyone | Self::Nobody => &[],
+            Self::These(providers) | Self::All(providers) => providers,
         }
+    }
+
+    /// Whether this provider's proof has any weight.
+    pub(crate) fn includes(&self, provider: &str) -> bool {
+        let mut named = self.named().iter();
+        matches!(self, Self::Anyone) || named.any(|listed| **listed == *provider)
     }
 }
 
 impl Rule {
+    /// Whether it is about a caller that was proven so.
+    ///
+    /// SECURITY: where the evidence proves several workloads, an allow demands that each was named.
+    pub(crate) fn accepts(&self, attestation: &Attestation) -> bool {
+        let mut proofs = attestation.proofs().map(|proof| proof.provider.as_str());
+        let several = self.effect == Effect::Allow && !attestation.is_one_workload();
+        match &self.accepts {
+            Accepts::Anyone => true,
+            Accepts::Nobody => false,
+            Accepts::These(_) => !several && proofs.any(|provider| self.accepts.includes(provider)),
+            Accepts::All(named) => {
+                let proved = |name: &Arc<str>| {
+                    let mut proofs = attestation.proofs();
+                    proofs.any(|proof| *proof.provider == **name)
+                };
+                named.iter().all(proved)
+                    && (!several || proofs.all(|provider| self.accepts.includes(provider)))
+            }
+        }
+    }
+
+    /// What remains of the caller if only those providers count that an allow names; `None` if that is all.
+    /// A deny goes by whatever was proven.
+    pub(crate) fn narrowed(&self, attestation: &Attestation) -> Option<Attestation> {
+        let narrows = attestation.is_by_several() && self.effect == Effect::Allow;
+        narrows
+            .then(|| attestation.narrowed(|provider| self.accepts.includes(provider)))
+            .flatten()
+    }
+
     /// Whether it counts, and is not only rehearsed.
     pub(crate) const fn is_enforced(&self) -> bool {
         matches!(self.mode, PolicyMode::Enforce)

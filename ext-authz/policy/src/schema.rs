@@ -6,6 +6,7 @@ mod documents;
 mod json;
 mod policy;
 mod policy_test;
+mod trust_provider;
 
 use std::ops::RangeInclusive;
 

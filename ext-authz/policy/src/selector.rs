@@ -4,9 +4,10 @@
 pub(crate) mod contradiction;
 mod relation;
 
+pub(crate) use attache_core::pattern::Pattern;
 use attache_core::{
     attestation::Attestation,
-    attributes::{AttributeValue, SPIFFE_ID, kubernetes},
+    attributes::{self, AttributeValue, Attributes, SPIFFE_ID, spiffe, unproven},
     decision::Mismatch,
     spiffe_id::SpiffeId,
 };
@@ -16,24 +17,31 @@ use crate::{
     yaml::At,
 };
 
-/// Whatever an issuer claims; the name of the claim follows.
-const CLAIMS: &str = "claims.";
-
-/// What providers prove under names that are theirs alone.
-const PROVEN: [&str; 7] = [
-    kubernetes::NAMESPACE,
-    kubernetes::SERVICE_ACCOUNT,
-    kubernetes::SERVICE_ACCOUNT_UID,
-    kubernetes::POD_NAME,
-    kubernetes::POD_UID,
-    kubernetes::NODE_NAME,
-    SPIFFE_ID,
-];
-
 /// What the name of an attribute matches, as a regular expression (ECMA-262).
 pub(crate) fn attribute_pattern() -> String {
-    let proven: Vec<String> = PROVEN.iter().map(|name| name.replace('.', "\\.")).collect();
-    format!("^({}|{}.+)$", proven.join("|"), CLAIMS.replace('.', "\\."))
+    let fixed: Vec<String> = attributes::fixed().map(literal).collect();
+    let families: Vec<String> = attributes::families()
+        .map(|family| format!("{}.+", literal(family)))
+        .collect();
+    format!("^({}|{})$", fixed.join("|"), families.join("|"))
+}
+
+/// What the name of an attribute that a selector asks about matches.
+pub(crate) fn selector_pattern() -> String {
+    let unproven = UNPROVEN.map(literal).join("|");
+    format!("{}|^({unproven})$", attribute_pattern())
+}
+
+/// What is said of callers that show no evidence.
+const UNPROVEN: [&str; 2] = [unproven::SOURCE_ADDRESS, unproven::PRINCIPAL];
+
+/// Whether nobody proves attributes of that name.
+fn is_unproven(attribute: &str) -> bool {
+    attribute.starts_with(unproven::PREFIX)
+}
+
+fn literal(name: &str) -> String {
+    name.replace('.', "\\.")
 }
 
 /// Which workloads are meant.
@@ -50,17 +58,17 @@ pub(crate) struct Entry {
 }
 
 /// Holds if the attribute has one of the values.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Condition {
     pub(crate) attribute: String,
     pub(crate) patterns: Vec<Pattern>,
 }
 
-/// A value, or a value with `*` for any run of characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Pattern {
-    Exact(String),
-    Glob(String),
+impl Selector {
+    /// Whether it asks for what nobody proves, in every entry or in none.
+    pub(crate) fn is_unproven(&self) -> bool {
+        self.entries.iter().any(Entry::is_unproven)
+    }
 }
 
 impl Entry {
@@ -89,6 +97,20 @@ impl Entry {
             .all(|condition| condition.matches(attestation))
     }
 
+    /// Whether it asks for what nobody proves, in every condition or in none.
+    pub(crate) fn is_unproven(&self) -> bool {
+        let mut conditions = self.conditions.iter();
+        conditions.any(|condition| is_unproven(&condition.attribute))
+    }
+
+    /// Whether it holds of what is said of a caller and not proven.
+    pub(crate) fn is_said_of(&self, said: &Attributes) -> bool {
+        self.conditions.iter().all(|condition| {
+            let value = said.value(&condition.attribute);
+            is_unproven(&condition.attribute) && value.is_some_and(|value| condition.accepts(value))
+        })
+    }
+
     /// How many conditions fail, and the first of them.
     pub(crate) fn mismatches(&self, attestation: &Attestation) -> (usize, Option<&Condition>) {
         let mut failing = self
@@ -106,7 +128,7 @@ impl Entry {
 impl Condition {
     fn lower(key: &At<'_>, at: &At<'_>) -> Option<Self> {
         let attribute = attribute_name(key)?;
-        let patterns = at.one_or_some(|at| Pattern::lower(attribute, at))?;
+        let patterns = at.one_or_some(|at| pattern(attribute, at))?;
         Some(Self {
             attribute: attribute.to_owned(),
             patterns,
@@ -114,15 +136,21 @@ impl Condition {
     }
 
     pub(crate) fn matches(&self, attestation: &Attestation) -> bool {
-        let accepted = |value: &str| self.patterns.iter().any(|pattern| pattern.matches(value));
         // SECURITY: the SPIFFE ID is the attestation's own, whatever attributes it carries.
         if self.attribute == SPIFFE_ID {
-            return accepted(attestation.spiffe_id().as_str());
+            let mut proofs = attestation.proofs();
+            return proofs.any(|proof| self.accepts_text(proof.spiffe_id.as_str()));
         }
-        attestation
-            .attributes()
-            .value(&self.attribute)
-            .is_some_and(|value| value.any(accepted))
+        let value = attestation.attributes().value(&self.attribute);
+        value.is_some_and(|value| self.accepts(value))
+    }
+
+    fn accepts(&self, value: &AttributeValue) -> bool {
+        value.any(|value| self.accepts_text(value))
+    }
+
+    fn accepts_text(&self, value: &str) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(value))
     }
 
     /// What was asked for and what was proven.
@@ -148,99 +176,87 @@ impl Condition {
     }
 }
 
-impl Pattern {
-    fn lower(attribute: &str, at: &At<'_>) -> Option<Self> {
-        let text = at.text()?;
-        let glob = text.contains('*');
-        if glob && text.bytes().all(|byte| byte == b'*') {
-            let message = format!("{} matches every value", quoted(text));
-            let way_out = "name the values, or leave the attribute out";
-            return at.refuse_with(Code::MatchesEverything, message, way_out);
-        }
-        if attribute == SPIFFE_ID {
-            let beginning = text.split('*').next().unwrap_or_default();
-            let checked = if glob {
-                is_beginning(beginning)
-            } else {
-                SpiffeId::parse(text).is_ok()
-            };
-            if !checked {
-                let message = format!("{} is not a SPIFFE ID", quoted(text));
-                let way_out = "write spiffe://trust.domain/path; `*` may stand after `spiffe://`";
-                return at.refuse_with(Code::InvalidValue, message, way_out);
-            }
-        }
-        if !glob {
-            contradiction::check_value(attribute, at)?;
-        }
-        let text = text.to_owned();
-        Some(if glob {
-            Self::Glob(text)
+/// Reads a pattern for the values of `attribute`.
+fn pattern(attribute: &str, at: &At<'_>) -> Option<Pattern> {
+    let text = at.text()?;
+    let glob = text.contains('*');
+    if glob && has_every_value(attribute, text) {
+        let message = format!("{} matches every value", quoted(text));
+        let way_out = "name the values, or leave the attribute out";
+        return at.refuse_with(Code::MatchesEverything, message, way_out);
+    }
+    if attribute == SPIFFE_ID {
+        let beginning = text.split('*').next().unwrap_or_default();
+        let checked = if glob {
+            is_beginning(beginning)
         } else {
-            Self::Exact(text)
-        })
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        match self {
-            Self::Exact(text) | Self::Glob(text) => text,
+            SpiffeId::parse(text).is_ok()
+        };
+        if !checked {
+            let message = format!("{} is not a SPIFFE ID", quoted(text));
+            let way_out = "write spiffe://trust.domain/path; `*` may stand after `spiffe://`";
+            return at.refuse_with(Code::InvalidValue, message, way_out);
         }
     }
-
-    fn exact(&self) -> Option<&str> {
-        match self {
-            Self::Exact(text) => Some(text),
-            Self::Glob(_) => None,
-        }
+    if glob {
+        contradiction::check_glob(attribute, at)?;
+    } else {
+        contradiction::check_value(attribute, at)?;
     }
+    Some(Pattern::parse(text))
+}
 
-    pub(crate) fn matches(&self, value: &str) -> bool {
-        match self {
-            Self::Exact(text) => text == value,
-            Self::Glob(text) => glob_matches(text, value),
-        }
+/// Whether a glob says no more than every value of `attribute` does.
+fn has_every_value(attribute: &str, glob: &str) -> bool {
+    let said = match attribute {
+        SPIFFE_ID => glob.strip_prefix("spiffe://").unwrap_or(glob),
+        _ => glob,
+    };
+    let is_path = attribute == SPIFFE_ID || attribute == spiffe::PATH;
+    said.bytes()
+        .all(|byte| byte == b'*' || (is_path && byte == b'/'))
+}
+
+/// What to write in place of an attribute that nobody proves.
+pub(crate) fn instead_of(attribute: &str) -> String {
+    did_you_mean(attribute, attributes::fixed()).unwrap_or_else(|| known_beside(attribute))
+}
+
+/// The attributes of the name space that was meant, or all name spaces.
+fn known_beside(attribute: &str) -> String {
+    let space = attribute.split('.').next().unwrap_or_default();
+    let within = |name: &&str| name.split('.').next() == Some(space);
+    let fixed: Vec<&str> = attributes::fixed().filter(within).collect();
+    if !fixed.is_empty() {
+        return format!("known are {}", fixed.join(", "));
     }
+    "write k8s.*, spiffe.*, github.*, gitlab.*, terraform.*, aws.* or claims.<name>, as docs/trust.md \
+     lists them"
+        .to_owned()
 }
 
 /// Reads the name of an attribute that some kind of trust provider proves.
 pub(crate) fn attribute_name<'a>(key: &At<'a>) -> Option<&'a str> {
     let attribute = key.text()?;
-    let known = PROVEN.contains(&attribute)
-        || attribute
-            .strip_prefix(CLAIMS)
-            .is_some_and(|claim| !claim.is_empty());
-    if !known {
+    if UNPROVEN.contains(&attribute) {
+        return Some(attribute);
+    }
+    known_attribute(key, attribute)
+}
+
+/// `attribute`, which stands in `at`, if some kind of trust provider proves it.
+pub(crate) fn known_attribute<'n>(at: &At<'_>, attribute: &'n str) -> Option<&'n str> {
+    if !attributes::is_known(attribute) {
         let message = format!(
             "no trust provider proves an attribute {}",
             quoted(attribute)
         );
-        let way_out = did_you_mean(attribute, PROVEN)
-            .unwrap_or_else(|| format!("known are {} and claims.<name>", PROVEN.join(", ")));
-        return key.refuse_with(Code::UnknownAttribute, message, way_out);
+        let way_out = instead_of(attribute);
+        return at.refuse_with(Code::UnknownAttribute, message, way_out);
     }
     Some(attribute)
 }
 
 fn is_beginning(text: &str) -> bool {
     text.starts_with("spiffe://")
-}
-
-/// `*` stands for any run of characters, the empty one too. Each part between stars is taken at its
-/// first occurrence, so the cost is linear in practice and never exponential.
-fn glob_matches(glob: &str, value: &str) -> bool {
-    let mut parts = glob.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = value.strip_prefix(first) else {
-        return false;
-    };
-    let Some(last) = parts.next_back() else {
-        return rest.is_empty();
-    };
-    for part in parts {
-        let Some((_, after)) = rest.split_once(part) else {
-            return false;
-        };
-        rest = after;
-    }
-    rest.ends_with(last)
 }

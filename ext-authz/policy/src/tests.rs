@@ -1,5 +1,6 @@
 //! The crate as its users meet it: text in, decisions and problems out.
 
+mod attestation;
 mod certainty;
 mod conditions;
 mod decisions;
@@ -7,9 +8,10 @@ mod names;
 mod page;
 mod reference;
 mod seeds;
+mod svids;
 
 use attache_core::{
-    attestation::{Attestation, Proven, ProviderKind},
+    attestation::{Agreement, Attestation, Proven, ProviderKind},
     attributes::{AttributeValue, Attributes},
     request::{Host, Request, RequestPath, Transport},
     spiffe_id::{SpiffeId, TrustDomain},
@@ -52,7 +54,7 @@ fn source(name: &str, text: &str) -> Source {
     }
 }
 
-fn compiled(text: &str) -> Compiled {
+pub(crate) fn compiled(text: &str) -> Compiled {
     compile(&[source("set.yaml", text)], &settings())
         .unwrap_or_else(|problems| panic!("the set is refused:\n{problems}"))
 }
@@ -78,15 +80,14 @@ pub(crate) fn pod(namespace: &str, account: &str) -> Attestation {
 
 /// The same caller, whose evidence expires at `expiry`.
 fn expiring(attestation: &Attestation, expires_at: Timestamp) -> Attestation {
-    let (kind, spiffe_id) = (attestation.kind(), attestation.spiffe_id().clone());
-    let attributes = attestation.attributes().clone();
-    proven_until(
-        attestation.provider(),
-        kind,
-        spiffe_id,
-        attributes,
-        expires_at,
-    )
+    let mut proofs = attestation.proofs().map(|proof| {
+        let (id, attributes) = (proof.spiffe_id.clone(), proof.attributes.clone());
+        proven_until(&proof.provider, proof.kind, id, attributes, expires_at)
+    });
+    let first = proofs.next().expect("a proof");
+    let others: Vec<Attestation> = proofs.collect();
+    let together = first.together(&others, Agreement::NamedByPolicy);
+    together.expect("evidence that agrees")
 }
 
 /// A workload whose token the provider `forge` verified.
@@ -99,7 +100,7 @@ fn build_job(claims: &[(&str, AttributeValue)]) -> Attestation {
     proven("forge", ProviderKind::Oidc, spiffe_id, attributes)
 }
 
-fn proven(
+pub(crate) fn proven(
     provider: &str,
     kind: ProviderKind,
     spiffe_id: SpiffeId,

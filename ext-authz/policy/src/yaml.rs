@@ -18,6 +18,7 @@
 mod at;
 mod builder;
 mod fields;
+mod plain;
 mod scalar;
 mod tree;
 mod values;

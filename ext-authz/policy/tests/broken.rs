@@ -80,6 +80,7 @@ fn every_problem_says_where_it_is_and_what_to_do() {
 /// Told before there is a document to speak of.
 fn is_of_a_file(code: Code) -> bool {
     [
+        Code::EmptyFile,
         Code::Syntax,
         Code::Tag,
         Code::DuplicateKey,

@@ -11,12 +11,13 @@ use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
 /// Where sound documents stand, from the crate's folder.
-const SOUND: [&str; 5] = [
+const SOUND: [&str; 6] = [
     "tests/sound/everything.yaml",
     "tests/broken/sound.yaml",
     "fixtures/seeds/credential-policy.yaml",
     "fixtures/seeds/workload-registration.yaml",
     "../../docs/policy.md",
+    "../../docs/trust.md",
 ];
 
 fn validator() -> Validator {
@@ -208,6 +209,112 @@ fn schema_and_loader_agree_on_every_small_change_of_every_field() {
     assert!(count > 4000, "{count}");
 }
 
+/// A document of `kind` with the specification `spec`.
+fn specified(kind: &str, spec: &Value) -> Value {
+    json!({"apiVersion": "attache.dev/v1", "kind": kind, "metadata": {"name": "x"}, "spec": spec})
+}
+
+#[test]
+fn what_a_pattern_can_say_of_a_value_both_say() {
+    let action = |methods: &str, paths: &str| {
+        let actions = json!([{"name": "some", "methods": [methods], "paths": [paths]}]);
+        specified(
+            "AccessPolicy",
+            &json!({"effect": "deny", "client": "a", "server": "b", "actions": actions}),
+        )
+    };
+    let server = |host: &str| specified("ServerWorkload", &json!({"host": host}));
+    let source =
+        |range: &str| specified("AccessCondition", &json!({"source": {"ranges": [range]}}));
+    let day = |last: &str| {
+        let time = json!({"timeZone": "UTC", "notAfter": last});
+        specified("AccessCondition", &json!({"time": time}))
+    };
+    let window = |from: &str, to: &str| {
+        let windows = json!([{"days": ["mon"], "from": from, "to": to}]);
+        let time = json!({"timeZone": "UTC", "windows": windows});
+        specified("AccessCondition", &json!({"time": time}))
+    };
+    let validator = validator();
+    for document in [
+        action("*", "/"),
+        action("CONNECT", "/"),
+        action("TRACK", "/"),
+        action("get", "/"),
+        action("GET", "/admin/*"),
+        action("GET", "/*"),
+        action("GET", "/a?b"),
+        action("GET", "/a#b"),
+        action("GET", "/a;b"),
+        action("GET", "/a//b"),
+        action("GET", "/a/../b"),
+        action("GET", "/a/."),
+        action("GET", "/a b"),
+        action("GET", "/a\\b"),
+        action("GET", "/ä"),
+        server("host.test:443"),
+        server("https://host.test"),
+        server("a.*.test"),
+        server("host.test/x"),
+        source("10.0.0.0"),
+        source("0.0.0.0/0"),
+        source("::/0"),
+        source("010.0.0.0/8"),
+        source("10.0.0.00/8"),
+        source("office"),
+        day("2026-13-01"),
+        day("2026-00-10"),
+        day("2026-01-32"),
+        window("24:00", "12:00"),
+        window("29:00", "12:00"),
+        window("08:00", "24:01"),
+    ] {
+        assert!(
+            !validator.is_valid(&document),
+            "the schema accepts {document:#}"
+        );
+        assert!(
+            problems(&document).error_count() > 0,
+            "the loader accepts {document:#}"
+        );
+    }
+    for document in [
+        server("*.host.test"),
+        server("bücher.example"),
+        server("[2001:db8::1]"),
+        server("2001:db8::1"),
+        source("64:ff9b::/96"),
+        source("0064:ff9b::/96"),
+        source("10.0.0.0/8"),
+        day("2026-12-31"),
+        window("00:00", "24:00"),
+    ] {
+        assert!(
+            validator.is_valid(&document),
+            "the schema refuses {document:#}"
+        );
+        assert_eq!(
+            problems(&document).error_count(),
+            0,
+            "the loader refuses {document:#}"
+        );
+    }
+    for path in [
+        "/v1",
+        "/a/.b",
+        "/%2A",
+        "/a@b:c,d=e&f!g$h'(i)",
+        "/.well-known/~x/{y}|z^`",
+    ] {
+        let document = action("PROPFIND", path);
+        assert!(validator.is_valid(&document), "{path}");
+        let about_paths = problems(&document)
+            .iter()
+            .any(|it| it.code == Code::InvalidPath);
+        assert!(!about_paths, "{path}");
+    }
+}
+
 /// The names of all fields below, and of all words.
 fn described(schema: &Value, fields: &mut BTreeSet<String>, words: &mut BTreeSet<String>) {
     match schema {
@@ -260,7 +367,9 @@ fn every_field_and_word_of_the_schema_is_in_the_set_that_is_changed() {
     assert!(missing.is_empty(), "{missing:?}");
     let missing: Vec<_> = words.difference(&texts).map(String::as_str).collect();
     // Of algorithms two are enough.
-    let algorithms = ["ES384", "PS256", "PS384", "PS512", "RS384", "RS512"];
+    let algorithms = [
+        "ES384", "ES512", "PS256", "PS384", "PS512", "RS384", "RS512",
+    ];
     assert_eq!(missing, algorithms);
 }
 
@@ -290,7 +399,7 @@ fn the_reference_page_tells_every_field_in_the_section_of_its_kind() {
         for name in fields {
             // The provider inside of a CredentialPolicy has a section of its own.
             let elsewhere = kind == "CredentialPolicy"
-                && ["type", "audience", "ttl", "algorithm"].contains(&&*name);
+                && ["type", "audience", "ttl", "algorithm", "claims"].contains(&&*name);
             let is_told = [
                 format!("`{name}`"),
                 format!(".{name}`"),

@@ -61,6 +61,7 @@ fn event(number: u8) -> Event {
         repeats: None,
         target_origin: None,
         attributes: None,
+        attested_by: Vec::new(),
     }
 }
 

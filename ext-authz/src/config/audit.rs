@@ -55,6 +55,22 @@ pub(super) fn lower(mut section: Section<'_>, data: &Path, base: &Path) -> Optio
     let reserve_bytes = section.or("reserve_bytes", usual.reserve_bytes, |at| {
         at.byte_size(0..=(1 << 50))
     });
+    // The segment in use, and at least one old one.
+    let least = segment_bytes.unwrap_or_default().saturating_mul(2);
+    for (name, bytes) in [
+        ("permitted_bytes", permitted_bytes),
+        ("passed_bytes", passed_bytes),
+        ("denied_bytes", denied_bytes),
+    ] {
+        if bytes.is_some_and(|bytes| bytes < least) {
+            let message = format!(
+                "{} bytes are less than two segments",
+                bytes.unwrap_or_default()
+            );
+            let way_out = format!("write at least {least}, or a smaller `segment_bytes`");
+            section.refuse(name, message, way_out);
+        }
+    }
     let retention = Retention {
         segment_bytes: segment_bytes?,
         segment_age: segment_age?,

@@ -1,37 +1,38 @@
 //! The section `edge`.
 
 use std::{
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use attache_core::header::HeaderName;
 use attache_edge::settings::{
-    Bind, DestinationRule, EdgeSettings, Enforcement, EvidenceSource, ListenerSettings,
-    OverrideHeaders, TlsBind, UnixBind, Unmatched,
+    Bind, DestinationRule, EdgeSettings, Enforcement, ListenerSettings, OverrideHeaders, UnixBind,
+    Unmatched,
 };
-use attache_policy::{
-    problem::Code,
-    yaml::{At, Fields},
+use attache_policy::yaml::At;
+
+use super::{
+    bind::{Places, bind, own_uid},
+    evidence::{self, Role, evidence},
+    layers::Section,
+    taken::Taken,
 };
 
-use super::{address, layers::Section, path};
-
-/// The header that carries evidence unless the configuration names another.
-const EVIDENCE_HEADER: &str = "x-attache-evidence";
+/// How many calls may wait for their answers at once. The audit journal holds as many events that wait.
+const MAX_CALLS_IN_FLIGHT: usize = 4096;
 
 /// No chain of proxies is longer.
 const MAX_HOPS: u64 = 16;
 
-/// What a listener is for; it decides which evidence counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Gateway,
-    SidecarOutbound,
-}
+/// The shortest and the longest patience of an answer: Envoy's own is at most as long.
+const ANSWER_WITHIN: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_secs(60);
 
-pub(super) fn lower(mut section: Section<'_>, base: &Path) -> Option<(EdgeSettings, Duration)> {
+pub(super) fn lower(
+    mut section: Section<'_>,
+    places: &Places,
+    base: &Path,
+) -> Option<(EdgeSettings, Duration)> {
     let name = section.or("name", "edge".to_owned(), |at| at.text().map(str::to_owned));
     let outcomes = [
         ("deny", Unmatched::Deny),
@@ -40,14 +41,16 @@ pub(super) fn lower(mut section: Section<'_>, base: &Path) -> Option<(EdgeSettin
     let unmatched = section.or("unmatched", Unmatched::Deny, |at| at.one_of(&outcomes));
     let observe = section.or("observe", false, |at| at.boolean());
     let answer_within = section.or("answer_within", Duration::from_millis(400), |at| {
-        at.duration(0..=60)
+        at.duration_within(ANSWER_WITHIN)
+    });
+    let max_calls = section.or("max_calls_in_flight", MAX_CALLS_IN_FLIGHT, |at| {
+        usize::try_from(at.integer(1..=1_000_000)?).ok()
     });
     let drain = section.or("drain", Duration::from_secs(10), |at| at.duration(0..=600));
+    let names = Taken::new("listener name");
     let listeners = match section.field("listeners") {
         None => default_listener().map(|listener| vec![listener]),
-        Some(list) => list
-            .some_list(|at| listener(at, base))
-            .and_then(|listeners| distinct(&list, listeners)),
+        Some(list) => list.some_list(|at| listener(at, &names, places, base)),
     };
     let enforcement = if observe? {
         Enforcement::Observe
@@ -59,6 +62,7 @@ pub(super) fn lower(mut section: Section<'_>, base: &Path) -> Option<(EdgeSettin
         unmatched: unmatched?,
         enforcement,
         answer_within: answer_within?,
+        max_calls_in_flight: max_calls?,
         listeners: listeners?,
     };
     Some((settings, drain?))
@@ -73,41 +77,26 @@ fn default_listener() -> Option<ListenerSettings> {
             group: None,
             allowed_uids: own_uid(),
         }),
-        evidence: EvidenceSource::Header(HeaderName::parse_evidence(EVIDENCE_HEADER).ok()?),
+        evidence: evidence::usual()?,
         destination: DestinationRule::VouchedByRoute,
         trusted_hops: 0,
         override_headers: OverrideHeaders::Deny,
     })
 }
 
-fn own_uid() -> Vec<u32> {
-    vec![rustix::process::getuid().as_raw()]
-}
-
-fn distinct(list: &At<'_>, listeners: Vec<ListenerSettings>) -> Option<Vec<ListenerSettings>> {
-    for (index, listener) in listeners.iter().enumerate() {
-        if listeners
-            .iter()
-            .take(index)
-            .any(|earlier| earlier.name == listener.name)
-        {
-            let message = format!("two listeners are named {:?}", listener.name);
-            return list.refuse(Code::DuplicateName, message);
-        }
-    }
-    Some(listeners)
-}
-
-fn listener(at: &At<'_>, base: &Path) -> Option<ListenerSettings> {
+fn listener(at: &At<'_>, names: &Taken, places: &Places, base: &Path) -> Option<ListenerSettings> {
     let mut fields = at.fields()?;
-    let name = fields.required("name", |at| at.text().map(str::to_owned));
+    let name = fields.required("name", |at| {
+        let name = at.text()?;
+        names.take(at, name).map(|()| name.to_owned())
+    });
     let roles = [
         ("gateway", Role::Gateway),
         ("sidecar-outbound", Role::SidecarOutbound),
     ];
     let role = fields.required("role", |at| at.one_of(&roles));
-    let bind = bind(&mut fields, base);
-    let evidence = evidence(&mut fields, role, base);
+    let bind = bind(&mut fields, places, base);
+    let evidence = evidence(&mut fields, role, bind.as_ref(), base);
     let rules = [
         ("vouched-by-route", DestinationRule::VouchedByRoute),
         ("as-requested", DestinationRule::AsRequested),
@@ -134,110 +123,4 @@ fn listener(at: &At<'_>, base: &Path) -> Option<ListenerSettings> {
         trusted_hops: trusted_hops?,
         override_headers: override_headers?,
     })
-}
-
-fn evidence(fields: &mut Fields<'_>, role: Option<Role>, base: &Path) -> Option<EvidenceSource> {
-    let Some(at) = fields.field("evidence") else {
-        return match role? {
-            Role::Gateway => HeaderName::parse_evidence(EVIDENCE_HEADER)
-                .ok()
-                .map(EvidenceSource::Header),
-            Role::SidecarOutbound => fields.at().refuse_with(
-                Code::MissingField,
-                "a sidecar-outbound listener needs the pod's token",
-                "write evidence: { token_file: /var/run/secrets/attache/token }",
-            ),
-        };
-    };
-    let mut evidence = at.fields()?;
-    let header = evidence.optional("header", |at| at.parse(HeaderName::parse_evidence))?;
-    let file = evidence.optional("token_file", |at| path(at, base))?;
-    match (role?, header, file) {
-        (Role::Gateway, Some(header), None) => Some(EvidenceSource::Header(header)),
-        (Role::SidecarOutbound, None, Some(file)) => Some(EvidenceSource::TokenFile(file)),
-        // SECURITY: the pod's own identity must not serve callers that only share a gateway with it.
-        (Role::Gateway, ..) => at.refuse_with(
-            Code::ConflictingFields,
-            "a gateway takes evidence from each request",
-            "write evidence: { header: x-attache-evidence } and nothing else",
-        ),
-        (Role::SidecarOutbound, ..) => at.refuse_with(
-            Code::ConflictingFields,
-            "a sidecar-outbound listener speaks for one pod by its token file",
-            "write evidence: { token_file: PATH } and nothing else",
-        ),
-    }
-}
-
-fn bind(fields: &mut Fields<'_>, base: &Path) -> Option<Bind> {
-    let unix = fields.optional("unix", |at| path(at, base))?;
-    let tcp = fields.optional("tcp", address)?;
-    let mode = fields.or("mode", 0o600, mode)?;
-    let group = fields.optional("group", id)?;
-    let uids = fields.or("allowed_uids", own_uid(), |at| at.some_list(id))?;
-    let tls = fields.field("tls");
-    let plaintext = fields.or("plaintext", false, At::boolean)?;
-    match (unix, tcp) {
-        (Some(_), None) if tls.is_some() || plaintext => fields.at().refuse(
-            Code::ConflictingFields,
-            "`tls` and `plaintext` belong to `tcp`",
-        ),
-        (Some(path), None) => Some(Bind::Unix(UnixBind {
-            path,
-            mode,
-            group,
-            allowed_uids: uids,
-        })),
-        (None, Some(address)) => match (tls, plaintext) {
-            (Some(at), false) => tls_bind(&at, address, base),
-            (None, true) => Some(Bind::Plaintext(address)),
-            (None, false) => fields.at().refuse_with(
-                Code::MissingField,
-                "a TCP listener gives credentials to whoever reaches it",
-                "add `tls` with client_ca and allowed, or say `plaintext: true`",
-            ),
-            (Some(_), true) => fields.at().refuse(
-                Code::ConflictingFields,
-                "`tls` and `plaintext: true` exclude each other",
-            ),
-        },
-        (None, None) | (Some(_), Some(_)) => fields.at().refuse(
-            Code::ConflictingFields,
-            "write exactly one of `unix` and `tcp`",
-        ),
-    }
-}
-
-fn tls_bind(at: &At<'_>, address: SocketAddr, base: &Path) -> Option<Bind> {
-    let mut fields = at.fields()?;
-    let certificate = fields.required("certificate", |at| path(at, base));
-    let key = fields.required("key", |at| path(at, base));
-    let client_ca = fields.required("client_ca", |at| path(at, base));
-    let allowed = fields.required("allowed", |at| {
-        at.some_list(|name| name.text().map(str::to_owned))
-    });
-    let (certificate, key, client_ca) = (certificate?, key?, client_ca?);
-    Some(Bind::Tls(TlsBind {
-        address,
-        certificate,
-        key,
-        client_ca,
-        allowed: allowed?,
-    }))
-}
-
-/// A file mode as chmod writes it, quoted: `"0660"`.
-fn mode(at: &At<'_>) -> Option<u32> {
-    at.parse(|text| {
-        u32::from_str_radix(text, 8)
-            .ok()
-            .filter(|mode| *mode <= 0o777)
-            .ok_or_else(|| format!("{text:?} is not a file mode; write it quoted, like \"0660\""))
-    })
-}
-
-/// A user or group by its number.
-fn id(at: &At<'_>) -> Option<u32> {
-    at.integer(0..=u64::from(u32::MAX))
-        .and_then(|id| u32::try_from(id).ok())
 }

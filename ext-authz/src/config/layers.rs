@@ -1,10 +1,10 @@
 //! One setting from three layers: the environment wins over the file, the file over the default.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{cell::RefCell, collections::BTreeMap, ffi::OsString};
 
 use attache_policy::{
     Report,
-    problem::{Code, Place},
+    problem::{Code, Place, did_you_mean, printable},
     yaml::{At, Fields, File},
 };
 
@@ -22,16 +22,38 @@ pub(crate) struct Environment<'r> {
 }
 
 impl<'r> Environment<'r> {
-    /// The variables that begin with `ATTACHE_`.
+    /// The variables that begin with `ATTACHE_`. One that is not UTF-8 is refused: it may be a setting, and
+    /// its value may be a secret.
     pub(crate) fn of(
-        variables: impl IntoIterator<Item = (String, String)>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
         report: &'r Report,
     ) -> Self {
-        let ours = variables
-            .into_iter()
-            .filter(|(name, _)| name.starts_with(PREFIX));
+        let mut ours = BTreeMap::new();
+        for (name, value) in variables {
+            if !name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+                continue;
+            }
+            let name = name.into_string();
+            match (name, value.into_string()) {
+                (Ok(name), Ok(value)) => drop(ours.insert(name, value)),
+                // Read by others, who take any bytes.
+                (Ok(name), Err(_)) if is_other(&name) => {}
+                (Ok(name), Err(_value)) => {
+                    let way_out = Some("set it to a text, or unset it".to_owned());
+                    let message = "its value is not UTF-8";
+                    report.error_with(Self::place(&name), Code::NotUtf8, message, way_out);
+                }
+                (Err(name), _) => {
+                    let name = name.to_string_lossy();
+                    let message = "its name is not UTF-8";
+                    let way_out = Some("unset it".to_owned());
+                    let place = Self::place(&printable(&name));
+                    report.error_with(place, Code::NotUtf8, message, way_out);
+                }
+            }
+        }
         Self {
-            variables: ours.collect(),
+            variables: ours,
             asked: RefCell::default(),
             report,
         }
@@ -43,11 +65,11 @@ impl<'r> Environment<'r> {
         let asked = self.asked.borrow();
         for name in self.variables.keys() {
             let service_link = name.contains("_SERVICE_") || name.contains("_PORT");
-            let other = OTHERS.iter().any(|other| name.starts_with(other));
-            if !asked.contains(name) && !service_link && !other {
+            if !asked.contains(name) && !service_link && !is_other(name) {
                 let message = "there is no such setting";
+                let near = did_you_mean(name, asked.iter().map(String::as_str));
                 self.report
-                    .warning(Self::place(name), Code::UnknownField, message, None);
+                    .warning(Self::place(name), Code::UnknownField, message, near);
             }
         }
     }
@@ -75,6 +97,11 @@ impl<'r> Environment<'r> {
         self.asked.borrow_mut().push(name);
         read_text
     }
+}
+
+/// Whether a variable with our prefix is none of the settings.
+fn is_other(name: &str) -> bool {
+    OTHERS.iter().any(|other| name.starts_with(other))
 }
 
 /// A mapping of the file with the environment above it.
@@ -110,6 +137,25 @@ impl<'a> Section<'a> {
         self.fields.as_mut().and_then(|fields| fields.field(name))
     }
 
+    /// Refuses the value of a setting, read before, for what another one says.
+    pub(crate) fn refuse(&mut self, name: &'static str, message: String, way_out: String) {
+        let variable = self.variable(name);
+        let (environment, at) = (self.environment, self.field(name));
+        let place = match at.or_else(|| self.fields.as_ref().map(|fields| fields.at().clone())) {
+            _ if environment.variables.contains_key(&variable) => Environment::place(&variable),
+            Some(at) => at.place(),
+            // A default that another variable contradicts.
+            None => Environment::place(&variable),
+        };
+        let report = environment.report;
+        report.error_with(place, Code::OutOfRange, message, Some(way_out));
+    }
+
+    fn variable(&self, name: &str) -> String {
+        let dotted = format!("{PREFIX}{}{name}", self.path);
+        dotted.replace('.', "_").to_ascii_uppercase()
+    }
+
     /// A single value; `None` after a problem was reported.
     pub(crate) fn or<T>(
         &mut self,
@@ -117,9 +163,7 @@ impl<'a> Section<'a> {
         default: T,
         read: impl Fn(&At<'_>) -> Option<T>,
     ) -> Option<T> {
-        let variable = format!("{PREFIX}{}{name}", self.path)
-            .replace('.', "_")
-            .to_ascii_uppercase();
+        let variable = self.variable(name);
         let in_file = self.field(name);
         match self.environment.read(variable, &read) {
             Some(value) => value,

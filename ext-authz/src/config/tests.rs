@@ -1,4 +1,9 @@
-use std::{path::Path, time::Duration};
+use std::{
+    ffi::OsString,
+    os::unix::ffi::OsStringExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use attache_edge::settings::{Bind, EvidenceSource, Unmatched};
 
@@ -7,7 +12,7 @@ use super::{Config, EXAMPLE};
 fn read(text: &str, variables: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     let variables = variables
         .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        .map(|(name, value)| ((*name).into(), (*value).into()));
     let (config, problems) = Config::read(
         Path::new("/etc/attache/attache.yaml"),
         text.as_bytes(),
@@ -30,7 +35,10 @@ fn every_setting_of_the_example_that_is_commented_out_is_a_setting_too() {
         )
         .replace("    # - name: remote", "    - name: remote")
         .replace("    # - name: open", "    - name: open")
-        .replace("    #   ", "      ")
+        .replace("\n    #   ", "\n      ")
+        .replace("        # peer:", "        peer:")
+        .replace("\n        #   ", "\n          ")
+        .replace("        # agreement:", "        agreement:")
         .replace("  # database: /var", "  database: /var")
         .replace("  providers: []\n    # - name", "  providers:\n    - name");
     let config = read(&commented, &[]).unwrap();
@@ -51,6 +59,11 @@ fn every_setting_of_the_example_that_is_commented_out_is_a_setting_too() {
         tls.allowed,
         ["spiffe://cluster.local/ns/gateways/sa/egress"]
     );
+    let EvidenceSource::Request(evidence) = &config.edge.listeners[0].evidence else {
+        panic!("a gateway's evidence");
+    };
+    let peer = evidence.peer.as_ref().unwrap();
+    assert_eq!((peer.proxies.len(), peer.names_unproven.len()), (1, 1));
     assert_eq!(config.trust_providers.len(), 1);
     let geography = config.geography.unwrap();
     assert_eq!(
@@ -152,14 +165,291 @@ fn a_gateway_never_speaks_with_the_pods_own_token() {
 #[test]
 fn a_variable_that_is_no_setting_is_told_and_service_links_are_not() {
     let variables = [
-        ("ATTACHE_ISSUR_URL".to_owned(), "x".to_owned()),
-        ("ATTACHE_SERVICE_HOST".to_owned(), "10.0.0.1".to_owned()),
-        ("ATTACHE_PORT_8200_TCP".to_owned(), "x".to_owned()),
-        ("ATTACHE_SECRET_KEY".to_owned(), "x".to_owned()),
-    ];
+        ("ATTACHE_ISSUR_URL", "x"),
+        ("ATTACHE_SERVICE_HOST", "10.0.0.1"),
+        ("ATTACHE_PORT_8200_TCP", "x"),
+        ("ATTACHE_SECRET_KEY", "x"),
+    ]
+    .map(|(name, value)| (name.into(), value.into()));
     let (config, problems) = Config::read(Path::new("/a.yaml"), b"{}", variables);
     assert!(config.is_some());
     let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(problems[0].contains("ATTACHE_ISSUR_URL"), "{problems:?}");
+}
+
+/// Each of `wanted`, a place and words, is told, and nothing else.
+fn tells(text: &str, wanted: &[(&str, &str)]) {
+    let problems = read(text, &[]).unwrap_err();
+    for (place, words) in wanted {
+        let told = problems
+            .iter()
+            .any(|problem| problem.contains(place) && problem.contains(words));
+        assert!(told, "{place} {words} is missing in {problems:#?}");
+    }
+    assert_eq!(problems.len(), wanted.len(), "{problems:#?}");
+}
+
+#[test]
+fn what_belongs_to_the_other_kind_of_listener_is_refused_and_not_ignored() {
+    let text = "\
+edge:
+  listeners:
+    - name: a
+      role: gateway
+      tcp: 127.0.0.1:1
+      plaintext: true
+      mode: \"0600\"
+      group: 1
+      allowed_uids: [1]
+    - name: b
+      role: gateway
+      unix: b.sock
+      tls: {certificate: c, key: k, client_ca: a, allowed: [x]}
+      plaintext: false
+";
+    tells(
+        text,
+        &[
+            ("attache.yaml:7:", "`mode` belongs to `unix`"),
+            ("attache.yaml:8:", "`group` belongs to `unix`"),
+            ("attache.yaml:9:", "`allowed_uids` belongs to `unix`"),
+            ("attache.yaml:13:", "`tls` belongs to `tcp`"),
+            ("attache.yaml:14:", "`plaintext` belongs to `tcp`"),
+        ],
+    );
+}
+
+#[test]
+fn no_problem_of_a_listener_hides_another() {
+    let text = "\
+edge:
+  listeners:
+    - name: a
+      role: gateway
+      unix: a.sock
+      tcp: nowhere
+      mode: \"0999\"
+      group: staff
+      tls: {key: k, client_ca: a, allowed: []}
+      plaintext: perhaps
+";
+    tells(
+        text,
+        &[
+            ("attache.yaml:3:", "exactly one of `unix` and `tcp`"),
+            ("attache.yaml:6:", "127.0.0.1:9191"),
+            ("attache.yaml:7:", "0 to 7"),
+            ("attache.yaml:8:", "staff"),
+            ("attache.yaml:9:", "certificate"),
+            ("attache.yaml:9:", "the list is empty"),
+            ("attache.yaml:10:", "perhaps"),
+        ],
+    );
+}
+
+#[test]
+fn a_file_mode_is_octal_in_quotes_and_nothing_else() {
+    let listener = |mode: &str| {
+        format!("edge: {{ listeners: [{{ name: a, role: gateway, unix: a.sock, mode: {mode} }}] }}")
+    };
+    for (written, words) in [
+        ("0600", "write \"0600\""),
+        ("0999", "0 to 7"),
+        ("384", "0 to 7"),
+        ("\"0o600\"", "0 to 7"),
+        ("\"+600\"", "0 to 7"),
+        ("\"1777\"", "0 to 7"),
+    ] {
+        tells(&listener(written), &[("mode", words)]);
+    }
+    let config = read(&listener("\"0660\""), &[]).unwrap();
+    let Bind::Unix(unix) = &config.edge.listeners[0].bind else {
+        panic!("{config:?}");
+    };
+    assert_eq!(unix.mode, 0o660);
+}
+
+#[test]
+fn nothing_listens_twice_in_one_place_or_under_one_name() {
+    let text = "\
+issuer: {listen: 127.0.0.1:8200}
+admin:
+  socket: /run/a.sock
+  metrics_listen: 127.0.0.1:9464
+edge:
+  listeners:
+    - {name: a, role: gateway, unix: /run/a.sock}
+    - {name: a, role: gateway, tcp: 127.0.0.1:8200, plaintext: true}
+    - {name: a, role: gateway, tcp: 127.0.0.1:9464, plaintext: true}
+    - {name: b, role: nothing, unix: /run/b.sock}
+    - {name: b, role: gateway, unix: /run/b.sock}
+";
+    tells(
+        text,
+        &[
+            ("attache.yaml:3:", "\"/run/a.sock\" is taken"),
+            ("attache.yaml:4:", "\"127.0.0.1:9464\" is taken"),
+            ("attache.yaml:8:", "listener name \"a\" is taken"),
+            ("attache.yaml:8:", "\"127.0.0.1:8200\" is taken"),
+            ("attache.yaml:9:", "listener name \"a\" is taken"),
+            ("attache.yaml:10:", "nothing"),
+            ("attache.yaml:11:", "listener name \"b\" is taken"),
+            ("attache.yaml:11:", "\"/run/b.sock\" is taken"),
+        ],
+    );
+}
+
+#[test]
+fn a_socket_path_that_no_kernel_takes_is_refused() {
+    let path = PathBuf::from("/run").join("x".repeat(120));
+    let text = format!("admin: {{ socket: {} }}", path.display());
+    tells(&text, &[("admin.socket", "at most 107 bytes")]);
+}
+
+#[test]
+fn a_trust_domain_that_is_refused_hides_no_problem_of_the_providers() {
+    let text = "\
+trust_domain: Not A Domain
+trust:
+  providers:
+    - {name: a, type: oidc, issuer: https://a.example, colour: red}
+    - {name: b, type: oidc, issuer: https://b.example}
+    - {name: b, type: oidc, issuer: https://c.example}
+";
+    tells(
+        text,
+        &[
+            ("attache.yaml:1:", "trust_domain"),
+            ("attache.yaml:4:", "colour"),
+            ("attache.yaml:6:", "\"b\" is taken"),
+        ],
+    );
+}
+
+#[test]
+fn an_answer_has_some_time_and_not_for_ever() {
+    for (written, told) in [("0s", "10ms to 1m"), ("9ms", "10ms"), ("61s", "1m")] {
+        let text = format!("edge: {{ answer_within: {written} }}");
+        tells(&text, &[("edge.answer_within", told)]);
+    }
+    let config = read("edge: { answer_within: 10ms }", &[]).unwrap();
+    assert_eq!(config.edge.answer_within, Duration::from_millis(10));
+}
+
+#[test]
+fn calls_in_flight_have_a_bound() {
+    tells(
+        "edge: { max_calls_in_flight: 0 }",
+        &[("edge.max_calls_in_flight", "1 to 1000000")],
+    );
+    let config = read("{}", &[("ATTACHE_EDGE_MAX_CALLS_IN_FLIGHT", "7")]).unwrap();
+    assert_eq!(config.edge.max_calls_in_flight, 7);
+}
+
+#[test]
+fn each_audit_budget_holds_two_segments() {
+    let text = "\
+audit:
+  segment_bytes: 16MiB
+  permitted_bytes: 31MiB
+  passed_bytes: 32MiB
+  denied_bytes: 1MiB
+";
+    tells(
+        text,
+        &[
+            ("attache.yaml:3:", "at least 33554432"),
+            ("attache.yaml:5:", "at least 33554432"),
+        ],
+    );
+    let problems = read("{}", &[("ATTACHE_AUDIT_DENIED_BYTES", "1MiB")]).unwrap_err();
+    assert!(
+        problems[0].contains("environment variable ATTACHE_AUDIT_DENIED_BYTES"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn metrics_are_served_on_this_machine_alone() {
+    tells(
+        "admin: { metrics_listen: 0.0.0.0:9464 }",
+        &[("admin.metrics_listen", "write a loopback address")],
+    );
+    let config = read("admin: { metrics_listen: \"[::1]:9464\" }", &[]).unwrap();
+    assert_eq!(config.metrics_listen, Some("[::1]:9464".parse().unwrap()));
+}
+
+#[test]
+fn a_misspelled_setting_is_told_with_the_one_that_is_near() {
+    tells(
+        "edge: { unmached: deny }\naudit: { segment_byte: 1MiB }",
+        &[
+            ("attache.yaml:1:", "did you mean \"unmatched\"?"),
+            ("attache.yaml:2:", "did you mean \"segment_bytes\"?"),
+        ],
+    );
+    let variables = [("ATTACHE_ISSUR_URL".into(), "x".into())];
+    let (_, problems) = Config::read(Path::new("/a.yaml"), b"{}", variables);
+    let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert!(
+        problems[0].contains("did you mean \"ATTACHE_ISSUER_URL\"?"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn a_variable_that_is_not_utf8_is_refused_by_name_and_its_value_is_not_told() {
+    let value = || OsString::from_vec(b"hunter2\xff".to_vec());
+    let variables = [
+        ("ATTACHE_ISSUER_URL".into(), value()),
+        (OsString::from_vec(b"ATTACHE_\xfe".to_vec()), "x".into()),
+        ("ATTACHE_SECRET_KEY".into(), value()),
+        ("HOME".into(), value()),
+    ];
+    let (config, problems) = Config::read(Path::new("/a.yaml"), b"{}", variables);
+    assert!(config.is_none());
+    let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].contains("ATTACHE_ISSUER_URL: its value is not UTF-8"));
+    assert!(
+        problems[1].contains("its name is not UTF-8"),
+        "{problems:?}"
+    );
+    assert!(!problems.concat().contains("hunter2"));
+}
+
+#[test]
+fn the_issuers_keys_and_its_token_endpoint_are_settings() {
+    let text = "issuer: { token_endpoint: true, token_rate: 7, keys: { es256_period: 2d, publish_ahead: 1d } }";
+    let config = read(text, &[]).unwrap();
+    assert!(config.issuer.token_endpoint);
+    assert_eq!(config.token_rate, 7);
+    let period = config
+        .issuer
+        .schedule
+        .period(attache_core::jwt::Algorithm::Es256);
+    assert_eq!(period, Duration::from_secs(2 * 86_400));
+    assert_eq!(config.issuer.trust_domain, config.trust_domain);
+}
+
+#[test]
+fn keys_that_verifiers_could_not_follow_are_refused() {
+    for (text, told) in [
+        (
+            "issuer: { keys: { publish_ahead: 5m } }",
+            "take at least 600 s",
+        ),
+        (
+            "issuer: { keys: { rs256_period: 1h } }",
+            "a period of 3600 s for RS256",
+        ),
+        (
+            "issuer: { keys: { es256_period: 1h } }",
+            "a period of 3600 s for ES256",
+        ),
+    ] {
+        let problems = read(text, &[]).unwrap_err().join("\n");
+        assert!(problems.contains(told), "{problems}");
+    }
 }

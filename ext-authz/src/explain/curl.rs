@@ -34,6 +34,7 @@ struct Reading {
     data_in_query: bool,
     head: bool,
     path_as_is: bool,
+    takes_globs_literally: bool,
     notes: Vec<String>,
 }
 
@@ -133,6 +134,7 @@ impl Reading {
             "get" => self.data_in_query = true,
             "head" => self.head = true,
             "path-as-is" => self.path_as_is = true,
+            "globoff" => self.takes_globs_literally = true,
             "next" => {
                 bail!("the curl command line asks twice (--next); explain one request at a time")
             }
@@ -219,6 +221,10 @@ impl Reading {
                 )
             }
         };
+        ensure!(
+            self.takes_globs_literally || !is_glob(&url),
+            "curl makes several URLs of {url:?}; write one of them, or -g if the brackets are meant"
+        );
         let data = if self.data_in_query {
             self.data.as_slice()
         } else {
@@ -265,6 +271,16 @@ impl Reading {
             self.set(name, value);
         }
     }
+}
+
+/// Whether curl reads a set or a range in a URL. The brackets of an IPv6 address are neither.
+fn is_glob(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let ends = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at_checked(ends).unwrap_or((rest, ""));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let ranges = target.contains(['[', ']']) || (host.contains('[') && !host.starts_with('['));
+    ranges || url.contains(['{', '}'])
 }
 
 fn unknown(option: &str) -> String {

@@ -26,7 +26,7 @@ use tokio::runtime::Runtime;
 use crate::config::Config;
 
 /// How long the issuers' keys are waited for.
-const KEYS_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const KEYS_WITHIN: Duration = Duration::from_secs(10);
 
 /// The policies of a directory, and what a configuration adds to them.
 pub(crate) struct Directory {
@@ -104,7 +104,7 @@ impl Directory {
 }
 
 /// Waits until every provider has keys, or a first failure to tell of.
-async fn first_keys(trust: &Trust) {
+pub(crate) async fn first_keys(trust: &Trust) {
     let pending =
         |provider: &ProviderStatus| provider.keys.is_none() && provider.last_error.is_none();
     while trust.status(clock::now()).iter().any(pending) {
@@ -112,7 +112,7 @@ async fn first_keys(trust: &Trust) {
     }
 }
 
-fn missing_keys(trust: &Trust) -> String {
+pub(crate) fn missing_keys(trust: &Trust) -> String {
     let providers = trust.status(clock::now()).into_iter();
     let failed = providers.filter_map(|provider| {
         let why = provider
@@ -133,7 +133,7 @@ const fn is_verified(caller: &Caller) -> bool {
 }
 
 /// The directory beside the settings of a configuration, or beside the defaults.
-fn source(policies: &Path, config: Option<&Config>) -> anyhow::Result<PolicySource> {
+pub(crate) fn source(policies: &Path, config: Option<&Config>) -> anyhow::Result<PolicySource> {
     let directory = policies.to_path_buf();
     Ok(match config {
         Some(config) => PolicySource {
@@ -184,7 +184,7 @@ fn usual() -> anyhow::Result<ListenerSettings> {
             group: None,
             allowed_uids: vec![],
         }),
-        evidence: EvidenceSource::Header(HeaderName::parse_evidence("x-attache-evidence")?),
+        evidence: EvidenceSource::header(HeaderName::parse_evidence("x-attache-evidence")?),
         destination: DestinationRule::VouchedByRoute,
         trusted_hops: 0,
         override_headers: OverrideHeaders::Deny,

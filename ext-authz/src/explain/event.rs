@@ -24,10 +24,12 @@ use serde::Serialize;
 mod tests;
 
 /// Faults of what comes after the decision, or before it.
-const BEYOND_POLICY: [&str; 3] = [
+const BEYOND_POLICY: [&str; 5] = [
     "credential-unavailable",
+    "claim-unavailable",
     "credential-not-encodable",
     "audit-unavailable",
+    "overloaded",
 ];
 
 /// How an access was decided, beside how it would be decided today.

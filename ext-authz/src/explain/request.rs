@@ -179,10 +179,10 @@ impl Line {
         };
         // What a request says of itself is `Host`; the connection goes to the proxy.
         let named = headers.iter().position(|(name, _)| name == "host");
-        let authority = named.map_or_else(
-            || authority.to_owned(),
-            |position| headers.remove(position).1,
-        );
+        let authority = match named {
+            Some(position) => headers.remove(position).1,
+            None => on_the_wire(authority)?,
+        };
         let target = target.split('#').next().unwrap_or_default();
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -208,6 +208,20 @@ impl Line {
             notes,
         })
     }
+}
+
+/// What curl sends for an international host: its ASCII form (UTS 46).
+fn on_the_wire(authority: &str) -> anyhow::Result<String> {
+    if authority.is_ascii() {
+        return Ok(authority.to_owned());
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) => (host, format!(":{port}")),
+        None => (authority, String::new()),
+    };
+    let ascii = idna::domain_to_ascii(host)
+        .with_context(|| format!("{host:?} is not an international host name"))?;
+    Ok(ascii + &port)
 }
 
 /// What curl sends for a path with `.` and `..` (RFC 3986 §5.2.4).
@@ -241,7 +255,7 @@ fn parse_header(text: &str) -> anyhow::Result<(String, String)> {
     Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
 }
 
-fn parse_time(text: &str) -> anyhow::Result<Timestamp> {
+pub(crate) fn parse_time(text: &str) -> anyhow::Result<Timestamp> {
     let time: Result<jiff::Timestamp, _> = text.parse();
     let time = time
         .ok()

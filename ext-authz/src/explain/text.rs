@@ -159,8 +159,12 @@ fn verdict(out: &mut String, explained: &Explained) -> fmt::Result {
         None if *outcome == Outcome::Permitted => attached(out, credential.as_ref())?,
         None => {}
     }
-    if let (Some(until), Outcome::Permitted) = (explained.verdict.valid_until, outcome) {
-        writeln!(out, "  holds until {until} at the latest")?;
+    match (explained.verdict.valid_until, outcome) {
+        (Some(until), Outcome::Permitted) => writeln!(out, "  holds until {until} at the latest")?,
+        (None, Outcome::Permitted) if policy.is_some() => {
+            writeln!(out, "  holds for this call alone")?;
+        }
+        (_, Outcome::Permitted | Outcome::Denied | Outcome::Error) => {}
     }
     match explained.mode {
         Mode::Enforce => Ok(()),

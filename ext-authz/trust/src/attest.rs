@@ -10,21 +10,23 @@ use arc_swap::ArcSwap;
 use attache_core::{
     attestation::{Attestation, Proven, ProviderKind},
     attributes::Attributes,
+    certificate::{CertificateChain, RejectedCertificate},
     decision::{DenyReason, Fault},
     evidence::Evidence,
     jwt::{RejectedToken, Unverified, Verified},
     secret::Secret,
-    spiffe_id::{SpiffeId, TrustDomain},
+    spiffe_id::SpiffeId,
     time::Timestamp,
 };
-use serde_json::{Map, Value};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
+use tracing::debug;
 
 use crate::{
-    cache::{Seen, VerifiedTokens},
-    keyring::{Keyring, Keys},
-    kubernetes, oidc,
+    cache::{Seen, Shown, VerifiedTokens},
+    keyring::{Keyring, Keys, Newer},
     provider::{self, InvalidProviders, ProviderConfig},
+    workload::{svid, workload},
+    x509::{self, VerifiedCertificate},
 };
 
 /// The process's clock, read by background tasks alone; requests bring their own `now`.
@@ -56,6 +58,12 @@ pub enum NotAttested {
     Denied(DenyReason),
     /// It cannot be judged now.
     Unavailable(Fault),
+}
+
+impl From<RejectedCertificate> for NotAttested {
+    fn from(rejected: RejectedCertificate) -> Self {
+        Self::Denied(DenyReason::CertificateRejected(rejected))
+    }
 }
 
 impl From<RejectedToken> for NotAttested {
@@ -92,8 +100,64 @@ pub struct Trust {
     last_revision: Mutex<u64>,
 }
 
-/// Providers by issuer.
-type Live = HashMap<String, Arc<Provider>>;
+/// Providers by what they are found by.
+#[derive(Default)]
+struct Live {
+    /// Tokens, by `iss`.
+    issuers: HashMap<String, Arc<Provider>>,
+    /// JWT-SVIDs, by the trust domain that `sub` names.
+    jwt_svids: HashMap<String, Arc<Provider>>,
+    /// X.509-SVIDs, by the trust domain that the URI name names.
+    x509_svids: HashMap<String, Arc<Provider>>,
+}
+
+impl Live {
+    /// The provider in the place of `config` that is in force.
+    fn like(&self, config: &ProviderConfig) -> Option<&Arc<Provider>> {
+        let domain = config.trust_domain.as_str();
+        if config.kind == ProviderKind::SpiffeJwt {
+            self.jwt_svids.get(domain)
+        } else if config.kind == ProviderKind::SpiffeX509 {
+            self.x509_svids.get(domain)
+        } else {
+            self.issuers.get(&config.issuer)
+        }
+    }
+
+    fn put(&mut self, provider: Arc<Provider>) {
+        let config = &provider.config;
+        let domain = config.trust_domain.as_str().to_owned();
+        if config.kind == ProviderKind::SpiffeJwt {
+            self.jwt_svids.insert(domain, provider);
+        } else if config.kind == ProviderKind::SpiffeX509 {
+            self.x509_svids.insert(domain, provider);
+        } else {
+            self.issuers.insert(config.issuer.clone(), provider);
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Provider>> {
+        let svids = self.jwt_svids.values().chain(self.x509_svids.values());
+        self.issuers.values().chain(svids)
+    }
+
+    /// The one provider whose keys must prove a token: its issuer's, or else its subject's trust domain's.
+    ///
+    /// SECURITY: the token's word picks the keys, and nothing else.
+    fn of_token(&self, token: &Unverified<'_>) -> Result<Arc<Provider>, NotAttested> {
+        let issuer = token.issuer();
+        let by_issuer = issuer.and_then(|issuer| self.issuers.get(issuer));
+        // JWT-SVID §3: `iss` may be absent, and means nothing if it is there.
+        let id = token.claimed_spiffe_id();
+        let by_domain = || self.jwt_svids.get(id.as_ref().ok()?.trust_domain());
+        let found = by_issuer.or_else(by_domain).cloned();
+        found.ok_or_else(|| match (issuer, &id) {
+            (Some(_), _) => NotAttested::Denied(DenyReason::IssuerUnknown),
+            (None, Ok(_)) => NotAttested::Denied(DenyReason::TrustDomainUnknown),
+            (None, Err(_)) => RejectedToken::ClaimMissing("iss").into(),
+        })
+    }
+}
 
 struct Provider {
     config: Arc<ProviderConfig>,
@@ -125,11 +189,9 @@ impl Trust {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let before = self.live.load_full();
-        let mut live = Live::new();
+        let mut live = Live::default();
         for config in configs {
-            let unchanged = before
-                .get(&config.issuer)
-                .filter(|known| *known.config == config);
+            let unchanged = before.like(&config).filter(|known| *known.config == config);
             let provider = unchanged.cloned().unwrap_or_else(|| {
                 *last_revision = last_revision.saturating_add(1);
                 Arc::new(Provider::start(
@@ -138,71 +200,133 @@ impl Trust {
                     &self.settings.clock,
                 ))
             });
-            live.insert(provider.config.issuer.clone(), provider);
+            live.put(provider);
         }
-        let revisions = live.values().map(|provider| provider.revision).collect();
+        let revisions = live.all().map(|provider| provider.revision).collect();
         self.live.store(Arc::new(live));
         self.verified.retain(revisions);
         Ok(())
     }
 
-    /// Judges evidence at `now`. Waits for keys at most two seconds, and only where there are none or
-    /// none of the token's `kid`.
+    /// Judges evidence at `now`. Several pieces must each be accepted, and agree; the first that is refused
+    /// refuses all. Waits for keys at most two seconds a piece, and only where there are none.
     pub async fn attest(
         &self,
         evidence: &Evidence,
         now: Timestamp,
     ) -> Result<Arc<Attestation>, NotAttested> {
-        let Evidence::Token(token) = evidence;
-        let unverified = Unverified::parse(token.expose())?;
-        let issuer = unverified
-            .issuer()
-            .ok_or(RejectedToken::ClaimMissing("iss"))?;
-        // SECURITY: the issuer's word picks the keys that must prove it, and nothing else.
-        let provider = self.live.load().get(issuer).cloned();
-        let provider = provider.ok_or(NotAttested::Denied(DenyReason::IssuerUnknown))?;
+        let Evidence::Several(several) = evidence else {
+            return self.attest_piece(evidence, now).await;
+        };
+        let mut attested = Vec::with_capacity(several.pieces().len());
+        for piece in several.pieces() {
+            attested.push(self.attest_piece(piece, now).await?);
+        }
+        let Some((first, others)) = attested.split_first() else {
+            return Err(NotAttested::Denied(DenyReason::EvidenceMissing));
+        };
+        let others = others.iter().map(|attestation| &**attestation);
+        match first.together(others, several.agreement()) {
+            Ok(together) => Ok(Arc::new(together)),
+            Err(disagreement) => {
+                debug!(%disagreement, "evidence of one call");
+                Err(NotAttested::Denied(DenyReason::EvidenceConflict))
+            }
+        }
+    }
+
+    /// Judges one piece of evidence at `now`. Waits for keys at most two seconds, and only for the first ones of
+    /// an issuer. A token of a key that is not there yet is `Unavailable` while it is looked for.
+    async fn attest_piece(
+        &self,
+        evidence: &Evidence,
+        now: Timestamp,
+    ) -> Result<Arc<Attestation>, NotAttested> {
+        match evidence {
+            Evidence::Token(token) => self.attest_token(token, now).await,
+            Evidence::Certificate(chain) => self.attest_certificate(chain, now).await,
+            // Pieces are flat.
+            Evidence::Several(_) => Err(NotAttested::Denied(DenyReason::EvidenceAmbiguous)),
+        }
+    }
+
+    async fn attest_certificate(
+        &self,
+        chain: &CertificateChain,
+        now: Timestamp,
+    ) -> Result<Arc<Attestation>, NotAttested> {
+        // SECURITY: the certificate's word picks the authorities that must prove it, and nothing else.
+        let named = x509::named(chain)?;
+        let provider = self
+            .live
+            .load()
+            .x509_svids
+            .get(named.trust_domain())
+            .cloned();
+        let provider = provider.ok_or(NotAttested::Denied(DenyReason::TrustDomainUnknown))?;
         let keys = provider.keyring.ready(now).await;
         let keys = keys.ok_or(NotAttested::Unavailable(Fault::KeysUnavailable))?;
-        let seen = provider.seen(&keys, token);
+        let seen = Seen {
+            revision: provider.revision,
+            key: keys.authorities_since,
+            shown: Shown::Chain(chain.clone()),
+        };
         if let Some(attestation) = self.verified.find(&seen, now) {
             return Ok(attestation);
         }
-        let (verified, seen) = match provider.verify(&unverified, &keys, now) {
-            Err(RejectedToken::UnknownKey) => {
-                let newer = provider.keyring.newer(&keys, now).await;
-                let keys = newer.ok_or(RejectedToken::UnknownKey)?;
-                (
-                    provider.verify(&unverified, &keys, now)?,
-                    provider.seen(&keys, token),
-                )
-            }
-            outcome => (outcome?, seen),
-        };
-        let attestation = Arc::new(provider.attested(&verified)?);
+        // Several signatures, some of RSA with 8192 bits: not on a thread that others wait for.
+        let shown = chain.clone();
+        let verdict = spawn_blocking(move || keys.verify_certificate(&shown, now)).await;
+        let verified =
+            verdict.map_err(|_panicked| NotAttested::Unavailable(Fault::EvidenceUnreadable))??;
+        let attestation = provider
+            .attested_svid(&verified)
+            .map_err(NotAttested::Denied)?;
+        let attestation = Arc::new(attestation);
         self.verified
             .keep(seen, Arc::clone(&attestation), verified.validity());
+        Ok(attestation)
+    }
+
+    async fn attest_token(
+        &self,
+        token: &Secret,
+        now: Timestamp,
+    ) -> Result<Arc<Attestation>, NotAttested> {
+        let unverified = Unverified::parse(token.expose())?;
+        let provider = self.live.load().of_token(&unverified)?;
+        let keys = provider.keyring.ready(now).await;
+        let keys = keys.ok_or(NotAttested::Unavailable(Fault::KeysUnavailable))?;
+        let seen = provider.seen(&keys, &unverified, token);
+        if let Some(attestation) = seen.and_then(|seen| self.verified.find(&seen, now)) {
+            return Ok(attestation);
+        }
+        let (verified, keys) = match provider.verify(&unverified, &keys, now) {
+            Err(RejectedToken::UnknownKey) => {
+                let keys = match provider.keyring.newer(&keys, now) {
+                    Newer::Keys(keys) => keys,
+                    Newer::Awaited => return Err(NotAttested::Unavailable(Fault::KeysUnavailable)),
+                    Newer::Nothing => return Err(RejectedToken::UnknownKey.into()),
+                };
+                (provider.verify(&unverified, &keys, now)?, keys)
+            }
+            outcome => (outcome?, keys),
+        };
+        let attestation = provider.attested(&verified).map_err(NotAttested::Denied)?;
+        let attestation = Arc::new(attestation);
+        if let Some(seen) = provider.seen(&keys, &unverified, token) {
+            let kept = Arc::clone(&attestation);
+            self.verified.keep(seen, kept, verified.validity());
+        }
         Ok(attestation)
     }
 
     /// Every provider's keys as they stand at `now`, by name.
     pub fn status(&self, now: Timestamp) -> Vec<ProviderStatus> {
         let live = self.live.load();
-        let mut all: Vec<_> = live.values().map(|provider| provider.status(now)).collect();
+        let mut all: Vec<_> = live.all().map(|provider| provider.status(now)).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
-    }
-}
-
-/// The workload that `claims` speak of, in the words of the provider `name`.
-pub(crate) fn workload(
-    kind: ProviderKind,
-    name: &str,
-    trust_domain: &TrustDomain,
-    claims: &Map<String, Value>,
-) -> Result<(SpiffeId, Attributes), RejectedToken> {
-    match kind {
-        ProviderKind::KubernetesServiceAccount => kubernetes::workload(claims, trust_domain),
-        ProviderKind::Oidc => oidc::workload(claims, trust_domain, name),
     }
 }
 
@@ -225,49 +349,58 @@ impl Provider {
         keys: &Keys,
         now: Timestamp,
     ) -> Result<Verified, RejectedToken> {
+        if self.config.kind == ProviderKind::SpiffeJwt {
+            let rules = self.config.svid_rules();
+            let svid = token.verify_svid(&keys.set, &rules, &keys.verifier, now)?;
+            return Ok(svid.into_token());
+        }
         token.verify(&keys.set, &self.config.rules(), &keys.verifier, now)
     }
 
-    fn seen(&self, keys: &Keys, token: &Secret) -> Seen {
-        Seen {
+    /// Under what a token that verified is found again; `None` if no key of the set could have signed it.
+    fn seen(&self, keys: &Keys, unverified: &Unverified<'_>, token: &Secret) -> Option<Seen> {
+        let key = unverified.key(&keys.set).ok()?;
+        Some(Seen {
             revision: self.revision,
-            epoch: keys.epoch,
-            token: token.clone(),
-        }
+            key: keys.number(key)?,
+            shown: Shown::Token(token.clone()),
+        })
+    }
+
+    fn attested(&self, verified: &Verified) -> Result<Attestation, DenyReason> {
+        let proven = workload(self.config.naming(), verified.claims())?;
+        Ok(self.attestation(proven, verified.expires_at()))
+    }
+
+    fn attested_svid(&self, verified: &VerifiedCertificate) -> Result<Attestation, DenyReason> {
+        let proven = svid(self.config.naming(), verified.spiffe_id())?;
+        Ok(self.attestation(proven, verified.expires_at()))
     }
 
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place where evidence becomes an attestation"
     )]
-    fn attested(&self, verified: &Verified) -> Result<Attestation, RejectedToken> {
-        let ProviderConfig {
-            name,
-            kind,
-            trust_domain,
-            ..
-        } = &*self.config;
-        let (spiffe_id, attributes) = workload(*kind, name, trust_domain, verified.claims())?;
-        Ok(Attestation::attested(Proven {
-            provider: name.clone(),
-            kind: *kind,
+    fn attestation(&self, proven: (SpiffeId, Attributes), expires_at: Timestamp) -> Attestation {
+        let (spiffe_id, attributes) = proven;
+        Attestation::attested(Proven {
+            provider: self.config.name.clone(),
+            kind: self.config.kind,
             spiffe_id,
             attributes,
-            expires_at: verified.expires_at(),
-        }))
+            expires_at,
+        })
     }
 
     fn status(&self, now: Timestamp) -> ProviderStatus {
         let keyring = self.keyring.status(now);
-        let set = keyring.keys.as_ref().map(|keys| &keys.set);
+        let keys = keyring.keys.as_deref();
         ProviderStatus {
             name: self.config.name.clone(),
             issuer: self.config.issuer.clone(),
             usable: keyring.usable,
-            keys: set.map(|set| set.keys().len()),
-            ignored_keys: set
-                .map(|set| set.ignored().iter().map(ToString::to_string).collect())
-                .unwrap_or_default(),
+            keys: keys.map(|keys| keys.count(self.config.kind)),
+            ignored_keys: keys.map(Keys::ignored).unwrap_or_default(),
             key_age: keyring.age,
             last_error: keyring.last_error.as_deref().map(str::to_owned),
         }

@@ -77,6 +77,9 @@ fn parse(algorithm: Algorithm, key: &Key) -> Option<ParsedPublicKey> {
         Algorithm::Es384 => {
             ParsedPublicKey::new(&signature::ECDSA_P384_SHA384_FIXED, point(key)?).ok()
         }
+        Algorithm::Es512 => {
+            ParsedPublicKey::new(&signature::ECDSA_P521_SHA512_FIXED, point(key)?).ok()
+        }
     }
 }
 

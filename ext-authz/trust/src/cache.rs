@@ -8,8 +8,8 @@ use std::{
 };
 
 use attache_core::{
-    attestation::Attestation, attributes::AttributeValue, jwt::Validity, secret::Secret,
-    time::Timestamp,
+    attestation::Attestation, attributes::AttributeValue, certificate::CertificateChain,
+    jwt::Validity, secret::Secret, time::Timestamp,
 };
 use moka::sync::Cache;
 
@@ -25,26 +25,38 @@ const IDLE: Duration = Duration::from_hours(1);
 
 /// What makes two questions the same.
 // SECURITY: no `Debug`. The token is compared whole; its hash only finds it.
+#[derive(PartialEq, Eq, Hash)]
 pub(crate) struct Seen {
     /// The provider in one of its configurations; no two share a number in the life of a process.
     pub(crate) revision: u64,
-    /// The key set that verified the token.
-    pub(crate) epoch: u64,
-    pub(crate) token: Secret,
+    /// The number of the key that verified the token, or the epoch of the authorities.
+    pub(crate) key: u64,
+    pub(crate) shown: Shown,
 }
 
-impl PartialEq for Seen {
-    fn eq(&self, other: &Self) -> bool {
-        (self.revision, self.epoch, self.token.expose())
-            == (other.revision, other.epoch, other.token.expose())
+/// One piece of evidence.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Shown {
+    Token(Secret),
+    Chain(CertificateChain),
+}
+
+impl Hash for Shown {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Token(token) => token.expose().hash(state),
+            Self::Chain(chain) => chain.hash(state),
+        }
     }
 }
 
-impl Eq for Seen {}
-
-impl Hash for Seen {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.revision, self.epoch, self.token.expose()).hash(state);
+impl Shown {
+    /// In bytes.
+    fn length(&self) -> usize {
+        match self {
+            Self::Token(token) => token.expose().len(),
+            Self::Chain(chain) => chain.certificates().map(<[u8]>::len).sum(),
+        }
     }
 }
 
@@ -111,7 +123,7 @@ fn weight(seen: &Seen, attestation: &Attestation) -> u32 {
     });
     let bytes = attributes
         .fold(ENTRY_BYTES, usize::saturating_add)
-        .saturating_add(seen.token.expose().len())
+        .saturating_add(seen.shown.length())
         .saturating_add(attestation.spiffe_id().as_str().len());
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }

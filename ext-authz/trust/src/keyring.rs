@@ -7,7 +7,13 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use attache_core::{jwks::KeySet, time::Timestamp};
+use attache_core::{
+    attestation::ProviderKind,
+    certificate::{CertificateChain, RejectedCertificate},
+    jwks::{Key, KeySet, MAX_KEYS},
+    jwt::Algorithm,
+    time::Timestamp,
+};
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
@@ -17,18 +23,21 @@ use tokio::{
 use crate::{
     attest::Clock,
     aws_lc::AwsLc,
+    bundle_source::{BundleSource, RefusedBundle},
     pace,
     provider::{KeySource, ProviderConfig},
     source::{self, FetchFailed, Fetched},
+    workload_api,
+    x509::{self, Authorities, VerifiedCertificate},
 };
 
 #[cfg(test)]
 mod tests;
 
-/// How long a request waits for a refetch that an unknown `kid` caused.
-const UNKNOWN_KEY_WAIT: Duration = Duration::from_secs(1);
-/// How long a request waits for keys where there are none.
+/// How long the first requests wait for the first fetch. No other request waits for any.
 const COLD_WAIT: Duration = Duration::from_secs(2);
+/// The number of the fetch at start.
+const FIRST: u64 = 1;
 /// Requests together cause at most one fetch in this time.
 const DEMAND_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -36,8 +45,86 @@ const DEMAND_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) struct Keys {
     pub(crate) set: KeySet,
     pub(crate) verifier: AwsLc,
-    /// Grows with every change of the set, so that what an older one proved is not found again.
+    /// Grows with every change of the set.
     pub(crate) epoch: u64,
+    /// A number for each key of the set, which no other key of this issuer ever has: what a key proved is
+    /// remembered under it. A withdrawn key takes that along, even if it comes back; all others keep theirs.
+    numbers: Vec<u64>,
+    /// The X.509 authorities, if they are a trust domain's.
+    pub(crate) authorities: Option<Authorities>,
+    /// The epoch in which they last changed: what one of them proved is remembered under it.
+    pub(crate) authorities_since: u64,
+}
+
+impl Keys {
+    /// `set` and `authorities` after `before`.
+    fn after(
+        before: Option<&Self>,
+        set: KeySet,
+        authorities: Option<Authorities>,
+        algorithms: &[Algorithm],
+    ) -> Self {
+        let epoch = before.map_or(1, |before| before.epoch.saturating_add(1));
+        let kept = |key: &Key| before.and_then(|before| before.number(key));
+        let most = u64::try_from(MAX_KEYS).unwrap_or(u64::MAX);
+        let new = (epoch.saturating_mul(most)..).take(set.keys().len());
+        let numbers = set.keys().iter().zip(new);
+        let same = before.filter(|before| before.authorities == authorities);
+        Self {
+            authorities_since: same.map_or(epoch, |before| before.authorities_since),
+            authorities,
+            numbers: numbers.map(|(key, new)| kept(key).unwrap_or(new)).collect(),
+            verifier: AwsLc::prepared(&set, algorithms),
+            set,
+            epoch,
+        }
+    }
+
+    /// The number of `key`; `None` if it is not in the set.
+    pub(crate) fn number(&self, key: &Key) -> Option<u64> {
+        let place = self.set.keys().iter().position(|own| own == key)?;
+        self.numbers.get(place).copied()
+    }
+
+    /// Holds an X.509-SVID against the authorities; without any, nothing is trusted.
+    pub(crate) fn verify_certificate(
+        &self,
+        chain: &CertificateChain,
+        now: Timestamp,
+    ) -> Result<VerifiedCertificate, RejectedCertificate> {
+        let authorities = self.authorities.as_ref();
+        x509::verify(
+            chain,
+            authorities.ok_or(RejectedCertificate::Untrusted)?,
+            now,
+        )
+    }
+
+    /// How many may vouch for the evidence that a provider of `kind` reads.
+    pub(crate) fn count(&self, kind: ProviderKind) -> usize {
+        match &self.authorities {
+            Some(authorities) if kind == ProviderKind::SpiffeX509 => authorities.count(),
+            Some(_) | None => self.set.keys().len(),
+        }
+    }
+
+    /// What of the set may not vouch, and why.
+    pub(crate) fn ignored(&self) -> Vec<String> {
+        let authorities = self.authorities.iter().flat_map(Authorities::ignored);
+        let authorities = authorities.map(ToString::to_string);
+        let keys = self.set.ignored().iter().map(ToString::to_string);
+        keys.chain(authorities).collect()
+    }
+}
+
+/// What an unknown `kid` led to.
+pub(crate) enum Newer {
+    /// Other keys than those that were looked at.
+    Keys(Arc<Keys>),
+    /// A fetch is under way.
+    Awaited,
+    /// The last fetch was a moment ago, and there will be no other.
+    Nothing,
 }
 
 #[derive(Clone)]
@@ -45,6 +132,8 @@ struct Loaded {
     keys: Arc<Keys>,
     /// `None` for keys that stand in the configuration: those do not age.
     fetched_at: Option<Timestamp>,
+    /// The highest `spiffe_sequence` that was seen.
+    sequence: Option<u64>,
 }
 
 /// What the background task has done; requests wait for it to change.
@@ -91,7 +180,7 @@ impl Keyring {
             loaded: ArcSwapOption::empty(),
             progress: watch::Sender::new(Progress::default()),
             demand: Mutex::new(Demand {
-                number: 1,
+                number: FIRST,
                 at: None,
             }),
             wake: Notify::new(),
@@ -99,40 +188,58 @@ impl Keyring {
         match &ring.config.keys {
             KeySource::Inline(text) => {
                 let parsed = KeySet::parse(text.as_bytes()).map_err(FetchFailed::KeySet);
-                let fixed = parsed.map(|keys| ring.install(keys, None));
-                ring.answer(1, fixed.err());
+                let fixed = parsed.map(|keys| Fetched::of(keys, Duration::MAX));
+                let fixed = fixed.and_then(|fixed| ring.install(fixed, None));
+                ring.answer(FIRST, fixed.err());
             }
             KeySource::Discovery
             | KeySource::DiscoveryUrl(_)
             | KeySource::JwksUrl(_)
-            | KeySource::File(_) => {
+            | KeySource::File(_)
+            | KeySource::ApiServer { .. }
+            | KeySource::Bundle(
+                BundleSource::File(_)
+                | BundleSource::HttpsWeb(_)
+                | BundleSource::HttpsSpiffe { .. },
+            ) => {
                 tasks.spawn(Arc::clone(&ring).refresh(clock));
+            }
+            KeySource::Bundle(BundleSource::WorkloadApi(socket)) => {
+                let socket = Arc::from(socket.as_path());
+                tasks.spawn(workload_api::follow(Arc::clone(&ring), socket, clock));
             }
         }
         ring
     }
 
-    /// Keys that may verify at `now`. Where there are none, the request waits for the fetch under way,
-    /// or causes one; it waits for no retry.
+    /// Keys that may verify at `now`. Where none were ever looked for, the request waits for the fetch under
+    /// way; else it causes one, if there was none for a while, and waits for nothing.
     pub(crate) async fn ready(&self, now: Timestamp) -> Option<Arc<Keys>> {
         if let Some(keys) = self.usable(now) {
             return Some(keys);
         }
-        self.wait(self.ask(), COLD_WAIT).await;
+        if self.is_answered(FIRST) {
+            self.ask();
+        } else {
+            self.wait(FIRST, COLD_WAIT).await;
+        }
         self.usable(now)
     }
 
-    /// Keys newer than `seen`, which lacks the key of a token. All callers share one fetch.
-    pub(crate) async fn newer(&self, seen: &Keys, now: Timestamp) -> Option<Arc<Keys>> {
-        let newer = || self.usable(now).filter(|keys| keys.epoch != seen.epoch);
-        if matches!(self.config.keys, KeySource::Inline(_)) {
-            return None;
+    /// Keys newer than `seen`, which lacks the key of a token. All callers share one fetch, and none waits.
+    pub(crate) fn newer(&self, seen: &Keys, now: Timestamp) -> Newer {
+        if let Some(keys) = self.usable(now).filter(|keys| keys.epoch != seen.epoch) {
+            return Newer::Keys(keys);
         }
-        if let Some(keys) = newer() {
-            return Some(keys);
+        let fixed = matches!(
+            self.config.keys,
+            KeySource::Inline(_) | KeySource::Bundle(BundleSource::WorkloadApi(_))
+        );
+        if fixed || self.is_answered(self.ask()) {
+            Newer::Nothing
+        } else {
+            Newer::Awaited
         }
-        self.wait(self.ask(), UNKNOWN_KEY_WAIT).await;
-        newer()
     }
 
     pub(crate) fn status(&self, now: Timestamp) -> KeyringStatus {
@@ -170,6 +277,10 @@ impl Keyring {
         demand.number
     }
 
+    fn is_answered(&self, number: u64) -> bool {
+        self.progress.borrow().answered >= number
+    }
+
     async fn wait(&self, number: u64, bound: Duration) {
         let mut progress = self.progress.subscribe();
         let answered = progress.wait_for(|progress| progress.answered >= number);
@@ -179,20 +290,28 @@ impl Keyring {
 
     async fn refresh(self: Arc<Self>, clock: Clock) {
         let mut failures = 0_u32;
+        let mut refresh = pace::refresh_after(None);
         loop {
             let number = self
                 .demand
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .number;
-            let (pause, failed) = match source::fetch(&self.config).await {
-                Ok(Fetched {
-                    keys,
-                    refresh_after,
-                }) => {
+            let held = self.loaded.load_full();
+            let held = held
+                .as_ref()
+                .and_then(|held| held.keys.authorities.as_ref());
+            let fetched = source::fetch(&self.config, held, clock()).await;
+            let installed = fetched.and_then(|fetched| self.install(fetched, Some(clock())));
+            let (pause, failed) = match installed {
+                Ok(refresh_after) => {
                     failures = 0;
-                    self.install(keys, Some(clock()));
-                    (refresh_after, None)
+                    refresh = refresh_after;
+                    (refresh, None)
+                }
+                // SPIFFE Federation §5: a bundle endpoint that fails is asked again at the next poll.
+                Err(failed) if self.polls_endpoint() && self.usable(clock()).is_some() => {
+                    (refresh, Some(failed))
                 }
                 Err(failed) => {
                     failures = failures.saturating_add(1);
@@ -208,25 +327,75 @@ impl Keyring {
         }
     }
 
-    /// A set that did not change keeps its epoch: what it proved stays proven.
-    fn install(&self, set: KeySet, fetched_at: Option<Timestamp>) {
-        let before = self
-            .loaded
-            .load_full()
-            .map(|loaded| Arc::clone(&loaded.keys));
-        let unchanged = before.as_ref().filter(|before| before.set == set).cloned();
+    fn polls_endpoint(&self) -> bool {
+        matches!(
+            self.config.keys,
+            KeySource::Bundle(BundleSource::HttpsWeb(_) | BundleSource::HttpsSpiffe { .. })
+        )
+    }
+
+    /// What was pushed, not asked for, and counts at once.
+    pub(crate) fn pushed(&self, fetched: Fetched, at: Timestamp) {
+        let refused = self.install(fetched, Some(at)).err();
+        self.answer(FIRST, refused);
+    }
+
+    /// What was pushed last still holds.
+    pub(crate) fn confirm(&self, at: Timestamp) {
+        if let Some(loaded) = self.loaded.load_full() {
+            let fetched_at = Some(at);
+            let confirmed = Loaded {
+                fetched_at,
+                ..Loaded::clone(&loaded)
+            };
+            self.loaded.store(Some(Arc::new(confirmed)));
+        }
+    }
+
+    /// Nothing could be pushed, or not this.
+    pub(crate) fn failed(&self, failed: FetchFailed) {
+        self.answer(FIRST, Some(failed));
+    }
+
+    /// Whose keys these are.
+    pub(crate) fn config(&self) -> &ProviderConfig {
+        &self.config
+    }
+
+    /// A set that did not change keeps its epoch: what it proved stays proven. The answer is when to look again.
+    fn install(
+        &self,
+        fetched: Fetched,
+        fetched_at: Option<Timestamp>,
+    ) -> Result<Duration, FetchFailed> {
+        let Fetched {
+            keys: set,
+            authorities,
+            sequence: found,
+            refresh_after,
+        } = fetched;
+        let loaded = self.loaded.load_full();
+        let held = loaded.as_ref().and_then(|loaded| loaded.sequence);
+        if let (Some(found), Some(held)) = (found, held)
+            && found < held
+        {
+            return Err(RefusedBundle::WentBack { found, held }.into());
+        }
+        let before = loaded.map(|loaded| Arc::clone(&loaded.keys));
+        let is_same = |before: &&Arc<Keys>| before.set == set && before.authorities == authorities;
+        let unchanged = before.as_ref().filter(is_same).cloned();
         let keys = unchanged.unwrap_or_else(|| {
-            self.report(&set);
-            let verifier = AwsLc::prepared(&set, &self.config.algorithms);
-            let epoch = before.map_or(1, |before| before.epoch.saturating_add(1));
-            Arc::new(Keys {
-                set,
-                verifier,
-                epoch,
-            })
+            self.report(&set, authorities.as_ref());
+            let algorithms = &self.config.algorithms;
+            Arc::new(Keys::after(before.as_deref(), set, authorities, algorithms))
         });
-        self.loaded
-            .store(Some(Arc::new(Loaded { keys, fetched_at })));
+        let sequence = found.max(held);
+        self.loaded.store(Some(Arc::new(Loaded {
+            keys,
+            fetched_at,
+            sequence,
+        })));
+        Ok(refresh_after)
     }
 
     fn answer(&self, number: u64, failed: Option<FetchFailed>) {
@@ -246,13 +415,16 @@ impl Keyring {
         });
     }
 
-    fn report(&self, set: &KeySet) {
+    fn report(&self, set: &KeySet, authorities: Option<&Authorities>) {
         let provider = &self.config.name;
         tracing::info!(
             provider,
             keys = set.keys().len(),
             "new keys of a trust provider"
         );
+        for ignored in authorities.into_iter().flat_map(Authorities::ignored) {
+            tracing::warn!(provider, %ignored, "an authority of a trust provider is not used");
+        }
         for ignored in set.ignored() {
             tracing::warn!(provider, %ignored, "a key of a trust provider is not used");
         }
@@ -263,7 +435,7 @@ impl Keyring {
 }
 
 /// Spreads a fleet's fetches; without randomness they are merely in step.
-fn random_byte() -> u8 {
+pub(crate) fn random_byte() -> u8 {
     let mut byte = [0];
     let _ = aws_lc_rs::rand::fill(&mut byte);
     let [byte] = byte;

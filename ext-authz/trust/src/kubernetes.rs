@@ -4,7 +4,6 @@
 use attache_core::{
     attributes::{Attributes, kubernetes},
     jwt::RejectedToken,
-    spiffe_id::{SpiffeId, TrustDomain},
 };
 use serde_json::{Map, Value};
 
@@ -13,13 +12,13 @@ use crate::provider::is_api_servers;
 const CLAIM: &str = "kubernetes.io";
 const MALFORMED: RejectedToken = RejectedToken::ClaimMalformed(CLAIM);
 
-/// The pod's SPIFFE ID, `spiffe://<trust domain>/ns/<namespace>/sa/<account>`, and its attributes.
+/// The pod's attributes. `cluster` is the provider's name for its cluster.
 ///
 /// A token without the claim (a legacy one, from a Secret) is refused: it is bound to nothing.
-pub(crate) fn workload(
+pub(crate) fn attributes(
     claims: &Map<String, Value>,
-    trust_domain: &TrustDomain,
-) -> Result<(SpiffeId, Attributes), RejectedToken> {
+    cluster: Option<&str>,
+) -> Result<Attributes, RejectedToken> {
     refuse_api_servers_audience(claims)?;
     let claim = claims
         .get(CLAIM)
@@ -36,9 +35,17 @@ pub(crate) fn workload(
     if subject != format!("system:serviceaccount:{namespace}:{name}") {
         return Err(RejectedToken::ClaimMalformed("sub"));
     }
-    let spiffe_id = spiffe_id(trust_domain, namespace, name)?;
+    // No API server writes other names; whatever an ID is made of, these can stand in it.
+    for name in [namespace, name] {
+        if !is_name(name) {
+            return Err(MALFORMED);
+        }
+    }
 
     let mut attributes = Attributes::new();
+    if let Some(cluster) = cluster {
+        attributes.set(kubernetes::CLUSTER, cluster);
+    }
     attributes.set(kubernetes::NAMESPACE, namespace);
     attributes.set(kubernetes::SERVICE_ACCOUNT, name);
     attributes.set(kubernetes::SERVICE_ACCOUNT_UID, text(account, "uid")?);
@@ -51,17 +58,18 @@ pub(crate) fn workload(
     if let Some(node) = object(claim, "node")? {
         attributes.set(kubernetes::NODE_NAME, text(node, "name")?);
     }
-    Ok((spiffe_id, attributes))
+    Ok(attributes)
 }
 
-/// `spiffe://<trust domain>/ns/<namespace>/sa/<account>`.
-pub(crate) fn spiffe_id(
-    trust_domain: &TrustDomain,
-    namespace: &str,
-    account: &str,
-) -> Result<SpiffeId, RejectedToken> {
-    SpiffeId::of(trust_domain, ["ns", namespace, "sa", account])
-        .map_err(|_not_a_kubernetes_name| MALFORMED)
+/// RFC 1123 names, as Kubernetes gives them to namespaces and ServiceAccounts.
+fn is_name(text: &str) -> bool {
+    let inside = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+    let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    text.len() <= 253
+        && bytes.iter().copied().all(inside)
+        && ends(bytes.first())
+        && ends(bytes.last())
 }
 
 /// SECURITY: whoever may show us a token that the API server takes too has shown us a key to the

@@ -4,21 +4,35 @@
 //! Every rule about tokens lives in `attache_core::jwt`; here are the keys, the signatures and the
 //! names that proven attributes get. No policy, no credentials.
 
+mod address;
 mod attest;
 mod aws_lc;
+mod bundle;
+mod bundle_source;
 mod cache;
+mod confined;
 mod keyring;
 mod kubernetes;
 mod oidc;
 mod pace;
+mod presets;
 mod provider;
+pub mod regular_file;
 mod source;
+mod spiffe;
 mod supposed;
+mod workload;
+mod workload_api;
+pub mod x509;
 
 pub use attest::{Clock, NotAttested, ProviderStatus, Trust, TrustSettings};
 pub use aws_lc::AwsLc;
+pub use bundle::{TrustBundle, svid_rules, verify_token};
+pub use bundle_source::BundleSource;
+pub use confined::leads_outside;
 pub use provider::{
-    InvalidKeyUrl, InvalidProvider, InvalidProviders, KeySource, ProviderConfig, ProviderProblem,
-    check,
+    CLUSTER_CA, InvalidKeyUrl, InvalidProvider, InvalidProviders, KeySource, ProviderConfig,
+    ProviderProblem, check,
 };
-pub use supposed::{Naming, NotSupposable, unverified};
+pub use supposed::{NotSupposable, Voucher, supposed, unverified};
+pub use workload::Unnameable;

@@ -13,22 +13,18 @@ use serde_json::{Map, Value};
 /// Most attributes that one token may bring.
 const MAX_ATTRIBUTES: usize = 256;
 /// How deep objects may nest below the claims.
-const MAX_DEPTH: u8 = 8;
+pub(crate) const MAX_DEPTH: u8 = 8;
 /// SECURITY: what does not fit is refused, not left out: a policy that denies by a claim would miss it.
 const TOO_MUCH: RejectedToken = RejectedToken::ClaimMalformed("claims");
 
-/// The subject's SPIFFE ID and the token's claims.
-pub(crate) fn workload(
-    claims: &Map<String, Value>,
-    trust_domain: &TrustDomain,
-    provider: &str,
-) -> Result<(SpiffeId, Attributes), RejectedToken> {
-    let subject = claims.get("sub").and_then(Value::as_str);
-    let subject = subject.ok_or(RejectedToken::ClaimMissing("sub"))?;
-    let spiffe_id = spiffe_id(trust_domain, provider, subject)?;
+/// The token's claims.
+pub(crate) fn attributes(claims: &Map<String, Value>) -> Result<Attributes, RejectedToken> {
+    if claims.get("sub").and_then(Value::as_str).is_none() {
+        return Err(RejectedToken::ClaimMissing("sub"));
+    }
     let mut attributes = Attributes::new();
     flatten(&mut attributes, "claims", claims, MAX_DEPTH)?;
-    Ok((spiffe_id, attributes))
+    Ok(attributes)
 }
 
 /// `…/oidc/<provider>/sub/<sub>`, or `…/sha256/<hex>` for a subject that cannot be one segment. No two
@@ -62,9 +58,9 @@ fn sha256(text: &str) -> String {
     hex
 }
 
-/// Strings, numbers and booleans as text, arrays of strings as lists, members of objects behind a dot.
-/// `null` and other arrays are no attributes.
-fn flatten(
+/// Strings, numbers and booleans as text, arrays of them as lists, members of objects behind a dot. `null` and
+/// arrays of anything else are no attributes.
+pub(crate) fn flatten(
     attributes: &mut Attributes,
     prefix: &str,
     members: &Map<String, Value>,
@@ -81,14 +77,10 @@ fn flatten(
             Value::String(text) => AttributeValue::One(text.clone()),
             Value::Number(number) => AttributeValue::One(number.to_string()),
             Value::Bool(truth) => AttributeValue::One(truth.to_string()),
-            Value::Array(items) => {
-                match items.iter().map(Value::as_str).collect::<Option<Vec<_>>>() {
-                    Some(texts) => {
-                        AttributeValue::Many(texts.into_iter().map(str::to_owned).collect())
-                    }
-                    None => continue,
-                }
-            }
+            Value::Array(items) => match list(items)? {
+                Some(texts) => AttributeValue::Many(texts),
+                None => continue,
+            },
             Value::Null => continue,
         };
         // SECURITY: `{"a.b": …}` beside `{"a": {"b": …}}` would be one attribute with two values.
@@ -99,4 +91,23 @@ fn flatten(
         attributes.insert(&name, value);
     }
     Ok(())
+}
+
+/// The texts of an array; `None` if it holds none.
+///
+/// SECURITY: a token with an array that can be read in part is refused. Left out, it would escape a policy that
+/// denies one of its values.
+fn list(items: &[Value]) -> Result<Option<Vec<String>>, RejectedToken> {
+    let text = |item: &Value| match item {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    };
+    let texts: Vec<String> = items.iter().filter_map(text).collect();
+    match texts.len() {
+        count if count == items.len() => Ok(Some(texts)),
+        0 => Ok(None),
+        _ => Err(TOO_MUCH),
+    }
 }

@@ -4,18 +4,25 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use attache_core::{
     attestation::ProviderKind,
+    attributes::kubernetes::CLUSTER,
+    identity::{IdTemplate, Naming},
     jwks::{InvalidKeySet, KeySet},
-    jwt::{Algorithm, Rules},
+    jwt::{Algorithm, Rules, SvidRules},
+    pattern::Requirement,
     spiffe_id::{SpiffeId, TrustDomain},
 };
 use thiserror::Error;
 use url::{Host, Url};
+
+use crate::bundle_source::BundleSource;
 
 #[cfg(test)]
 mod tests;
 
 /// Longest lifetime of evidence that any provider may accept.
 pub(crate) const MAX_LIFETIME: Duration = Duration::from_hours(24);
+/// Leeway unless a provider says otherwise.
+pub(crate) const LEEWAY: Duration = Duration::from_secs(30);
 /// Largest leeway for clocks that disagree.
 pub(crate) const MAX_LEEWAY: Duration = Duration::from_mins(5);
 /// Longest name, in bytes: two Kubernetes names and a slash.
@@ -34,7 +41,34 @@ pub enum KeySource {
     File(PathBuf),
     /// A JWK Set as text.
     Inline(String),
+    /// The JWK Set of a Kubernetes API server, which gives it to those it knows.
+    ApiServer {
+        /// Its origin: `https://10.0.0.1:6443`.
+        url: String,
+        /// A file with a bearer token for it; it is read at each fetch.
+        token_file: PathBuf,
+    },
+    /// The SPIFFE bundle of the provider's trust domain; for `spiffe-jwt` and `spiffe-x509` alone, and they
+    /// take nothing else.
+    Bundle(BundleSource),
 }
+
+impl KeySource {
+    /// The API server of the cluster that this process runs in. Its certificate is verified with
+    /// [`CLUSTER_CA`].
+    pub fn in_cluster() -> Self {
+        Self::ApiServer {
+            url: "https://kubernetes.default.svc".to_owned(),
+            token_file: PathBuf::from("/var/run/secrets/kubernetes.io/serviceaccount/token"),
+        }
+    }
+}
+
+/// The CA of the cluster that this process runs in, as every pod has it.
+pub const CLUSTER_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
+
+/// Where an API server publishes the keys of ServiceAccount tokens.
+pub(crate) const API_SERVER_KEYS: &str = "/openid/v1/jwks";
 
 /// One trust provider: an issuer, its keys, and what its tokens must fulfil.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,17 +89,26 @@ pub struct ProviderConfig {
     pub trust_domain: TrustDomain,
     /// Certificates (PEM) that replace the system's as roots for fetching keys.
     pub ca_file: Option<PathBuf>,
+    /// The folders that `ca_file` and a key set in a file must really lie in, links followed; `None` if the
+    /// configuration itself names them.
+    pub file_roots: Option<Vec<PathBuf>>,
     /// Longest lifetime of a token, at most 24 h.
     pub max_lifetime: Duration,
     /// How far `nbf` and `iat` may lie ahead, at most 5 min.
     pub leeway: Duration,
     /// How long keys serve after they were last fetched.
     pub max_key_age: Duration,
+    /// `k8s.cluster` of the pods that a cluster's provider proves.
+    pub cluster: Option<String>,
+    /// How SPIFFE IDs are made, instead of how the kind makes them.
+    pub spiffe_id: Option<IdTemplate>,
+    /// Whom it vouches for: who fulfils all of one entry; everybody it can prove if there is none.
+    pub only: Vec<Vec<Requirement>>,
 }
 
 impl ProviderConfig {
-    /// A provider with audience `attache`, RS256 and ES256, tokens of at most 24 h, 30 s leeway, and
-    /// keys that serve for 24 h after they were last fetched.
+    /// A provider with audience `attache`, the algorithms that its kind uses, tokens of at most 24 h, 30 s
+    /// leeway, and keys that serve for 24 h after they were last fetched. A cluster has the provider's name.
     pub fn new(
         name: impl Into<String>,
         kind: ProviderKind,
@@ -73,18 +116,61 @@ impl ProviderConfig {
         keys: KeySource,
         trust_domain: TrustDomain,
     ) -> Self {
+        let name = name.into();
+        let is_cluster = kind == ProviderKind::KubernetesServiceAccount;
         Self {
-            name: name.into(),
+            cluster: is_cluster.then(|| name.clone()),
+            name,
             kind,
             issuer: issuer.into(),
             audience: "attache".to_owned(),
-            algorithms: vec![Algorithm::Rs256, Algorithm::Es256],
+            algorithms: kind.usual_algorithms().to_vec(),
             keys,
             trust_domain,
             ca_file: None,
+            file_roots: None,
             max_lifetime: MAX_LIFETIME,
-            leeway: Duration::from_secs(30),
+            leeway: LEEWAY,
             max_key_age: Duration::from_hours(24),
+            spiffe_id: None,
+            only: Vec::new(),
+        }
+    }
+
+    /// A provider of kind `spiffe-jwt` or `spiffe-x509`, whose issuer is the trust domain itself.
+    pub fn spiffe(
+        name: impl Into<String>,
+        kind: ProviderKind,
+        trust_domain: TrustDomain,
+        source: BundleSource,
+    ) -> Self {
+        let issuer = format!("spiffe://{}", trust_domain.as_str());
+        let keys = KeySource::Bundle(source);
+        Self {
+            // JWT-SVID §2.1 says which; nobody chooses.
+            algorithms: Algorithm::ALL.to_vec(),
+            ..Self::new(name, kind, issuer, keys, trust_domain)
+        }
+    }
+
+    pub(crate) fn svid_rules(&self) -> SvidRules<'_> {
+        SvidRules {
+            trust_domain: &self.trust_domain,
+            audience: &self.audience,
+            max_lifetime: self.max_lifetime,
+            leeway: self.leeway,
+        }
+    }
+
+    /// Whom it vouches for, and under which names.
+    pub fn naming(&self) -> Naming<'_> {
+        Naming {
+            provider: &self.name,
+            kind: self.kind,
+            trust_domain: &self.trust_domain,
+            template: self.spiffe_id.as_ref(),
+            cluster: self.cluster.as_deref(),
+            only: &self.only,
         }
     }
 
@@ -117,9 +203,38 @@ pub enum ProviderProblem {
     /// The provider of a token is found by its issuer.
     #[error("`{0}` has the same issuer; one provider for each issuer")]
     DuplicateIssuer(String),
-    /// `ns/<namespace>/sa/<account>` would name workloads of both clusters.
-    #[error("`{0}` proves ServiceAccounts of the same trust domain; give each cluster its own")]
-    SharedTrustDomain(String),
+    /// The cluster of a token is told by its issuer.
+    #[error(
+        "the cluster of `{0}` has the same issuer, so that tokens of the two cannot be told apart; give each API server a `--service-account-issuer` of its own"
+    )]
+    SameClusterIssuer(String),
+    /// A workload of one would have the name of a workload of the other.
+    #[error(
+        "it and `{0}` could yield one SPIFFE ID; give each a trust domain of its own, or a template that begins differently"
+    )]
+    SameIds(String),
+    /// A name that cannot stand in a SPIFFE ID.
+    #[error(
+        "its cluster `{cluster}` cannot stand in `{template}`; name the cluster with letters, digits, `-`, `.` and `_`"
+    )]
+    ClusterInTemplate {
+        /// The cluster.
+        cluster: String,
+        /// The template that holds it.
+        template: String,
+    },
+    /// The template or a rule names what its kind does not prove.
+    #[error("a provider of its type proves no `{0}`")]
+    ForeignAttribute(String),
+    /// A SPIFFE provider without a bundle.
+    #[error("it verifies SVIDs, and so needs the bundle of its trust domain")]
+    BundleMissing,
+    /// A bundle for tokens of an issuer.
+    #[error("a bundle is for providers of type spiffe-jwt and spiffe-x509 alone")]
+    BundleOfIssuer,
+    /// The bundle of an SVID is found by its trust domain.
+    #[error("`{0}` verifies the same kind of SVID of the same trust domain; one provider for each")]
+    DuplicateTrustDomain(String),
     /// `iss` is mandatory.
     #[error("its issuer is empty")]
     IssuerEmpty,
@@ -237,15 +352,61 @@ fn alone(config: &ProviderConfig) -> Vec<ProviderProblem> {
     unless(sound_lifetime, ProviderProblem::MaxLifetime);
     unless(config.leeway <= MAX_LEEWAY, ProviderProblem::Leeway);
     unless(!config.max_key_age.is_zero(), ProviderProblem::MaxKeyAge);
+    problems.extend(bundle_problem(config));
     problems.extend(keys_problem(config));
+    problems.extend(naming_problem(config));
     problems
+}
+
+/// `policy` says the same with the place in the document; here is what holds for every configuration.
+fn naming_problem(config: &ProviderConfig) -> Option<ProviderProblem> {
+    let template = config.spiffe_id.as_ref();
+    let in_template = template.into_iter().flat_map(IdTemplate::attributes);
+    let in_rules = config.only.iter().flatten();
+    let mut names = in_template.chain(in_rules.map(|rule| rule.attribute.as_str()));
+    if let Some(foreign) = names.find(|name| !config.kind.proves(name)) {
+        return Some(ProviderProblem::ForeignAttribute(foreign.to_owned()));
+    }
+    let (template, cluster) = (template?, config.cluster.as_deref()?);
+    let holds_it = template.attributes().any(|name| name == CLUSTER);
+    let stands = SpiffeId::of(&config.trust_domain, [cluster]).is_ok();
+    (holds_it && !stands).then(|| ProviderProblem::ClusterInTemplate {
+        cluster: cluster.to_owned(),
+        template: template.to_string(),
+    })
+}
+
+/// SPIFFE kinds take the bundle of their trust domain, and only they do.
+fn bundle_problem(config: &ProviderConfig) -> Option<ProviderProblem> {
+    let KeySource::Bundle(source) = &config.keys else {
+        return is_spiffe(config.kind).then_some(ProviderProblem::BundleMissing);
+    };
+    let url = match source {
+        _ if !is_spiffe(config.kind) => return Some(ProviderProblem::BundleOfIssuer),
+        BundleSource::File(_) | BundleSource::WorkloadApi(_) => return None,
+        BundleSource::HttpsWeb(url) | BundleSource::HttpsSpiffe { url, .. } => url,
+    };
+    // SPIFFE Federation §5.1: an endpoint is always https.
+    let reason = match key_url(url) {
+        Ok(url) if url.scheme() == "https" => return None,
+        Ok(_plaintext) => InvalidKeyUrl::Scheme,
+        Err(reason) => reason,
+    };
+    let url = without_password(url);
+    Some(ProviderProblem::KeyUrl { url, reason })
+}
+
+/// Whether a provider of `kind` verifies SVIDs.
+pub(crate) const fn is_spiffe(kind: ProviderKind) -> bool {
+    matches!(kind, ProviderKind::SpiffeJwt | ProviderKind::SpiffeX509)
 }
 
 fn keys_problem(config: &ProviderConfig) -> Option<ProviderProblem> {
     let url = match &config.keys {
         KeySource::Discovery => config.discovery_url(),
         KeySource::DiscoveryUrl(url) | KeySource::JwksUrl(url) => url.clone(),
-        KeySource::File(_) => return None,
+        KeySource::ApiServer { url, .. } => url.clone(),
+        KeySource::File(_) | KeySource::Bundle(_) => return None,
         KeySource::Inline(text) => return Some(KeySet::parse(text.as_bytes()).err()?.into()),
     };
     let reason = key_url(&url).err()?;
@@ -261,14 +422,23 @@ fn among(config: &ProviderConfig, earlier: &[ProviderConfig]) -> Vec<ProviderPro
         if other.name == config.name {
             problems.push(ProviderProblem::DuplicateName);
         }
-        if other.issuer == config.issuer {
-            problems.push(ProviderProblem::DuplicateIssuer(other.name.clone()));
-        }
-        // An OIDC provider's IDs hold its name; a cluster's hold nothing but its trust domain.
         let clusters =
             [config, other].map(|one| one.kind == ProviderKind::KubernetesServiceAccount);
-        if clusters == [true, true] && other.trust_domain == config.trust_domain {
-            problems.push(ProviderProblem::SharedTrustDomain(other.name.clone()));
+        let svids = [config, other].map(|one| is_spiffe(one.kind));
+        if svids == [true, true] {
+            if (other.kind, &other.trust_domain) == (config.kind, &config.trust_domain) {
+                let name = other.name.clone();
+                problems.push(ProviderProblem::DuplicateTrustDomain(name));
+            }
+        } else if other.issuer == config.issuer {
+            let name = other.name.clone();
+            problems.push(match clusters {
+                [true, true] => ProviderProblem::SameClusterIssuer(name),
+                _other => ProviderProblem::DuplicateIssuer(name),
+            });
+        }
+        if other.name != config.name && config.naming().can_meet(&other.naming()) {
+            problems.push(ProviderProblem::SameIds(other.name.clone()));
         }
     }
     problems

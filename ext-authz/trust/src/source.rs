@@ -2,32 +2,65 @@
 //! is believed that did not come over TLS, from this machine, or from a file.
 
 use std::{
+    io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use attache_core::{
     json::{self, InvalidJson},
     jwks::{InvalidKeySet, KeySet, MAX_SET_BYTES},
+    secret::Secret,
+    time::Timestamp,
 };
-use reqwest::{Certificate, Client, Response, header, redirect};
+use reqwest::{
+    Certificate, Client, ClientBuilder, Response,
+    header::{self, HeaderValue},
+    redirect,
+};
 use serde_json::Value;
 use thiserror::Error;
-use tokio::io::AsyncReadExt as _;
+use tokio::task::spawn_blocking;
 use url::Url;
 
 use crate::{
-    pace,
-    provider::{InvalidKeyUrl, KeySource, ProviderConfig, key_url},
+    address::{self, CheckedAddresses, ForbiddenAddress},
+    bundle_source::{self, RefusedBundle},
+    confined, pace,
+    provider::{API_SERVER_KEYS, InvalidKeyUrl, KeySource, ProviderConfig, key_url},
+    workload_api::StreamFailed,
+    x509::Authorities,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest bearer token read, in bytes.
+const MAX_BEARER_BYTES: usize = 16 * 1024;
+
+/// Longest file of certificates read, in bytes: those of all public authorities are a quarter of it.
+const MAX_CA_BYTES: usize = 1024 * 1024;
 
 /// Keys as they were found, and how long until they are looked at again.
 pub(crate) struct Fetched {
     pub(crate) keys: KeySet,
+    /// Of a trust domain.
+    pub(crate) authorities: Option<Authorities>,
+    /// `spiffe_sequence` of a bundle.
+    pub(crate) sequence: Option<u64>,
     pub(crate) refresh_after: Duration,
+}
+
+impl Fetched {
+    /// The keys of an issuer.
+    pub(crate) const fn of(keys: KeySet, refresh_after: Duration) -> Self {
+        Self {
+            keys,
+            authorities: None,
+            sequence: None,
+            refresh_after,
+        }
+    }
 }
 
 /// Why keys could not be had. URLs are printed without query.
@@ -40,6 +73,10 @@ pub(crate) enum FetchFailed {
     },
     #[error("`{}` holds no usable PEM certificates", .0.display())]
     Certificates(PathBuf),
+    #[error("`{}` holds no token that can stand in a header", .0.display())]
+    Bearer(PathBuf),
+    #[error("no connection is made: {0}")]
+    Address(#[from] ForbiddenAddress),
     #[error("cannot set up TLS: {0}")]
     Tls(String),
     #[error("cannot fetch `{url}`: {reason}")]
@@ -58,25 +95,36 @@ pub(crate) enum FetchFailed {
     JwksUri(#[from] InvalidKeyUrl),
     #[error(transparent)]
     KeySet(#[from] InvalidKeySet),
+    #[error(transparent)]
+    Bundle(#[from] RefusedBundle),
+    #[error(transparent)]
+    WorkloadApi(#[from] StreamFailed),
+    #[error("a Workload API sends its bundles unasked")]
+    Pushed,
 }
 
-/// Fetches the keys of a provider once.
-pub(crate) async fn fetch(config: &ProviderConfig) -> Result<Fetched, FetchFailed> {
+/// Fetches the keys of a provider once. `held` are the authorities that it holds already.
+pub(crate) async fn fetch(
+    config: &ProviderConfig,
+    held: Option<&Authorities>,
+    now: Timestamp,
+) -> Result<Fetched, FetchFailed> {
     match &config.keys {
-        KeySource::Inline(text) => Ok(Fetched {
-            keys: KeySet::parse(text.as_bytes())?,
-            refresh_after: Duration::MAX,
-        }),
+        KeySource::Bundle(source) => bundle_source::fetch(source, config, held, now).await,
+        KeySource::Inline(text) => Ok(Fetched::of(KeySet::parse(text.as_bytes())?, Duration::MAX)),
         KeySource::File(path) => {
-            let keys = KeySet::parse(&read_file(path).await?)?;
-            Ok(Fetched {
-                keys,
-                refresh_after: pace::FILE_REFRESH,
-            })
+            let keys =
+                KeySet::parse(&read_file(path, config.file_roots.clone(), MAX_SET_BYTES).await?)?;
+            Ok(Fetched::of(keys, pace::FILE_REFRESH))
         }
         KeySource::JwksUrl(url) => {
             let url = key_url(url)?;
-            fetch_keys(&client(config, &url).await?, url).await
+            fetch_keys(&client(config, &url).await?, url, None).await
+        }
+        KeySource::ApiServer { url, token_file } => {
+            let url = key_url(&format!("{url}{API_SERVER_KEYS}"))?;
+            let bearer = bearer(token_file).await?;
+            fetch_keys(&client(config, &url).await?, url, Some(&bearer)).await
         }
         KeySource::Discovery => discover(config, &config.discovery_url()).await,
         KeySource::DiscoveryUrl(url) => discover(config, url).await,
@@ -87,7 +135,7 @@ pub(crate) async fn fetch(config: &ProviderConfig) -> Result<Fetched, FetchFaile
 async fn discover(config: &ProviderConfig, url: &str) -> Result<Fetched, FetchFailed> {
     let url = key_url(url)?;
     let client = client(config, &url).await?;
-    let document = json::object(&fetch_body(&client, url.clone()).await?.bytes)?;
+    let document = json::object(&fetch_body(&client, url.clone(), None).await?.bytes)?;
     let member = |name| {
         document
             .get(name)
@@ -107,30 +155,60 @@ async fn discover(config: &ProviderConfig, url: &str) -> Result<Fetched, FetchFa
     if keys_at.scheme() != "https" && url.scheme() == "https" {
         return Err(InvalidKeyUrl::Scheme.into());
     }
-    fetch_keys(&client, keys_at).await
+    fetch_keys(&client, keys_at, None).await
 }
 
-async fn fetch_keys(client: &Client, url: Url) -> Result<Fetched, FetchFailed> {
-    let body = fetch_body(client, url).await?;
+/// The token for an API server: read at each fetch, for it changes every hour.
+async fn bearer(path: &Path) -> Result<HeaderValue, FetchFailed> {
+    let unusable = || FetchFailed::Bearer(path.to_owned());
+    let token = String::from_utf8(read_file(path, None, MAX_BEARER_BYTES).await?);
+    let token = Secret::new(token.map_err(|_not_text| unusable())?);
+    let text = token.expose().trim_end();
+    if text.is_empty() || text.len() > MAX_BEARER_BYTES {
+        return Err(unusable());
+    }
+    let header = Secret::new(format!("Bearer {text}"));
+    let value = HeaderValue::from_str(header.expose());
+    let mut value = value.map_err(|_not_a_header| unusable())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+async fn fetch_keys(
+    client: &Client,
+    url: Url,
+    bearer: Option<&HeaderValue>,
+) -> Result<Fetched, FetchFailed> {
+    let body = fetch_body(client, url, bearer).await?;
     let keys = KeySet::parse(&body.bytes)?;
-    Ok(Fetched {
-        keys,
-        refresh_after: pace::refresh_after(body.max_age),
-    })
+    Ok(Fetched::of(keys, pace::refresh_after(body.max_age)))
 }
 
-struct Body {
-    bytes: Vec<u8>,
+pub(crate) struct Body {
+    pub(crate) bytes: Vec<u8>,
     max_age: Option<Duration>,
 }
 
-async fn fetch_body(client: &Client, url: Url) -> Result<Body, FetchFailed> {
+/// SECURITY: `bearer` goes to the configured origin alone: what a discovery document names is asked without,
+/// and no redirect is followed.
+pub(crate) async fn fetch_body(
+    client: &Client,
+    url: Url,
+    bearer: Option<&HeaderValue>,
+) -> Result<Body, FetchFailed> {
+    // A name is checked by the client's resolver.
+    address::check(&url)?;
     let shown = printable(&url);
     let failed = |error| FetchFailed::Http {
         url: shown.clone(),
         reason: reason(error),
     };
-    let request = client.get(url).header(header::ACCEPT, "application/json");
+    // An API server answers with `application/jwk-set+json` alone.
+    let accepted = "application/json, application/jwk-set+json";
+    let mut request = client.get(url).header(header::ACCEPT, accepted);
+    if let Some(bearer) = bearer {
+        request = request.header(header::AUTHORIZATION, bearer.clone());
+    }
     let mut response = request.send().await.map_err(failed)?;
     if response.status() != reqwest::StatusCode::OK {
         return Err(FetchFailed::Status {
@@ -157,25 +235,36 @@ fn max_age(response: &Response) -> Option<Duration> {
 
 /// A client for one fetch, so that a rotated `ca_file` counts at once and no connection is kept. Reading
 /// the system's certificates blocks, so it has a thread of its own.
-async fn client(config: &ProviderConfig, url: &Url) -> Result<Client, FetchFailed> {
-    let ca_file = config.ca_file.clone();
-    // A proxy of the environment cannot reach this machine's own loopback.
-    let direct = url.scheme() == "http";
-    let built = tokio::task::spawn_blocking(move || build_client(ca_file, direct)).await;
+pub(crate) async fn client(config: &ProviderConfig, url: &Url) -> Result<Client, FetchFailed> {
+    let (ca_file, roots) = (config.ca_file.clone(), config.file_roots.clone());
+    // A proxy of the environment cannot reach this machine's own loopback, and has no business with what a
+    // cluster's own API server is asked.
+    let direct = url.scheme() == "http" || matches!(config.keys, KeySource::ApiServer { .. });
+    let built = spawn_blocking(move || build_client(ca_file, roots.as_deref(), direct)).await;
     built.map_err(|error| FetchFailed::Tls(error.to_string()))?
 }
 
-fn build_client(ca_file: Option<PathBuf>, direct: bool) -> Result<Client, FetchFailed> {
-    let mut builder = Client::builder()
+/// What every client of keys obeys.
+pub(crate) fn limited() -> ClientBuilder {
+    Client::builder()
         .redirect(redirect::Policy::none())
+        .dns_resolver(Arc::new(CheckedAddresses))
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(TOTAL_TIMEOUT)
-        .user_agent("attache");
+        .user_agent("attache")
+}
+
+fn build_client(
+    ca_file: Option<PathBuf>,
+    roots: Option<&[PathBuf]>,
+    direct: bool,
+) -> Result<Client, FetchFailed> {
+    let mut builder = limited();
     if direct {
         builder = builder.no_proxy();
     }
     if let Some(path) = ca_file {
-        let pem = match std::fs::read(&path) {
+        let pem = match confined::read(&path, roots, MAX_CA_BYTES) {
             Ok(pem) => pem,
             Err(source) => return Err(FetchFailed::File { path, source }),
         };
@@ -189,22 +278,20 @@ fn build_client(ca_file: Option<PathBuf>, direct: bool) -> Result<Client, FetchF
         .map_err(|error| FetchFailed::Tls(reason(error)))
 }
 
-async fn read_file(path: &Path) -> Result<Vec<u8>, FetchFailed> {
+/// At most one byte more than `limit`, so that a file that is too long is seen to be.
+pub(crate) async fn read_file(
+    path: &Path,
+    roots: Option<Vec<PathBuf>>,
+    limit: usize,
+) -> Result<Vec<u8>, FetchFailed> {
     let failed = |source| FetchFailed::File {
         path: path.to_owned(),
         source,
     };
-    let file = tokio::fs::File::open(path).await.map_err(failed)?;
-    let mut bytes = Vec::new();
-    // One byte more than allowed, so that parsing refuses a file that is too long.
-    let limit = u64::try_from(MAX_SET_BYTES)
-        .unwrap_or(u64::MAX)
-        .saturating_add(1);
-    file.take(limit)
-        .read_to_end(&mut bytes)
-        .await
-        .map_err(failed)?;
-    Ok(bytes)
+    let named = path.to_owned();
+    let reading = spawn_blocking(move || confined::read(&named, roots.as_deref(), limit));
+    let read = reading.await.map_err(io::Error::other).flatten();
+    read.map_err(failed)
 }
 
 fn printable(url: &Url) -> String {

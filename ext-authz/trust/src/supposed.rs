@@ -3,17 +3,26 @@
 
 use attache_core::{
     attestation::{Proven, ProviderKind},
-    attributes::{AttributeValue, Attributes, SPIFFE_ID, kubernetes as names},
+    attributes::{
+        AttributeValue, Attributes, SPIFFE_ID, kubernetes::CLUSTER, spiffe as names_of_spiffe,
+    },
     decision::DenyReason,
     evidence::Evidence,
+    identity::{Naming, NotDerivable},
     jwt::{RejectedToken, Unverified},
+    pattern::vouched_for,
     spiffe_id::{InvalidSpiffeId, SpiffeId, TrustDomain},
     time::Timestamp,
 };
 
 use thiserror::Error;
 
-use crate::{attest, kubernetes, oidc};
+use crate::{
+    provider::is_spiffe,
+    spiffe,
+    workload::{Unnameable, spiffe_id, svid, workload},
+    x509,
+};
 
 #[cfg(test)]
 mod tests;
@@ -21,44 +30,67 @@ mod tests;
 /// The end of the year 9999: what was never verified does not expire either.
 const NEVER: Timestamp = Timestamp::from_seconds(253_402_300_799);
 
-/// The attribute that an OpenID Connect provider names workloads by.
-const SUBJECT: &str = "claims.sub";
-
-/// A provider, as far as it gives names to workloads.
-#[derive(Clone, Copy, Debug)]
-pub struct Naming<'p> {
-    /// Its qualified name.
-    pub provider: &'p str,
-    /// Its kind.
-    pub kind: ProviderKind,
-    /// The trust domain of its SPIFFE IDs.
-    pub trust_domain: &'p TrustDomain,
+/// What evidence says of who vouches for it; a provider is found by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voucher<'e> {
+    /// `iss` of a token.
+    Issuer(&'e str),
+    /// The trust domain of a JWT-SVID's `sub`, by its name.
+    JwtSvid(&'e str),
+    /// The trust domain of an X.509-SVID's URI name, by its name.
+    X509Svid(&'e str),
 }
 
-/// What `evidence` would prove if its signature, its times and its audience were good. `by_issuer` finds the
+impl Voucher<'_> {
+    /// Whether a provider of such evidence is meant.
+    pub fn is(self, kind: ProviderKind, issuer: &str, trust_domain: &TrustDomain) -> bool {
+        match self {
+            Self::Issuer(wanted) => !is_spiffe(kind) && issuer == wanted,
+            Self::JwtSvid(name) => kind == ProviderKind::SpiffeJwt && trust_domain.as_str() == name,
+            Self::X509Svid(name) => {
+                kind == ProviderKind::SpiffeX509 && trust_domain.as_str() == name
+            }
+        }
+    }
+}
+
+/// What `evidence` would prove if its signature, its times and its audience were good. `find` finds the
 /// provider that would be asked.
 pub fn unverified<'p>(
     evidence: &Evidence,
-    by_issuer: impl FnOnce(&str) -> Option<Naming<'p>>,
+    find: impl Fn(Voucher<'_>) -> Option<Naming<'p>>,
 ) -> Result<Proven, DenyReason> {
-    let Evidence::Token(token) = evidence;
+    let token = match evidence {
+        Evidence::Token(token) => token,
+        Evidence::Certificate(chain) => {
+            let id = x509::named(chain).map_err(DenyReason::CertificateRejected)?;
+            let naming = find(Voucher::X509Svid(id.trust_domain()));
+            let naming = naming.ok_or(DenyReason::TrustDomainUnknown)?;
+            let (spiffe_id, attributes) = svid(naming, &id)?;
+            return Ok(proven(naming, spiffe_id, attributes));
+        }
+        Evidence::Several(_) => return Err(DenyReason::EvidenceAmbiguous),
+    };
     let token = Unverified::parse(token.expose()).map_err(DenyReason::EvidenceRejected)?;
-    let missing = DenyReason::EvidenceRejected(RejectedToken::ClaimMissing("iss"));
-    let issuer = token.issuer().ok_or(missing)?;
-    let naming = by_issuer(issuer).ok_or(DenyReason::IssuerUnknown)?;
-    let Naming {
-        provider,
-        kind,
-        trust_domain,
-    } = naming;
+    let by_issuer = token
+        .issuer()
+        .and_then(|issuer| find(Voucher::Issuer(issuer)));
+    let id = token.claimed_spiffe_id();
+    let by_domain = || find(Voucher::JwtSvid(id.as_ref().ok()?.trust_domain()));
+    let naming = by_issuer
+        .or_else(by_domain)
+        .ok_or_else(|| match (token.issuer(), &id) {
+            (Some(_), _) => DenyReason::IssuerUnknown,
+            (None, Ok(_)) => DenyReason::TrustDomainUnknown,
+            (None, Err(_)) => DenyReason::EvidenceRejected(RejectedToken::ClaimMissing("iss")),
+        })?;
     #[expect(
         clippy::disallowed_methods,
         reason = "told to a person, who asked for it unverified"
     )]
     let claims = token.unproven_claims();
-    let workload = attest::workload(kind, provider, trust_domain, claims);
-    let (spiffe_id, attributes) = workload.map_err(DenyReason::EvidenceRejected)?;
-    Ok(naming.proven(spiffe_id, attributes))
+    let (spiffe_id, attributes) = workload(naming, claims)?;
+    Ok(proven(naming, spiffe_id, attributes))
 }
 
 /// Why attributes are none that a provider could prove.
@@ -68,7 +100,7 @@ pub enum NotSupposable {
     #[error(
         "`{0}` is missing: every caller that this trust provider proves has it, and its SPIFFE ID comes of it"
     )]
-    Missing(&'static str),
+    Missing(String),
     /// Another kind of provider proves it.
     #[error(
         "`{attribute}` is nothing that the trust provider `{provider}` proves: it is of type {kind}"
@@ -83,13 +115,34 @@ pub enum NotSupposable {
     },
     /// It has a single value.
     #[error("`{0}` has one value, not a list")]
-    List(&'static str),
+    List(String),
     /// No identity can be made of it.
     #[error("no SPIFFE ID can be made of it: {0}")]
-    Unnameable(RejectedToken),
+    Unnameable(Unnameable),
+    /// Its cluster has one name.
+    #[error(
+        "`k8s.cluster` is {written}, and the trust provider calls its cluster {own}; leave it out"
+    )]
+    OtherCluster {
+        /// As it is written.
+        written: String,
+        /// As the provider has it.
+        own: String,
+    },
+    /// The provider's own rules refuse it.
+    #[error("the trust provider `{0}` does not vouch for it: no entry of its `match` fits")]
+    NotVouchedFor(String),
     /// The SPIFFE ID that is written is none.
     #[error("`spiffe.id`: {0}")]
     InvalidSpiffeId(#[from] InvalidSpiffeId),
+    /// The provider vouches for another trust domain.
+    #[error("`{id}` is not of the trust domain `{domain}`, which alone the provider vouches for")]
+    OtherTrustDomain {
+        /// As it is written.
+        id: SpiffeId,
+        /// The provider's.
+        domain: String,
+    },
     /// The attributes make another one.
     #[error("`spiffe.id` is {written}, and this caller would be {derived}; leave it out")]
     OtherSpiffeId {
@@ -100,69 +153,107 @@ pub enum NotSupposable {
     },
 }
 
-impl Naming<'_> {
-    /// What this provider would have proven of a caller with `attributes`. The SPIFFE ID comes of them, or is
-    /// among them as `spiffe.id`.
-    pub fn supposed(self, attributes: &Attributes) -> Result<Proven, NotSupposable> {
-        self.check_names(attributes)?;
-        let derived = self.derived(attributes);
-        let written = single(attributes, SPIFFE_ID)?
-            .map(SpiffeId::parse)
-            .transpose()?;
-        let spiffe_id = match (written, derived) {
-            (None, derived) => derived?,
-            (Some(written), Ok(derived)) if written != derived => {
-                return Err(NotSupposable::OtherSpiffeId { written, derived });
-            }
-            (Some(written), _) => written,
-        };
-        let mut proven = Attributes::new();
-        for (name, value) in attributes.iter().filter(|(name, _)| *name != SPIFFE_ID) {
-            proven.insert(name, value.clone());
-        }
-        Ok(self.proven(spiffe_id, proven))
+/// What a provider would have proven of a caller with `attributes`. The SPIFFE ID comes of them, or is
+/// among them as `spiffe.id`.
+pub fn supposed(naming: Naming<'_>, attributes: &Attributes) -> Result<Proven, NotSupposable> {
+    check_names(naming, attributes)?;
+    let mut own = Attributes::new();
+    for (name, value) in attributes.iter().filter(|(name, _)| *name != SPIFFE_ID) {
+        own.insert(name, value.clone());
     }
+    own_cluster(naming, &mut own)?;
+    let written = single(attributes, SPIFFE_ID)?
+        .map(SpiffeId::parse)
+        .transpose()?;
+    let derived = if is_spiffe(naming.kind) {
+        supposed_svid(naming, attributes)
+    } else {
+        spiffe_id(naming, &own).map_err(NotSupposable::from)
+    };
+    let spiffe_id = match (written, derived) {
+        (None, derived) => derived?,
+        (Some(written), Ok(derived)) if written != derived => {
+            return Err(NotSupposable::OtherSpiffeId { written, derived });
+        }
+        (Some(written), _) => written,
+    };
+    if is_spiffe(naming.kind) {
+        own.join(&spiffe::attributes(&spiffe_id));
+    }
+    if !vouched_for(naming.only, &spiffe_id, &own) {
+        return Err(NotSupposable::NotVouchedFor(naming.provider.to_owned()));
+    }
+    Ok(proven(naming, spiffe_id, own))
+}
 
-    fn check_names(self, attributes: &Attributes) -> Result<(), NotSupposable> {
-        let own = match self.kind {
-            ProviderKind::KubernetesServiceAccount => "k8s.",
-            ProviderKind::Oidc => "claims.",
-        };
-        let mut names = attributes.iter().map(|(name, _)| name);
-        let foreign = names.find(|name| *name != SPIFFE_ID && !name.starts_with(own));
-        foreign.map_or(Ok(()), |name| {
-            Err(NotSupposable::Foreign {
-                attribute: name.to_owned(),
-                provider: self.provider.to_owned(),
-                kind: self.kind.name(),
-            })
+impl From<Unnameable> for NotSupposable {
+    fn from(unnameable: Unnameable) -> Self {
+        match unnameable {
+            Unnameable::Template(NotDerivable::Missing(name)) => Self::Missing(name),
+            Unnameable::Template(NotDerivable::Several(name)) => Self::List(name),
+            Unnameable::NoSubject(name) => Self::Missing(name.to_owned()),
+            other @ (Unnameable::Template(_) | Unnameable::Subject(_)) => Self::Unnameable(other),
+        }
+    }
+}
+
+fn check_names(naming: Naming<'_>, attributes: &Attributes) -> Result<(), NotSupposable> {
+    let mut names = attributes.iter().map(|(name, _)| name);
+    let foreign = names.find(|name| !naming.kind.proves(name));
+    foreign.map_or(Ok(()), |name| {
+        Err(NotSupposable::Foreign {
+            attribute: name.to_owned(),
+            provider: naming.provider.to_owned(),
+            kind: naming.kind.name(),
         })
-    }
+    })
+}
 
-    fn derived(self, attributes: &Attributes) -> Result<SpiffeId, NotSupposable> {
-        let required =
-            |name: &'static str| single(attributes, name)?.ok_or(NotSupposable::Missing(name));
-        let derived = match self.kind {
-            ProviderKind::KubernetesServiceAccount => {
-                let namespace = required(names::NAMESPACE)?;
-                let account = required(names::SERVICE_ACCOUNT)?;
-                kubernetes::spiffe_id(self.trust_domain, namespace, account)
-            }
-            ProviderKind::Oidc => {
-                oidc::spiffe_id(self.trust_domain, self.provider, required(SUBJECT)?)
-            }
-        };
-        derived.map_err(NotSupposable::Unnameable)
-    }
-
-    fn proven(self, spiffe_id: SpiffeId, attributes: Attributes) -> Proven {
-        Proven {
-            provider: self.provider.to_owned(),
-            kind: self.kind,
-            spiffe_id,
-            attributes,
-            expires_at: NEVER,
+/// All pods of a cluster have its name, written or not.
+fn own_cluster(naming: Naming<'_>, attributes: &mut Attributes) -> Result<(), NotSupposable> {
+    let Some(own) = naming.cluster else {
+        return Ok(());
+    };
+    match single(attributes, CLUSTER)? {
+        Some(written) if written != own => Err(NotSupposable::OtherCluster {
+            written: written.to_owned(),
+            own: own.to_owned(),
+        }),
+        _same => {
+            attributes.set(CLUSTER, own);
+            Ok(())
         }
+    }
+}
+
+/// The ID of an SVID: as it is written, or the one of its path.
+fn supposed_svid(naming: Naming<'_>, attributes: &Attributes) -> Result<SpiffeId, NotSupposable> {
+    let domain = naming.trust_domain.as_str();
+    let (path, id) = (
+        single(attributes, names_of_spiffe::PATH)?,
+        single(attributes, SPIFFE_ID)?,
+    );
+    let id = match (path, id) {
+        (Some(path), _) => SpiffeId::parse(&format!("spiffe://{domain}{path}"))?,
+        (None, Some(id)) => SpiffeId::parse(id)?,
+        (None, None) => return Err(NotSupposable::Missing(SPIFFE_ID.to_owned())),
+    };
+    if id.trust_domain() != domain {
+        return Err(NotSupposable::OtherTrustDomain {
+            id,
+            domain: domain.to_owned(),
+        });
+    }
+    Ok(id)
+}
+
+fn proven(naming: Naming<'_>, spiffe_id: SpiffeId, attributes: Attributes) -> Proven {
+    Proven {
+        provider: naming.provider.to_owned(),
+        kind: naming.kind,
+        spiffe_id,
+        attributes,
+        expires_at: NEVER,
     }
 }
 
@@ -173,6 +264,6 @@ fn single<'a>(
     match attributes.value(name) {
         None => Ok(None),
         Some(AttributeValue::One(value)) => Ok(Some(value)),
-        Some(AttributeValue::Many(_)) => Err(NotSupposable::List(name)),
+        Some(AttributeValue::Many(_)) => Err(NotSupposable::List(name.to_owned())),
     }
 }

@@ -1,6 +1,6 @@
 use std::{future::pending, net::SocketAddr, path::Path, time::Duration};
 
-use attache_core::time::Timestamp;
+use attache_core::{spiffe_id::TrustDomain, time::Timestamp};
 use attache_issuer::{
     IssuerConfig, SealingKey, UnusableKeys,
     config::{Environment, IssuerUrl},
@@ -20,10 +20,11 @@ async fn open(store: &Path, url: &str, sealing_key: &str) -> Result<Issuer, Unus
         .await
         .unwrap_or_else(|error| panic!("{error}"));
     let url = IssuerUrl::parse(url).unwrap();
-    let config = IssuerConfig::new(url, Environment::parse("test").unwrap());
+    let trust_domain = TrustDomain::parse("cluster.local").unwrap();
+    let config = IssuerConfig::new(url, Environment::parse("test").unwrap(), trust_domain);
     let sealing_key = SealingKey::parse(sealing_key).unwrap();
     let trust = Arc::new(Trust::new(TrustSettings::new(Arc::new(|| NOW))));
-    Issuer::open(&store, sealing_key, config, trust, NOW).await
+    Issuer::open(Arc::new(store), sealing_key, config, trust, NOW).await
 }
 
 fn sealing_key(first: &str) -> String {
@@ -39,7 +40,7 @@ async fn publish(path: &str) -> (SocketAddr, String) {
     let issuer = open(&directory.path().join("a.db"), &url, &sealing_key("a1"))
         .await
         .unwrap();
-    let routes = router(Arc::new(issuer));
+    let routes = router(Arc::new(issuer), None);
     tokio::spawn(serve(listener, routes, pending(), Duration::ZERO));
     (address, url)
 }
@@ -88,7 +89,7 @@ async fn a_client_finds_the_keys_from_the_issuers_url_alone() {
 #[tokio::test]
 async fn the_documents_are_json_that_may_be_kept_for_five_minutes() {
     let (_, url) = publish("").await;
-    for path in [DISCOVERY_PATH, KEYS_PATH] {
+    for path in [DISCOVERY_PATH, KEYS_PATH, BUNDLE_PATH] {
         for method in [Method::GET, Method::HEAD] {
             let answer = ask(method.clone(), &format!("{url}{path}")).await;
             assert_eq!(answer.status(), 200);
@@ -108,7 +109,7 @@ async fn the_documents_are_json_that_may_be_kept_for_five_minutes() {
 #[tokio::test]
 async fn the_documents_are_only_read() {
     let (_, url) = publish("").await;
-    for path in [DISCOVERY_PATH, KEYS_PATH] {
+    for path in [DISCOVERY_PATH, KEYS_PATH, BUNDLE_PATH] {
         for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
             let answer = ask(method, &format!("{url}{path}")).await;
             assert_eq!(answer.status(), 405);

@@ -9,11 +9,14 @@ use super::{Store, UnusableStore};
 const APPLICATION_ID: i64 = 0x4154_4348;
 
 /// Applied in order, each once. Never change one that was released; add another.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_signing_keys.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/0001_signing_keys.sql"),
+    include_str!("../../migrations/0002_rotation.sql"),
+];
 
 /// The tables that `check` reads through at every start: they are small, and a damaged one must not
 /// be found by the first caller.
-const CHECKED: [&str; 1] = ["signing_key"];
+const CHECKED: [&str; 2] = ["signing_key", "key_ring"];
 
 /// Brings the file to the newest version.
 pub(super) async fn migrate(store: &Store) -> Result<(), UnusableStore> {

@@ -1,7 +1,10 @@
 use std::{env, fs, os::unix::fs::PermissionsExt as _, process::Stdio, time::Duration};
 
 use attache_core::time::Timestamp;
-use attache_issuer::{KeyStore as _, StoredKey};
+use attache_issuer::{
+    KeyStore as _, StoredKey, StoredRing,
+    store::{Change, Changed},
+};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
@@ -18,9 +21,16 @@ fn key(key_id: &str, algorithm: &str) -> StoredKey {
     StoredKey {
         key_id: key_id.to_owned(),
         algorithm: algorithm.to_owned(),
-        created_at: Timestamp::from_millis(1_781_000_000_123),
         public_jwk: r#"{"kty":"RSA"}"#.to_owned(),
         sealed_private: vec![0, 1, 2, 255],
+        created_at: Timestamp::from_millis(1_781_000_000_123),
+        published_at: Some(Timestamp::from_millis(1_781_000_000_124)),
+        active_at: None,
+        due_at: Some(Timestamp::from_millis(1_781_000_000_125)),
+        retired_at: None,
+        removed_at: Some(Timestamp::from_millis(1_781_000_000_126)),
+        revoked_at: None,
+        longest_ttl: Duration::from_secs(900),
     }
 }
 
@@ -29,6 +39,20 @@ fn set(name: &str) -> Vec<StoredKey> {
         key(&format!("{name}-rs"), "RS256"),
         key(&format!("{name}-es"), "ES256"),
     ]
+}
+
+fn adding(keys: Vec<StoredKey>) -> Change {
+    Change {
+        keys,
+        revokes: false,
+    }
+}
+
+/// Adds `keys` to a store that nobody has changed yet, or gives what somebody else made of it.
+async fn add(store: &Store, keys: Vec<StoredKey>) -> StoredRing {
+    match store.change(0, &adding(keys)).await.unwrap() {
+        Changed::Done(ring) | Changed::Overtaken(ring) => ring,
+    }
 }
 
 fn directory() -> (TempDir, PathBuf) {
@@ -66,43 +90,89 @@ fn mode(path: &Path) -> u32 {
 async fn keys_come_back_as_they_were_stored_also_after_a_restart() {
     let (_directory, path) = directory();
     let store = open(&path).await;
-    assert_eq!(store.load().await.unwrap(), []);
-    assert_eq!(
-        store.insert_missing(&set("first")).await.unwrap(),
-        set("first")
-    );
-    assert_eq!(store.load().await.unwrap(), set("first"));
+    assert_eq!(store.load().await.unwrap(), StoredRing::default());
+    let stored = add(&store, set("first")).await;
+    assert_eq!((stored.sequence, &stored.keys), (1, &set("first")));
     store.close().await;
-    assert_eq!(open(&path).await.load().await.unwrap(), set("first"));
+    assert_eq!(open(&path).await.load().await.unwrap(), stored);
 }
 
 #[tokio::test]
-async fn a_second_set_is_not_added_and_only_the_missing_algorithm_is() {
+async fn a_change_replaces_keys_by_name_and_counts() {
     let (_directory, path) = directory();
     let store = open(&path).await;
-    let rs = key("rs", "RS256");
-    store
-        .insert_missing(std::slice::from_ref(&rs))
-        .await
-        .unwrap();
-    let stored = store.insert_missing(&set("late")).await.unwrap();
-    assert_eq!(stored, [rs, key("late-es", "ES256")]);
-    assert_eq!(store.insert_missing(&set("later")).await.unwrap(), stored);
+    add(&store, set("first")).await;
+    let revoked = StoredKey {
+        revoked_at: Some(Timestamp::from_millis(1_781_000_000_999)),
+        sealed_private: Vec::new(),
+        ..key("first-rs", "RS256")
+    };
+    let change = Change {
+        keys: vec![revoked.clone(), key("second-rs", "RS256")],
+        revokes: true,
+    };
+    let Changed::Done(ring) = store.change(1, &change).await.unwrap() else {
+        panic!("nobody else is here");
+    };
+    assert_eq!((ring.sequence, ring.revocations), (2, 1));
+    let expected = [revoked, key("first-es", "ES256"), key("second-rs", "RS256")];
+    assert_eq!(ring.keys, expected);
 }
 
 #[tokio::test]
-async fn a_set_of_which_one_key_is_refused_leaves_none_behind() {
+async fn a_change_of_what_somebody_else_changed_is_not_made() {
     let (_directory, path) = directory();
     let store = open(&path).await;
-    let same_name = [key("one", "RS256"), key("one", "ES256")];
+    let first = add(&store, set("first")).await;
+    let late = store.change(0, &adding(set("late"))).await.unwrap();
+    assert_eq!(late, Changed::Overtaken(first.clone()));
+    assert_eq!(store.load().await.unwrap(), first);
+}
+
+#[tokio::test]
+async fn a_change_of_which_one_key_is_refused_leaves_nothing_behind() {
+    let (_directory, path) = directory();
+    run(
+        &path,
+        "CREATE TRIGGER refuse BEFORE INSERT ON signing_key WHEN NEW.key_id = 'x-es'
+                BEGIN SELECT RAISE(ABORT, 'refused'); END",
+    )
+    .await;
+    let store = open(&path).await;
     let refused = store
-        .insert_missing(&same_name)
+        .change(0, &adding(set("x")))
         .await
         .err()
         .unwrap()
         .to_string();
-    assert!(refused.contains("UNIQUE"), "{refused}");
-    assert_eq!(store.load().await.unwrap(), []);
+    assert!(refused.contains("refused"), "{refused}");
+    assert_eq!(store.load().await.unwrap(), StoredRing::default());
+}
+
+#[tokio::test]
+async fn keys_of_the_version_before_rotation_go_on_signing() {
+    let (_directory, path) = directory();
+    let before = format!(
+        "{} INSERT INTO signing_key VALUES ('old', 'RS256', 17, '{{}}', x'01');
+         PRAGMA application_id = 0x41544348; PRAGMA user_version = 1",
+        include_str!("../../migrations/0001_signing_keys.sql")
+    );
+    let options = SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(true);
+    let pool = SqlitePool::connect_with(options).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(before))
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+    let ring = open(&path).await.load().await.unwrap();
+    let made = Timestamp::from_millis(17);
+    let old = &ring.keys[0];
+    assert_eq!((old.published_at, old.active_at), (Some(made), Some(made)));
+    assert_eq!(old.state(), attache_issuer::KeyState::Active);
+    // No configuration allowed more before.
+    assert_eq!(old.longest_ttl, Duration::from_secs(7 * 86_400));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -113,16 +183,13 @@ async fn stores_that_are_opened_and_filled_at_once_hold_one_set() {
         let path = path.clone();
         openings.spawn(async move {
             let store = open(&path).await;
-            store
-                .insert_missing(&set(&number.to_string()))
-                .await
-                .unwrap()
+            add(&store, set(&number.to_string())).await
         });
     }
     let seen = openings.join_all().await;
     assert!(
         seen.iter()
-            .all(|stored| stored.len() == 2 && *stored == seen[0]),
+            .all(|stored| stored.keys.len() == 2 && *stored == seen[0]),
         "{seen:?}"
     );
 }
@@ -131,7 +198,7 @@ async fn stores_that_are_opened_and_filled_at_once_hold_one_set() {
 async fn all_files_of_the_store_are_for_their_owner_alone() {
     let (directory, path) = directory();
     let store = open(&path).await;
-    store.insert_missing(&set("first")).await.unwrap();
+    add(&store, set("first")).await;
     let modes: Vec<_> = fs::read_dir(directory.path())
         .unwrap()
         .map(|entry| mode(&entry.unwrap().path()))
@@ -166,7 +233,7 @@ async fn a_file_that_is_no_database_is_damaged_and_left_as_it_was() {
 async fn a_table_whose_pages_were_overwritten_is_found_at_the_start() {
     let (_directory, path) = directory();
     let store = open(&path).await;
-    store.insert_missing(&set("first")).await.unwrap();
+    add(&store, set("first")).await;
     store.close().await;
     let mut bytes = fs::read(&path).unwrap();
     // All but the first page, which holds the schema.
@@ -189,7 +256,7 @@ async fn a_file_of_a_newer_version_is_refused_by_its_version() {
             refused,
             UnusableStore::Newer {
                 found: 99,
-                known: 1,
+                known: 2,
                 ..
             }
         ),
@@ -207,7 +274,7 @@ async fn a_database_of_another_program_is_not_touched() {
     let (_directory, path) = directory();
     run(
         &path,
-        "PRAGMA application_id = 7; DROP TABLE signing_key; CREATE TABLE mine (x)",
+        "PRAGMA application_id = 7; DROP TABLE signing_key; DROP TABLE key_ring; CREATE TABLE mine (x)",
     )
     .await;
     assert!(matches!(
@@ -287,11 +354,8 @@ async fn fills_the_store_as_a_child() {
     let path = PathBuf::from(env::var_os(CHILD).expect("started by a test"));
     println!("started");
     let store = open(&path).await;
-    let stored = store
-        .insert_missing(&set(&std::process::id().to_string()))
-        .await
-        .unwrap();
-    println!("stored {}", stored[0].key_id);
+    let stored = add(&store, set(&std::process::id().to_string())).await;
+    println!("stored {}", stored.keys[0].key_id);
 }
 
 type Output = Lines<BufReader<ChildStdout>>;
@@ -325,7 +389,7 @@ async fn processes_that_start_at_once_agree_on_one_set() {
         child.wait().await.unwrap();
     }
     assert!(seen.iter().all(|line| *line == seen[0]), "{seen:?}");
-    assert_eq!(open(&path).await.load().await.unwrap().len(), 2);
+    assert_eq!(open(&path).await.load().await.unwrap().keys.len(), 2);
 }
 
 #[tokio::test]
@@ -343,13 +407,13 @@ async fn a_process_that_is_killed_at_any_moment_leaves_a_whole_set_or_none() {
         let store = open(&path).await;
         let left = store.load().await.unwrap();
         assert!(
-            left.is_empty() || left.len() == 2,
+            left.keys.len() == 2 * usize::try_from(left.sequence).unwrap() && left.sequence < 2,
             "after {delay_us} us: {left:?}"
         );
-        let stored = store.insert_missing(&set("next")).await.unwrap();
-        assert_eq!(stored.len(), 2);
+        let stored = add(&store, set("next")).await;
+        assert_eq!((stored.keys.len(), stored.sequence), (2, 1));
         assert!(
-            left.is_empty() || stored == left,
+            left.keys.is_empty() || stored == left,
             "what was there must stay"
         );
     }

@@ -37,6 +37,7 @@ fn permitted() -> Event {
         repeats: None,
         target_origin: None,
         attributes: None,
+        attested_by: Vec::new(),
     }
 }
 

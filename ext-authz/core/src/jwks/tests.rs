@@ -48,6 +48,7 @@ fn keys_for_signatures_are_used() {
         rsa(8192),
         ec("P-256", 32),
         ec("P-384", 48),
+        ec("P-521", 66),
         with(rsa(2048), "use", json!("sig")),
         with(rsa(2048), "key_ops", json!(["sign", "verify"])),
         with(rsa(2048), "alg", json!("PS512")),
@@ -112,7 +113,7 @@ fn keys_that_cannot_verify_here_are_ignored_and_reported() {
             with(rsa(2048), "e", json!(65537)),
             UnusableKey::Malformed("e"),
         ),
-        (ec("P-521", 66), UnusableKey::Curve),
+        (ec("secp256k1", 32), UnusableKey::Curve),
         (ec("secp256k1", 32), UnusableKey::Curve),
         (ec("P-256", 31), UnusableKey::Malformed("x")),
         (ec("P-256", 33), UnusableKey::Malformed("x")),
@@ -320,5 +321,36 @@ proptest! {
     #[test]
     fn bytes_never_panic(bytes: Vec<u8>) {
         let _ = KeySet::parse(&bytes);
+    }
+}
+
+#[test]
+fn keys_of_a_workload_api_need_no_use_and_have_a_kid() {
+    let read = |jwk: Value| {
+        let set = KeySet::parse_workload_api(json!({ "keys": [jwk] }).to_string().as_bytes());
+        set.unwrap().ignored().first().map(|ignored| ignored.reason)
+    };
+    assert_eq!(read(rsa(2048)), None);
+    assert_eq!(read(with(rsa(2048), "use", json!("jwt-svid"))), None);
+    assert_eq!(read(with(rsa(2048), "use", json!("sig"))), None);
+    for usage in ["x509-svid", "enc", "JWT-SVID"] {
+        assert_eq!(
+            read(with(rsa(2048), "use", json!(usage))),
+            Some(UnusableKey::Use)
+        );
+    }
+    assert_eq!(
+        read(without(rsa(2048), "kid")),
+        Some(UnusableKey::KeyIdMissing)
+    );
+}
+
+#[test]
+fn keys_for_svids_do_not_verify_tokens_of_an_oidc_issuer() {
+    for usage in ["jwt-svid", "x509-svid", "wit-svid"] {
+        assert_eq!(
+            ignored(with(rsa(2048), "use", json!(usage))),
+            Some(UnusableKey::Use)
+        );
     }
 }

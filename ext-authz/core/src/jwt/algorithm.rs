@@ -1,7 +1,7 @@
 //! The signature algorithms that exist here.
 
-/// Signature algorithms that may be allowed (RFC 7518 §3.1). `none`, HMAC, P-521 and EdDSA do not
-/// exist here, so that no configuration can let them in.
+/// Signature algorithms that may be allowed (RFC 7518 §3.1). `none`, HMAC and EdDSA do not exist
+/// here, so that no configuration can let them in. These are the ones of JWT-SVID §2.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
@@ -20,11 +20,13 @@ pub enum Algorithm {
     Es256,
     /// ECDSA on P-384 with SHA-384.
     Es384,
+    /// ECDSA on P-521 with SHA-512.
+    Es512,
 }
 
 impl Algorithm {
     /// All of them, in the order of RFC 7518.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Rs256,
         Self::Rs384,
         Self::Rs512,
@@ -33,6 +35,7 @@ impl Algorithm {
         Self::Ps512,
         Self::Es256,
         Self::Es384,
+        Self::Es512,
     ];
 
     /// Its name in `alg`.
@@ -46,6 +49,7 @@ impl Algorithm {
             Self::Ps512 => "PS512",
             Self::Es256 => "ES256",
             Self::Es384 => "ES384",
+            Self::Es512 => "ES512",
         }
     }
 

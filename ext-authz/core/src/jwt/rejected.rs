@@ -22,6 +22,9 @@ pub enum RejectedToken {
     /// No key of the issuer has its `kid`; or it has none, and not exactly one key fits its `alg`.
     #[error("its key is not one of the issuer's")]
     UnknownKey,
+    /// A JWT-SVID has no `kid`; all its keys have one.
+    #[error("it has no `kid`")]
+    KeyIdMissing,
     /// The key of that `kid` is of another type, curve, use or algorithm.
     #[error("its key is not for its algorithm")]
     KeyMismatch,
@@ -43,6 +46,9 @@ pub enum RejectedToken {
     /// `iss` is not the provider's issuer.
     #[error("its issuer is not the provider's")]
     IssuerMismatch,
+    /// The SPIFFE ID that is its `sub` is of another trust domain than the keys.
+    #[error("its subject is of another trust domain than the provider's")]
+    TrustDomainMismatch,
     /// `aud` does not hold our audience.
     #[error("its audience is not ours")]
     AudienceMismatch,
@@ -60,6 +66,7 @@ impl RejectedToken {
             Self::AlgorithmNotAllowed => "token-algorithm-not-allowed",
             Self::HeaderNotAllowed(_) => "token-header-not-allowed",
             Self::UnknownKey => "token-key-unknown",
+            Self::KeyIdMissing => "token-key-id-missing",
             Self::KeyMismatch => "token-key-mismatch",
             Self::SignatureInvalid => "token-signature-invalid",
             Self::Expired => "token-expired",
@@ -67,6 +74,7 @@ impl RejectedToken {
             Self::ClaimMissing(_) => "token-claim-missing",
             Self::ClaimMalformed(_) => "token-claim-malformed",
             Self::IssuerMismatch => "token-issuer-mismatch",
+            Self::TrustDomainMismatch => "token-trust-domain-mismatch",
             Self::AudienceMismatch => "token-audience-mismatch",
             Self::LivesTooLong => "token-lives-too-long",
         }
@@ -84,6 +92,7 @@ impl RejectedToken {
             Self::UnknownKey => {
                 "the evidence is signed with a key that its issuer does not publish"
             }
+            Self::KeyIdMissing => "the evidence does not name the key that it is signed with",
             Self::KeyMismatch => "the evidence is signed with a key that is not for its algorithm",
             Self::SignatureInvalid => "the signature of the evidence does not verify",
             Self::Expired => "the evidence has expired",
@@ -91,6 +100,7 @@ impl RejectedToken {
             Self::ClaimMissing(_) => "the evidence lacks a claim that is required",
             Self::ClaimMalformed(_) => "a claim of the evidence is malformed",
             Self::IssuerMismatch => "the evidence is of another issuer",
+            Self::TrustDomainMismatch => "the evidence is of another trust domain",
             Self::AudienceMismatch => "the evidence is meant for another audience",
             Self::LivesTooLong => "the evidence lives longer than is accepted",
         }

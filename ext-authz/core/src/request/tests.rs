@@ -379,3 +379,29 @@ fn the_beginnings_of_a_path_cover_it() {
     assert_eq!(beginning("/v1/", 1).as_deref(), Some("/v1"));
     assert_eq!(beginning("/v1/", 2), None);
 }
+
+#[test]
+fn a_header_that_overrides_the_request_is_known_in_every_spelling() {
+    for name in [
+        "x-http-method-override",
+        "X-HTTP-Method-Override",
+        "x_http_method-override",
+        "X-Original-Method",
+        "X-Forwarded-Method",
+        "X-Original-URL",
+        "X-Original-URI",
+        "X-Forwarded-Uri",
+        "X-Rewrite-URL",
+        "X-Override-URL",
+    ] {
+        assert!(overrides_request(name), "{name}");
+    }
+    for name in [
+        "x-forwarded-for",
+        "x-http-method-overrides",
+        "authorization",
+        "",
+    ] {
+        assert!(!overrides_request(name), "{name}");
+    }
+}

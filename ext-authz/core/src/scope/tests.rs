@@ -1,7 +1,7 @@
 use alloc::{string::ToString as _, vec};
 
 use super::*;
-use crate::request::RequestPath;
+use crate::{request::RequestPath, secret::Secret};
 
 const DECIDED: Timestamp = Timestamp::from_seconds(1_000);
 
@@ -84,7 +84,7 @@ const CHANGES: [Change; 14] = [
         call.caller = Caller::Listener("sidecar2".to_string())
     }),
     ("kind of caller", |call| {
-        call.caller = Caller::Evidence(Secret::new("sidecar".to_string()))
+        call.caller = Caller::Evidence(Evidence::Token(Secret::new("sidecar".to_string())))
     }),
     ("host", |call| call.host = "a.api.example.com"),
     ("port", |call| call.port = 8443),
@@ -130,7 +130,7 @@ fn once_covers_nothing_not_even_the_call_itself() {
 
 #[test]
 fn evidence_is_compared_whole_and_never_shown() {
-    let evidence = |text: &str| Caller::Evidence(Secret::new(text.to_string()));
+    let evidence = |text: &str| Caller::Evidence(Evidence::Token(Secret::new(text.to_string())));
     assert_eq!(evidence("e30.e30.c2ln"), evidence("e30.e30.c2ln"));
     for other in [
         "e30.e30.c2lo",
@@ -146,15 +146,21 @@ fn evidence_is_compared_whole_and_never_shown() {
 }
 
 #[test]
-fn all_methods_but_some_never_means_connect_or_trace() {
+fn all_methods_but_some_never_means_one_that_is_refused_before_policy_is_asked() {
     let methods = Methods::AllBut(vec!["POST".to_string()]);
     for (method, inside) in [
         ("GET", true),
         ("PURGE", true),
-        ("post", true),
         ("POST", false),
         ("CONNECT", false),
         ("TRACE", false),
+        ("TRACK", false),
+        ("post", false),
+        ("Get", false),
+        ("", false),
+        ("GET ", false),
+        ("ABCDEFGHIJKLMNOPQRSTUVWXYZ123456", true),
+        ("ABCDEFGHIJKLMNOPQRSTUVWXYZ1234567", false),
     ] {
         assert_eq!(methods.contain(method), inside, "{method}");
     }

@@ -2,7 +2,7 @@ use std::{
     pin::Pin,
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
 };
 
@@ -64,6 +64,21 @@ spec: { type: oidc-token, audience: "https://api.example.com", ttl: 300 }
 ---
 apiVersion: attache.dev/v1
 kind: CredentialProvider
+metadata: { name: pod-token }
+spec: { type: jwt-svid, audience: "https://pods.example.com", claims: { pod: "{k8s.podName}", team: payments } }
+---
+apiVersion: attache.dev/v1
+kind: ServerWorkload
+metadata: { name: pods }
+spec: { host: pods.example.com }
+---
+apiVersion: attache.dev/v1
+kind: AccessPolicy
+metadata: { name: pods }
+spec: { effect: allow, client: anyone, server: pods, trustProviders: [cluster], credentialProvider: pod-token, actions: [all] }
+---
+apiVersion: attache.dev/v1
+kind: CredentialProvider
 metadata: { name: other-token }
 spec: { type: oidc-token, audience: "https://other.example.com", ttl: 300 }
 ---
@@ -106,8 +121,16 @@ fn workload(name: &str) -> SpiffeId {
 }
 
 fn attestation(provider: &str, spiffe_id: SpiffeId) -> Attestation {
+    attestation_of(provider, spiffe_id, "")
+}
+
+/// The attestation of a pod; one without a name is bound to none.
+fn attestation_of(provider: &str, spiffe_id: SpiffeId, pod: &str) -> Attestation {
     let mut attributes = Attributes::new();
     attributes.set("k8s.namespace", "production");
+    if !pod.is_empty() {
+        attributes.set("k8s.podName", pod);
+    }
     let proven = Proven {
         provider: provider.to_owned(),
         kind: ProviderKind::KubernetesServiceAccount,
@@ -131,6 +154,11 @@ fn evidence(name: &str) -> Evidence {
 struct TestMint {
     issuer: &'static str,
     minted: AtomicUsize,
+    generation: AtomicU64,
+    /// Revokes a key while this many next tokens are minted.
+    revoking: AtomicUsize,
+    /// What the issuer finds proven of the caller, if it is not what the edge found.
+    claims: Mutex<Option<RenderedClaims>>,
     failure: Mutex<Option<MintFailed>>,
     suffix: &'static str,
 }
@@ -140,6 +168,9 @@ impl TestMint {
         Arc::new(Self {
             issuer: "https://attache.example.com",
             minted: AtomicUsize::new(0),
+            generation: AtomicU64::new(0),
+            revoking: AtomicUsize::new(0),
+            claims: Mutex::new(None),
             failure: Mutex::new(None),
             suffix: "",
         })
@@ -155,6 +186,10 @@ impl Mint for TestMint {
         self.issuer
     }
 
+    fn generation(&self) -> u64 {
+        self.generation.load(SeqCst)
+    }
+
     fn mint<'a>(
         &'a self,
         order: &'a Order,
@@ -165,14 +200,30 @@ impl Mint for TestMint {
             if let Some(failure) = *self.failure.lock().unwrap() {
                 return Err(failure);
             }
-            let Evidence::Token(evidence) = &order.evidence;
-            let algorithm = order.algorithm.name();
-            let token = format!("{number}:{algorithm}:{}{}", order.audience, self.suffix);
+            let Evidence::Token(evidence) = &order.evidence else {
+                panic!("tests mint against tokens");
+            };
+            if self.revoking.load(SeqCst) > 0 {
+                self.revoking.fetch_sub(1, SeqCst);
+                self.generation.fetch_add(1, SeqCst);
+            }
+            let (subject, pod) = evidence
+                .expose()
+                .split_once('#')
+                .unwrap_or((evidence.expose(), ""));
+            let claims = self.claims.lock().unwrap().clone();
+            let claims = claims.unwrap_or_else(|| {
+                let caller = attestation_of("cluster", SpiffeId::parse(subject).unwrap(), pod);
+                order.plan.claims.render(&caller).unwrap()
+            });
+            let (algorithm, audience) = (order.plan.algorithm.name(), order.plan.audience());
+            let token = format!("{number}:{algorithm}:{audience}{}", self.suffix);
             Ok(Minted {
                 token: Secret::new(token),
                 token_id: format!("tok_test_{number}"),
-                spiffe_id: SpiffeId::parse(evidence.expose()).unwrap(),
-                lifetime: Lifetime::starting(order.now, order.ttl),
+                spiffe_id: SpiffeId::parse(subject).unwrap(),
+                claims,
+                lifetime: Lifetime::starting(order.now, order.plan.ttl),
             })
         })
     }
@@ -191,6 +242,26 @@ async fn call(
     now: Timestamp,
 ) -> Result<Option<Arc<Credential>>, Fault> {
     let attestation = attestation(provider, workload(caller));
+    call_of(
+        credentials,
+        policies,
+        &attestation,
+        &evidence(caller),
+        host,
+        now,
+    )
+    .await
+}
+
+/// What the caller of `attestation`, who shows `evidence`, is given for `host` at `now`.
+async fn call_of(
+    credentials: &Credentials,
+    policies: &Compiled,
+    attestation: &Attestation,
+    evidence: &Evidence,
+    host: &str,
+    now: Timestamp,
+) -> Result<Option<Arc<Credential>>, Fault> {
     let host = Host::parse(host).unwrap();
     let request = Request {
         host: &host,
@@ -200,13 +271,13 @@ async fn call(
         path: RequestPath::parse("/").unwrap(),
     };
     let grant = match policies
-        .decide(&attestation, &request, &Context::at(NOW))
+        .decide(attestation, &request, &Context::at(NOW))
         .into_decision()
     {
         Decision::Allow(grant) => grant,
         refused @ (Decision::Deny(_) | Decision::Unavailable(_)) => panic!("{refused:?}"),
     };
-    credentials.obtain(&grant, &evidence(caller), now).await
+    credentials.obtain(&grant, evidence, now).await
 }
 
 const PAYMENTS: (&str, &str) = ("cluster", "payment-svc");
@@ -432,4 +503,134 @@ async fn an_expired_token_is_not_given_out_while_the_minter_is_away() {
     );
     let expired = call(&credentials, &policies, PAYMENTS, host, at(300)).await;
     assert_eq!(expired.err(), Some(Fault::CredentialUnavailable));
+}
+
+/// Evidence of a pod of payment-svc, as [`TestMint`] reads it.
+fn pod_evidence(pod: &str) -> Evidence {
+    let id = workload("payment-svc");
+    Evidence::Token(Secret::new(format!("{}#{pod}", id.as_str())))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_pods_of_one_service_account_never_receive_each_others_token() {
+    let mint = TestMint::new();
+    let (credentials, policies) = (Arc::new(credentials(&mint)), Arc::new(policies()));
+    let mut calls = JoinSet::new();
+    for number in 0..1000 {
+        let (credentials, policies) = (Arc::clone(&credentials), Arc::clone(&policies));
+        let pod = ["payment-a", "payment-b"][number % 2];
+        calls.spawn(async move {
+            let caller = attestation_of("cluster", workload("payment-svc"), pod);
+            let host = "pods.example.com";
+            let given = call_of(
+                &credentials,
+                &policies,
+                &caller,
+                &pod_evidence(pod),
+                host,
+                NOW,
+            )
+            .await;
+            (pod, given.unwrap().unwrap().token_id().to_owned())
+        });
+    }
+    let mut seen = calls.join_all().await;
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert_ne!(seen[0].1, seen[1].1);
+    assert_eq!(mint.count(), 2);
+}
+
+#[tokio::test]
+async fn pods_share_a_token_that_says_nothing_of_the_pod() {
+    let (mint, policies) = (TestMint::new(), policies());
+    let credentials = credentials(&mint);
+    for pod in ["payment-a", "payment-b"] {
+        let caller = attestation_of("cluster", workload("payment-svc"), pod);
+        let host = "bearer.example.com";
+        let given = call_of(
+            &credentials,
+            &policies,
+            &caller,
+            &pod_evidence(pod),
+            host,
+            NOW,
+        )
+        .await;
+        assert_eq!(given.unwrap().unwrap().token_id(), "tok_test_0");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_is_not_proven_of_the_caller_gives_no_token() {
+    let (mint, policies) = (TestMint::new(), policies());
+    let given = call(
+        &credentials(&mint),
+        &policies,
+        PAYMENTS,
+        "pods.example.com",
+        NOW,
+    )
+    .await;
+    assert_eq!(given.err(), Some(Fault::ClaimUnavailable));
+    assert_eq!(mint.count(), 0);
+}
+
+#[tokio::test]
+async fn a_token_with_other_claims_than_were_ordered_is_not_given_out() {
+    let (mint, policies) = (TestMint::new(), policies());
+    let credentials = credentials(&mint);
+    *mint.claims.lock().unwrap() = Some(RenderedClaims::default());
+    let caller = attestation_of("cluster", workload("payment-svc"), "payment-a");
+    let evidence = pod_evidence("payment-a");
+    let given = call_of(
+        &credentials,
+        &policies,
+        &caller,
+        &evidence,
+        "pods.example.com",
+        NOW,
+    )
+    .await;
+    assert_eq!(given.err(), Some(Fault::CredentialUnavailable));
+}
+
+#[tokio::test]
+async fn a_token_is_not_used_again_after_a_key_was_revoked() {
+    let (mint, policies) = (TestMint::new(), policies());
+    let credentials = credentials(&mint);
+    let host = "bearer.example.com";
+    for (generation, expected) in [(0, "tok_test_0"), (0, "tok_test_0"), (1, "tok_test_1")] {
+        mint.generation.store(generation, SeqCst);
+        let given = call(&credentials, &policies, PAYMENTS, host, NOW).await;
+        assert_eq!(given.unwrap().unwrap().token_id(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_token_whose_key_is_revoked_while_it_is_minted_does_not_leave() {
+    let (mint, policies) = (TestMint::new(), policies());
+    let credentials = credentials(&mint);
+    let host = "bearer.example.com";
+    mint.revoking.store(1, SeqCst);
+    let given = call(&credentials, &policies, PAYMENTS, host, NOW).await;
+    assert_eq!(given.unwrap().unwrap().token_id(), "tok_test_1");
+    mint.revoking.store(usize::MAX, SeqCst);
+    mint.generation.fetch_add(1, SeqCst);
+    let given = call(&credentials, &policies, PAYMENTS, host, NOW).await;
+    assert_eq!(given.err(), Some(Fault::CredentialUnavailable));
+}
+
+#[tokio::test]
+async fn a_credential_tells_its_token_without_what_stands_before_it() {
+    let (mint, policies) = (TestMint::new(), policies());
+    let credentials = credentials(&mint);
+    for (host, expected) in [
+        ("bearer.example.com", "0:RS256:https://api.example.com"),
+        ("key.example.com", "1:RS256:https://api.example.com"),
+    ] {
+        let given = call(&credentials, &policies, PAYMENTS, host, NOW).await;
+        assert_eq!(given.unwrap().unwrap().token(), expected);
+    }
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use attache_core::{
     attestation::{Attestation, ProviderKind},
-    attributes::{Attributes, SPIFFE_ID},
+    attributes::Attributes,
     decision::DenyReason,
     evidence::Evidence,
     time::Timestamp,
 };
 use attache_policy::{document::TrustProvider, explain::Supposed};
-use attache_trust::{Naming, NotAttested};
+use attache_trust::{NotAttested, Voucher};
 
 use super::{Call, Caller, CallerTold, Explainer, Proof, Unexplainable, Verification};
 use crate::{question::Question, refusal::Refusal};
@@ -57,10 +57,13 @@ impl Explainer<'_> {
                 token,
                 verification,
             } => (Evidence::Token(token.0.clone()), *verification),
-            Caller::Request {} => (
-                self.listener.evidence.evidence(question)?,
-                Verification::Verify,
-            ),
+            Caller::Request {} => {
+                let offered = self.listener.evidence.offered(question, at)?;
+                let attestation = offered.attested(self.trust, at).await?;
+                let attestation = attestation.ok_or(DenyReason::EvidenceMissing)?;
+                let told = CallerTold::attested(&attestation);
+                return Ok((Known::Proven(attestation), told));
+            }
         };
         match verification {
             Verification::Verify => {
@@ -69,9 +72,11 @@ impl Explainer<'_> {
                 Ok((Known::Proven(attestation), told))
             }
             Verification::Skip => {
-                let by_issuer =
-                    |issuer: &str| self.find(|provider| provider.issuer == issuer).map(naming);
-                let proven = attache_trust::unverified(&evidence, by_issuer)?;
+                let vouching = |voucher: Voucher<'_>| {
+                    let is = |it: &TrustProvider| voucher.is(it.kind, &it.issuer, &it.trust_domain);
+                    self.find(is).map(TrustProvider::naming)
+                };
+                let proven = attache_trust::unverified(&evidence, vouching)?;
                 let told = CallerTold::of(&proven, Proof::Unverified);
                 Ok((Known::Supposed(Supposed::caller(proven)), told))
             }
@@ -97,14 +102,7 @@ impl Explainer<'_> {
                 known: known(providers.iter()),
             });
         }
-        let fits = |kind: ProviderKind| {
-            let prefix = match kind {
-                ProviderKind::KubernetesServiceAccount => "k8s.",
-                ProviderKind::Oidc => "claims.",
-            };
-            let mut names = attributes.iter().map(|(name, _)| name);
-            names.all(|name| name == SPIFFE_ID || name.starts_with(prefix))
-        };
+        let fits = |kind: ProviderKind| attributes.iter().all(|(name, _)| kind.proves(name));
         let fitting = || providers.iter().filter(|provider| fits(provider.kind));
         let mut candidates = fitting();
         match (candidates.next(), candidates.next()) {
@@ -119,19 +117,10 @@ fn supposed(
     attributes: &Attributes,
     proof: Proof,
 ) -> Result<(Known, CallerTold), Nobody> {
-    let proven = naming(provider)
-        .supposed(attributes)
-        .map_err(Unexplainable::from)?;
+    let proven =
+        attache_trust::supposed(provider.naming(), attributes).map_err(Unexplainable::from)?;
     let told = CallerTold::of(&proven, proof);
     Ok((Known::Supposed(Supposed::caller(proven)), told))
-}
-
-const fn naming(provider: &TrustProvider) -> Naming<'_> {
-    Naming {
-        provider: provider.name.as_str(),
-        kind: provider.kind,
-        trust_domain: &provider.trust_domain,
-    }
 }
 
 fn known<'p>(providers: impl Iterator<Item = &'p TrustProvider>) -> String {

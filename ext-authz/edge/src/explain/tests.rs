@@ -92,7 +92,7 @@ fn listener(evidence: EvidenceSource) -> ListenerSettings {
 }
 
 fn by_header() -> ListenerSettings {
-    listener(EvidenceSource::Header(
+    listener(EvidenceSource::header(
         HeaderName::parse_evidence("x-attache-evidence").unwrap(),
     ))
 }

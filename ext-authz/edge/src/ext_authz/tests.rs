@@ -33,6 +33,7 @@ fn answer(disposition: Disposition) -> Answer {
         workload: None,
         policy_revision: String::new(),
         valid_until: None,
+        observed: false,
         disposition,
     }
 }
@@ -114,6 +115,27 @@ fn a_denial_is_403_and_a_fault_503_and_both_stay_denied_under_failure_mode_allow
             (&code.into(), &"evt_1".into())
         );
     }
+}
+
+#[test]
+fn an_edge_with_too_many_calls_says_when_to_try_again() {
+    let refusal = Refusal::Unavailable(Fault::Overloaded);
+    for is_grpc in [false, true] {
+        let denied = denied(response(
+            &answer(Disposition::Refuse(refusal.clone())),
+            is_grpc,
+        ));
+        assert_eq!(denied.status.as_ref().unwrap().code, 503);
+        assert!(headers(&denied).contains(&("x-attache-code", "overloaded")));
+        assert!(headers(&denied).contains(&("retry-after", "1")));
+    }
+    let refusal = Refusal::Unavailable(Fault::KeysUnavailable);
+    let denied = denied(response(&answer(Disposition::Refuse(refusal)), false));
+    assert!(
+        headers(&denied)
+            .iter()
+            .all(|(name, _)| *name != "retry-after")
+    );
 }
 
 #[test]

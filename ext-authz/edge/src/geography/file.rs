@@ -1,13 +1,9 @@
 //! The database file: when to read it again, and its bytes.
 
-use std::{
-    fs::{self, File},
-    io::Read as _,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
-};
+use std::{fs, io::Read as _, os::unix::fs::MetadataExt as _, path::Path};
 
 use attache_core::time::Timestamp;
+use attache_trust::regular_file;
 use aws_lc_rs::digest::SHA256;
 
 use super::{MAX_BYTES, RefusedDatabase};
@@ -65,7 +61,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, RefusedDatabase> {
         path: path.to_owned(),
         error,
     };
-    let file = File::open(path).map_err(unreadable)?;
+    let file = regular_file::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     // One byte over the limit, so that a file that is too large is told as such and not as damaged.
     file.take(MAX_BYTES.saturating_add(1))

@@ -47,7 +47,7 @@ impl Counters {
 
     pub(super) fn worked(&self) {
         if lock(&self.failing).take().is_some() {
-            info!("the audit journal is written again");
+            info!("the audit journal can be written again");
         }
     }
 }

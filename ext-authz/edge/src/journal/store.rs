@@ -76,6 +76,12 @@ impl Retention {
     }
 }
 
+/// A file that is written and removed to see whether the disk takes anything.
+const PROBE: &str = "probe";
+
+/// More than the longest event.
+const PROBE_BYTES: usize = 64 << 10;
+
 /// The open journal directory.
 pub(super) struct Store {
     dir: PathBuf,
@@ -177,6 +183,21 @@ impl Store {
         }
         self.prune(now);
         Ok(())
+    }
+
+    /// Whether events could be written now, as far as that can be told without one: every family has its
+    /// segment, and the disk takes a few events more.
+    pub(super) fn probe(&mut self, now: Timestamp) -> io::Result<()> {
+        make_private(&self.dir)?;
+        for family in Family::ALL {
+            self.make_room(family, 0, now)?;
+        }
+        let path = self.dir.join(PROBE);
+        let written = fs::write(&path, [0; PROBE_BYTES]);
+        match fs::remove_file(&path) {
+            Err(error) if written.is_ok() => Err(error),
+            Err(_) | Ok(()) => written,
+        }
     }
 
     /// Waits until the storage device has everything.

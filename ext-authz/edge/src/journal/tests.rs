@@ -67,6 +67,7 @@ pub(super) fn permitted(number: u32) -> Event {
         repeats: None,
         target_origin: None,
         attributes: None,
+        attested_by: Vec::new(),
     }
 }
 
@@ -577,6 +578,28 @@ async fn a_flood_on_a_broken_disk_is_never_answered_with_an_event_that_was_not_w
             .iter()
             .any(|event| event.event_id == recorded.event_id)
     }));
+}
+
+#[tokio::test]
+async fn a_journal_that_failed_notices_that_it_works_again_although_no_event_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (audit, away) = (dir.path().join("audit"), dir.path().join("away"));
+    let journal = Journal::open(config(&dir)).unwrap();
+    fs::rename(&audit, &away).unwrap();
+    fs::write(&audit, b"").unwrap();
+    journal.record(permitted(1)).await.unwrap_err();
+    assert!(journal.status().failing.is_some());
+    fs::remove_file(&audit).unwrap();
+    fs::rename(&away, &audit).unwrap();
+    let working = async {
+        while journal.status().failing.is_some() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), working).await.unwrap();
+    journal.record(permitted(2)).await.unwrap();
+    assert_eq!(everything(&audit).0, [permitted(2)]);
+    assert!(!audit.join("probe").exists());
 }
 
 #[tokio::test]

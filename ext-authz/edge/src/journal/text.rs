@@ -137,6 +137,7 @@ fn texts(event: &mut Event) -> impl Iterator<Item = &mut String> {
         repeats,
         target_origin,
         attributes: _,
+        attested_by,
     } = event;
     let always = [
         event_id,
@@ -167,7 +168,11 @@ fn texts(event: &mut Event) -> impl Iterator<Item = &mut String> {
     ];
     let names = conditions.iter_mut().map(|condition| &mut condition.name);
     let sometimes = sometimes.into_iter().flatten();
-    always.into_iter().chain(sometimes).chain(names)
+    always
+        .into_iter()
+        .chain(sometimes)
+        .chain(names)
+        .chain(attested_by)
 }
 
 /// What is printed at once.

@@ -89,13 +89,18 @@ impl Writer {
     /// Works until the journal is closed or dropped; then writes what is left.
     pub(super) fn run(mut self, inbox: &Receiver<Message>) -> Option<Closing> {
         loop {
-            let idle = self.has_written_all() && self.floods.iter().all(|floods| floods.is_quiet());
+            let idle = self.has_written_all()
+                && self.floods.iter().all(|floods| floods.is_quiet())
+                && self.counters.failing().is_none();
             let first = inbox.recv_timeout(if idle { TIDY_EVERY } else { RETRY_EVERY });
             let now = (self.clock)();
             self.admit_again(now);
             let then = match first {
                 Ok(first) => self.take_all(first, inbox, now),
-                Err(RecvTimeoutError::Timeout) => Then::Continue,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.probe(now);
+                    Then::Continue
+                }
                 Err(RecvTimeoutError::Disconnected) => Then::End(None),
             };
             self.floods
@@ -314,6 +319,18 @@ impl Writer {
                 lost,
                 uncounted, "audit events could not be written before the journal was closed"
             );
+        }
+    }
+
+    /// Finds out whether a journal that failed works again although no event comes: an edge that is not
+    /// ready is sent none.
+    fn probe(&mut self, now: Timestamp) {
+        if self.counters.failing().is_none() || !self.has_written_all() {
+            return;
+        }
+        match self.store.probe(now) {
+            Ok(()) => self.counters.worked(),
+            Err(error) => drop(self.counters.failed(&error)),
         }
     }
 

@@ -22,7 +22,7 @@ fn settings(path: &Path, mode: u32, allowed_uids: Vec<u32>) -> ListenerSettings 
             group: None,
             allowed_uids,
         }),
-        evidence: EvidenceSource::Header(HeaderName::parse_evidence("x-attache-evidence").unwrap()),
+        evidence: EvidenceSource::header(HeaderName::parse_evidence("x-attache-evidence").unwrap()),
         destination: DestinationRule::VouchedByRoute,
         trusted_hops: 0,
         override_headers: OverrideHeaders::Deny,
@@ -102,4 +102,15 @@ async fn a_socket_in_use_and_a_file_that_is_none_are_left_alone() {
         assert!(matches!(failed, ListenerFailed::Bind { .. }), "{failed}");
         assert!(path.exists());
     }
+}
+
+#[tokio::test]
+async fn a_socket_is_removed_also_when_nothing_was_accepted_on_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.sock");
+    let listener = Listener::bind(&settings(&path, 0o600, vec![own_uid()])).await;
+    assert!(path.exists());
+    // As when another listener cannot be bound.
+    drop(listener.unwrap());
+    assert!(!path.exists());
 }

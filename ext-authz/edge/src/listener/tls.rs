@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use attache_trust::regular_file;
 use rustls::{
     RootCertStore, ServerConfig, ServerConnection,
     pki_types::{
@@ -22,6 +23,9 @@ use x509_parser::{
 
 use crate::settings::TlsBind;
 
+/// Longest file read, in bytes: the certificates of all public authorities are a quarter of it.
+const MAX_PEM_BYTES: u64 = 1024 * 1024;
+
 /// Why the files of a TLS listener are not usable.
 #[derive(Debug, Error)]
 pub enum UnusableTls {
@@ -36,6 +40,9 @@ pub enum UnusableTls {
     /// The file holds no certificate.
     #[error("{} holds no certificate", .0.display())]
     NoCertificate(PathBuf),
+    /// Reading failed: a defect of ours.
+    #[error("the files could not be read: {0}")]
+    Unread(#[from] tokio::task::JoinError),
     /// The authorities are not usable.
     #[error("client_ca is not usable: {0}")]
     Authorities(#[from] VerifierBuilderError),
@@ -53,10 +60,7 @@ pub(super) fn server_config(bind: &TlsBind) -> Result<ServerConfig, UnusableTls>
     let verifier =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
             .build()?;
-    let key = PrivateKeyDer::from_pem_file(&bind.key).map_err(|error| UnusableTls::File {
-        path: bind.key.clone(),
-        error,
-    })?;
+    let key = PrivateKeyDer::from_pem_slice(&read(&bind.key)?).map_err(unusable(&bind.key))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
@@ -69,18 +73,24 @@ pub(super) fn server_config(bind: &TlsBind) -> Result<ServerConfig, UnusableTls>
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, UnusableTls> {
-    let failed = |error| UnusableTls::File {
-        path: path.to_path_buf(),
-        error,
-    };
-    let found: Vec<_> = CertificateDer::pem_file_iter(path)
-        .map_err(failed)?
-        .collect::<Result<_, _>>()
-        .map_err(failed)?;
+    let found = CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<Vec<_>, _>>();
+    let found = found.map_err(unusable(path))?;
     if found.is_empty() {
         return Err(UnusableTls::NoCertificate(path.to_path_buf()));
     }
     Ok(found)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, UnusableTls> {
+    regular_file::read(path, MAX_PEM_BYTES).map_err(|error| unusable(path)(pem::Error::Io(error)))
+}
+
+fn unusable(path: &Path) -> impl Fn(pem::Error) -> UnusableTls {
+    let path = path.to_path_buf();
+    move |error| UnusableTls::File {
+        path: path.clone(),
+        error,
+    }
 }
 
 /// The URI and DNS names of the peer's certificate, which the handshake verified.

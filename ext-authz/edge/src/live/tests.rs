@@ -1,9 +1,10 @@
-use std::{fs, os::unix::fs::symlink};
+use std::{fs, os::unix::fs::symlink, sync::mpsc, thread};
 
 use attache_core::spiffe_id::TrustDomain;
 use attache_policy::Settings;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use super::{RefusedPolicies, load};
+use super::{Live, RefusedPolicies, load};
 
 const WORKLOAD: &str = "\
 apiVersion: attache.dev/v1
@@ -63,6 +64,25 @@ fn a_link_to_a_folder_is_refused_because_it_could_run_in_a_circle() {
 }
 
 #[test]
+fn a_pipe_or_a_device_among_the_documents_is_refused_by_name_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("a.yaml");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::from(0o600), 0).unwrap();
+    let refused = load(folder.path(), &settings()).err().unwrap().to_string();
+    assert!(
+        refused.contains("a.yaml") && refused.contains("a named pipe"),
+        "{refused}"
+    );
+    fs::remove_file(&pipe).unwrap();
+    symlink("/dev/zero", &pipe).unwrap();
+    let refused = load(folder.path(), &settings()).err().unwrap().to_string();
+    assert!(
+        refused.contains("a.yaml") && refused.contains("a device"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_directory_without_documents_is_refused_and_not_an_empty_policy() {
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(
@@ -88,4 +108,59 @@ fn problems_of_every_file_are_told_in_one_run() {
         refused.contains("a.yaml:4:") && refused.contains("b.yaml:4:"),
         "{refused}"
     );
+}
+
+fn set(name: &str) -> attache_policy::Compiled {
+    let source = attache_policy::Source {
+        name: "a.yaml".to_owned(),
+        text: WORKLOAD.replace("NAME", name).into_bytes(),
+    };
+    super::compile(&[source], &settings()).unwrap()
+}
+
+#[test]
+fn a_decision_that_a_change_overtook_is_not_current_even_if_the_set_stayed() {
+    let live = Live::new(set("a"));
+    let before = live.in_force();
+    assert!(live.is_current(&before));
+    live.change(|| Ok::<_, ()>(None)).unwrap();
+    assert!(!live.is_current(&before));
+    let between = live.in_force();
+    live.change(|| Err(())).unwrap_err();
+    // Trust may have changed before the change failed.
+    assert!(!live.is_current(&between));
+    assert_eq!(live.in_force().revision(), between.revision());
+}
+
+#[test]
+fn nobody_sees_half_of_a_change() {
+    let live = Live::new(set("a"));
+    let before = live.in_force();
+    let next = set("b");
+    let revision = next.revision().to_owned();
+    let (half_done, at_half) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel();
+    thread::scope(|scope| {
+        let live = &live;
+        scope.spawn(move || {
+            live.change(|| {
+                half_done.send(()).unwrap();
+                may_go_on.recv().unwrap();
+                Ok::<_, ()>(Some(next))
+            })
+        });
+        at_half.recv().unwrap();
+        assert!(!live.is_current(&before));
+        let seen = scope.spawn(|| live.in_force().revision().to_owned());
+        go_on.send(()).unwrap();
+        assert_eq!(seen.join().unwrap(), revision);
+    });
+}
+
+#[test]
+fn a_file_that_somebody_has_just_emptied_is_no_set() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.yaml"), "").unwrap();
+    let refused = load(folder.path(), &settings()).err().unwrap();
+    assert!(matches!(refused, RefusedPolicies::Problems(_)), "{refused}");
 }

@@ -6,6 +6,7 @@ use attache_core::{
 
 use super::Question;
 use crate::{
+    peer::Peer,
     refusal::Refusal,
     settings::{DestinationRule, OverrideHeaders},
 };
@@ -16,9 +17,12 @@ fn question<'a>(authority: &'a str, vouched: Option<&'a str>) -> Question<'a> {
         target: "/v1/charges?limit=3",
         authority,
         headers: vec![],
+        headers_are_known: true,
         vouched,
         source: None,
         address: None,
+        peer: Peer::default(),
+        given: None,
     }
 }
 
@@ -143,7 +147,10 @@ fn protected_headers_are_found_once_and_their_imitations_are_refused() {
         ("x-attache-evidence", b"token"),
     ];
     assert_eq!(
-        question.protected_headers(Some(&evidence), std::slice::from_ref(&authorization)),
+        question.protected_headers(
+            &[evidence.as_str()].into_iter(),
+            std::slice::from_ref(&authorization)
+        ),
         Ok(vec![
             "authorization",
             "x-attache-spiffe-id",
@@ -152,13 +159,13 @@ fn protected_headers_are_found_once_and_their_imitations_are_refused() {
     );
     question.headers = vec![("x_attache_spiffe_id", b"spiffe://a/b")];
     assert_eq!(
-        question.protected_headers(None, &[]),
+        question.protected_headers(&[].into_iter(), &[]),
         Err(DenyReason::HeaderAmbiguous)
     );
     let api_key = HeaderName::parse("x-api-key").unwrap();
     question.headers = vec![("x-api_key", b"k")];
     assert_eq!(
-        question.protected_headers(None, &[api_key]),
+        question.protected_headers(&[].into_iter(), &[api_key]),
         Err(DenyReason::HeaderAmbiguous)
     );
 }
@@ -166,6 +173,8 @@ fn protected_headers_are_found_once_and_their_imitations_are_refused() {
 #[test]
 fn a_header_that_overrides_method_or_path_is_denied_or_stripped_in_any_case() {
     for name in [
+        "x-original-method",
+        "X-Forwarded-Uri",
         "x-http-method-override",
         "x-http-method",
         "x-method-override",
@@ -218,6 +227,7 @@ fn a_header_that_names_another_host_is_refused() {
     ] {
         let question = Question {
             headers,
+            headers_are_known: true,
             ..question("api.stripe.com", Some("https://api.stripe.com"))
         };
         let understood = question.understand(DestinationRule::VouchedByRoute);

@@ -48,6 +48,22 @@ pub struct PolicyState {
     pub refused: Option<Refusal>,
     /// Why the set in force could not be kept for the next start, if it could not.
     pub not_kept: Option<String>,
+    /// Since when files do not answer; `None` while they do.
+    pub stalled_since: Option<Timestamp>,
+    /// How often the directory was judged, the first time included.
+    pub judged: Judged,
+}
+
+/// How often what the directory holds was judged, by result. What was judged before and did not change is not
+/// judged again, unless something else could have made it good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// A new set came in force.
+    pub accepted: u64,
+    /// It was the set in force.
+    pub unchanged: u64,
+    /// It was refused.
+    pub refused: u64,
 }
 
 /// A refusal of what the directory holds.
@@ -73,10 +89,9 @@ impl Standing {
         }
     }
 
-    /// Whether judging these sources again would tell nothing new.
-    pub(super) fn is_judged(&self, sources: &[Source]) -> bool {
-        self.judged
-            .is_some_and(|judged| judged == Contents::of(sources))
+    /// Whether judging these contents again would tell nothing new.
+    pub(super) fn is_judged(&self, contents: Contents) -> bool {
+        self.judged.is_some_and(|judged| judged == contents)
     }
 
     /// Whether the set in force is the directory's, and could not be kept.
@@ -104,6 +119,7 @@ impl Standing {
         now: Timestamp,
     ) {
         self.judged = contents.filter(|_| put.as_ref().err().is_none_or(Refused::is_final));
+        self.count(put);
         match put {
             Ok(revision) => {
                 let state = &mut self.state;
@@ -129,5 +145,16 @@ impl Standing {
                 });
             }
         }
+    }
+
+    fn count(&mut self, put: &Result<String, Refused>) {
+        let is_first = self.state.judged == Judged::default();
+        let judged = &mut self.state.judged;
+        let count = match put {
+            Ok(revision) if is_first || *revision != self.state.revision => &mut judged.accepted,
+            Ok(_) => &mut judged.unchanged,
+            Err(_) => &mut judged.refused,
+        };
+        *count = count.saturating_add(1);
     }
 }

@@ -11,17 +11,17 @@ use attache_trust::Trust;
 use tracing::{error, info, warn};
 
 use super::{
-    NoPolicies, PolicySource, PolicyState, Refused, Reload,
-    standing::{Contents, Standing},
+    Judged, NoPolicies, PolicySource, PolicyState, Reading, Refused, Reload, standing::Standing,
 };
 use crate::{
     last_good::{LastGood, LastGoodFile, UnusableLastGood},
-    live::{self, Live},
+    live::Live,
 };
 
 impl Reload {
     /// Puts the directory of `source` in force. If it is refused: the last good set, which stands in the
-    /// folder `last_good`, where the configuration names one.
+    /// folder `last_good`, where the configuration names one. Takes as long as the disk takes. Must be called
+    /// within a tokio runtime.
     pub fn start(
         source: PolicySource,
         trust: Arc<Trust>,
@@ -29,9 +29,9 @@ impl Reload {
         now: Timestamp,
     ) -> Result<Self, NoPolicies> {
         let file = last_good.map(LastGoodFile::in_folder);
-        let read = live::sources(&source.directory).map_err(Refused::from);
-        let contents = read.as_deref().ok().map(Contents::of);
-        let put = read.and_then(|sources| Ok((put(&source, &sources, &trust)?, sources)));
+        let read = Reading::of(&source.directory);
+        let contents = read.as_ref().ok().map(|read| read.contents);
+        let put = read.and_then(|read| Ok((put(&source, &read.sources, &trust)?, read.sources)));
         let (first, refused) = match (put, &file) {
             (Ok((compiled, sources)), _) => {
                 let kept = LastGood {
@@ -59,6 +59,8 @@ impl Reload {
             is_last_good: refused.is_some(),
             refused: None,
             not_kept: None,
+            stalled_since: None,
+            judged: Judged::default(),
         });
         if refused.is_some() {
             let accepted_at = first.kept.accepted_at;

@@ -10,9 +10,12 @@ use attache_core::{spiffe_id::TrustDomain, time::Timestamp};
 use attache_policy::Settings;
 use attache_trust::{Trust, TrustSettings};
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::{
+    task::{JoinHandle, spawn_blocking, yield_now},
+    time::advance,
+};
 
-use super::{NoPolicies, PolicySource, Reload};
+use super::{Judged, NoPolicies, PATIENCE, PolicySource, Refused, Reload};
 
 const PROVIDER: &str = r#"
 apiVersion: attache.dev/v1
@@ -366,4 +369,59 @@ async fn a_set_that_cannot_be_kept_is_in_force_and_told() {
     fs::create_dir(&place.data).unwrap();
     reload.run().await.unwrap();
     assert_eq!(reload.state().not_kept, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_that_do_not_answer_are_told_of_and_hold_up_nobody_who_asks() {
+    let place = Place::new();
+    let reload = Arc::new(place.start().unwrap());
+    let (answer, disk) = std::sync::mpsc::channel::<()>();
+    let hung = Arc::clone(&reload);
+    let hung = tokio::spawn(async move {
+        let _turn = hung.turn.lock().await;
+        hung.patiently(spawn_blocking(move || disk.recv())).await
+    });
+    yield_now().await;
+    let asking = Arc::clone(&reload);
+    let asking = tokio::spawn(async move { asking.run().await });
+    yield_now().await;
+    assert_eq!(reload.state().stalled_since, None);
+
+    advance(PATIENCE).await;
+    let refused = asking.await.unwrap().unwrap_err();
+    assert!(matches!(refused, Refused::Stalled(_)), "{refused}");
+    assert!(refused.to_string().contains("10 s"), "{refused}");
+    while reload.state().stalled_since.is_none() {
+        yield_now().await;
+    }
+    // They answer, and everything goes on.
+    answer.send(()).unwrap();
+    hung.await.unwrap().unwrap().unwrap();
+    assert_eq!(reload.state().stalled_since, None);
+    reload.run().await.unwrap();
+}
+
+#[tokio::test]
+async fn each_judgement_is_counted_by_its_result() {
+    let place = Place::new();
+    let reload = place.start().unwrap();
+    let count = |accepted, unchanged, refused| Judged {
+        accepted,
+        unchanged,
+        refused,
+    };
+    assert_eq!(reload.state().judged, count(1, 0, 0));
+    reload.run().await.unwrap();
+    assert_eq!(reload.state().judged, count(1, 1, 0));
+    place.write("a.yaml", "kind: Nothing\n");
+    reload.run().await.unwrap_err();
+    assert_eq!(reload.state().judged, count(1, 1, 1));
+    place.write("a.yaml", &workload("a"));
+    reload.run().await.unwrap();
+    assert_eq!(reload.state().judged, count(2, 1, 1));
+
+    place.write("a.yaml", "kind: Nothing\n");
+    let restarted = place.start().unwrap();
+    assert!(restarted.state().is_last_good);
+    assert_eq!(restarted.state().judged, count(0, 0, 1));
 }

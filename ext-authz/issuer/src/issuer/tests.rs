@@ -1,7 +1,11 @@
-use std::sync::Mutex;
-
-use attache_core::{attestation::ProviderKind, jwt::RejectedToken, spiffe_id::TrustDomain};
+use attache_core::{
+    attestation::ProviderKind,
+    claims::{CustomClaims, Template},
+    jwt::RejectedToken,
+    spiffe_id::TrustDomain,
+};
 use attache_trust::{KeySource, ProviderConfig, TrustSettings};
+use base64ct::{Base64UrlUnpadded, Encoding as _};
 use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation, jwk::JwkSet};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -9,8 +13,8 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::{
     config::{Environment, IssuerUrl},
+    custody::tests::Memory,
     signer,
-    store::{Stored, StoredKey},
 };
 
 const NOW: Timestamp = Timestamp::from_seconds(1_781_000_000);
@@ -81,31 +85,16 @@ impl Cluster {
     }
 }
 
-/// A store in memory, so that an issuer can be opened on it again.
-#[derive(Default)]
-struct Memory(Mutex<Vec<StoredKey>>);
-
-impl KeyStore for Memory {
-    fn load(&self) -> Stored<'_, Vec<StoredKey>> {
-        Box::pin(async { Ok(self.0.lock().unwrap().clone()) })
-    }
-
-    fn insert_missing<'a>(&'a self, keys: &'a [StoredKey]) -> Stored<'a, Vec<StoredKey>> {
-        Box::pin(async move {
-            let mut stored = self.0.lock().unwrap();
-            if stored.is_empty() {
-                stored.extend_from_slice(keys);
-            }
-            Ok(stored.clone())
-        })
-    }
+fn config() -> IssuerConfig {
+    let url = IssuerUrl::parse("https://attache.example.com").unwrap();
+    let trust_domain = TrustDomain::parse("cluster.local").unwrap();
+    IssuerConfig::new(url, Environment::parse("test").unwrap(), trust_domain)
 }
 
-async fn open(store: &Memory, trust: Arc<Trust>) -> Issuer {
-    let url = IssuerUrl::parse("https://attache.example.com").unwrap();
-    let config = IssuerConfig::new(url, Environment::parse("test").unwrap());
+async fn open(store: &Arc<Memory>, trust: Arc<Trust>) -> Issuer {
     let sealing_key = SealingKey::parse(&format!("a1{}", "5c".repeat(31))).unwrap();
-    Issuer::open(store, sealing_key, config, trust, NOW)
+    let store = Arc::clone(store) as Arc<dyn KeyStore>;
+    Issuer::open(store, sealing_key, config(), trust, NOW)
         .await
         .unwrap()
 }
@@ -113,25 +102,32 @@ async fn open(store: &Memory, trust: Arc<Trust>) -> Issuer {
 /// A cluster and an issuer that trusts it.
 async fn setting() -> (Cluster, Issuer) {
     let cluster = Cluster::new();
-    let issuer = open(&Memory::default(), cluster.trust()).await;
+    let issuer = open(&Arc::default(), cluster.trust()).await;
     (cluster, issuer)
 }
 
-fn order<'a>(evidence: &'a Evidence, audience: &'a str) -> MintOrder<'a> {
-    MintOrder {
-        evidence,
-        audience,
+fn plan(audience: &str) -> TokenPlan {
+    TokenPlan {
+        form: TokenForm::OidcToken,
+        audiences: vec![audience.to_owned()],
         ttl: TTL,
         algorithm: Algorithm::Rs256,
+        claims: CustomClaims::default(),
     }
 }
 
-async fn refusal(issuer: &Issuer, order: MintOrder<'_>) -> NotMinted {
-    issuer
-        .mint(order, NOW)
-        .await
-        .err()
-        .expect("nothing may be minted")
+async fn mint(
+    issuer: &Issuer,
+    evidence: &Evidence,
+    plan: &TokenPlan,
+    now: Timestamp,
+) -> Result<MintedToken, NotMinted> {
+    issuer.mint(MintOrder { evidence, plan }, now).await
+}
+
+async fn refusal(issuer: &Issuer, evidence: &Evidence, plan: &TokenPlan) -> NotMinted {
+    let minted = mint(issuer, evidence, plan, NOW).await;
+    minted.err().expect("nothing may be minted")
 }
 
 /// Header and claims, after an independent library verified the token by the key set `jwks`.
@@ -157,16 +153,17 @@ async fn a_token_says_who_calls_for_whom_and_until_when_and_verifies_by_the_publ
     let (cluster, issuer) = setting().await;
     for algorithm in signer::ALGORITHMS {
         let evidence = cluster.payment_service();
-        let minted = issuer
-            .mint(
-                MintOrder {
-                    algorithm,
-                    ..order(&evidence, AUDIENCE)
-                },
-                NOW,
-            )
-            .await
-            .unwrap();
+        let minted = mint(
+            &issuer,
+            &evidence,
+            &TokenPlan {
+                algorithm,
+                ..plan(AUDIENCE)
+            },
+            NOW,
+        )
+        .await
+        .unwrap();
         let (header, claims) = verify(&issuer.jwks(), &minted.token).expect("must verify");
         assert_eq!(header.typ.as_deref(), Some("JWT"));
         assert_eq!(format!("{:?}", header.alg), algorithm.name());
@@ -190,13 +187,11 @@ async fn a_token_says_who_calls_for_whom_and_until_when_and_verifies_by_the_publ
 async fn every_token_has_an_id_of_its_own_in_the_form_of_the_audit_log() {
     let (cluster, issuer) = setting().await;
     let evidence = cluster.payment_service();
-    let one = issuer
-        .mint(order(&evidence, AUDIENCE), NOW)
+    let one = mint(&issuer, &evidence, &plan(AUDIENCE), NOW)
         .await
         .unwrap()
         .token_id;
-    let two = issuer
-        .mint(order(&evidence, AUDIENCE), NOW)
+    let two = mint(&issuer, &evidence, &plan(AUDIENCE), NOW)
         .await
         .unwrap()
         .token_id;
@@ -213,20 +208,24 @@ async fn a_moment_within_a_second_is_rounded_down_so_that_the_token_is_never_fro
     let (cluster, issuer) = setting().await;
     let evidence = cluster.payment_service();
     let late = NOW.plus(Duration::from_millis(999));
-    let minted = issuer.mint(order(&evidence, AUDIENCE), late).await.unwrap();
+    let minted = mint(&issuer, &evidence, &plan(AUDIENCE), late)
+        .await
+        .unwrap();
     assert_eq!(minted.lifetime, Lifetime::starting(NOW, TTL));
 }
 
 #[tokio::test]
 async fn tokens_minted_before_a_restart_verify_after_it() {
-    let (cluster, store) = (Cluster::new(), Memory::default());
+    let (cluster, store) = (Cluster::new(), Arc::new(Memory::default()));
     let before = open(&store, cluster.trust()).await;
     let evidence = cluster.payment_service();
-    let minted = before.mint(order(&evidence, AUDIENCE), NOW).await.unwrap();
+    let minted = mint(&before, &evidence, &plan(AUDIENCE), NOW)
+        .await
+        .unwrap();
     drop(before);
     let after = open(&store, cluster.trust()).await;
     assert!(verify(&after.jwks(), &minted.token).is_some());
-    let stranger = open(&Memory::default(), cluster.trust()).await;
+    let stranger = open(&Arc::default(), cluster.trust()).await;
     assert!(verify(&stranger.jwks(), &minted.token).is_none());
 }
 
@@ -234,10 +233,11 @@ async fn tokens_minted_before_a_restart_verify_after_it() {
 async fn a_changed_token_does_not_verify() {
     let (cluster, issuer) = setting().await;
     let evidence = cluster.payment_service();
-    let minted = issuer.mint(order(&evidence, AUDIENCE), NOW).await.unwrap();
+    let minted = mint(&issuer, &evidence, &plan(AUDIENCE), NOW)
+        .await
+        .unwrap();
     let (input, signature) = minted.token.expose().rsplit_once('.').unwrap();
-    let other = issuer
-        .mint(order(&evidence, "https://other.example"), NOW)
+    let other = mint(&issuer, &evidence, &plan("https://other.example"), NOW)
         .await
         .unwrap();
     let (other_input, _) = other.token.expose().rsplit_once('.').unwrap();
@@ -291,7 +291,7 @@ async fn nothing_is_minted_for_evidence_that_does_not_hold() {
             NotMinted::Denied(DenyReason::IssuerUnknown),
         ),
     ] {
-        let refused = refusal(&issuer, order(&evidence, AUDIENCE)).await;
+        let refused = refusal(&issuer, &evidence, &plan(AUDIENCE)).await;
         assert_eq!(refused, expected, "{name}");
         assert!(refused.denial().is_some());
         assert_eq!(refused.fault(), Fault::CredentialUnavailable);
@@ -302,10 +302,11 @@ async fn nothing_is_minted_for_evidence_that_does_not_hold() {
 async fn evidence_that_was_good_once_mints_nothing_after_it_expired() {
     let (cluster, issuer) = setting().await;
     let evidence = cluster.payment_service();
-    issuer.mint(order(&evidence, AUDIENCE), NOW).await.unwrap();
+    mint(&issuer, &evidence, &plan(AUDIENCE), NOW)
+        .await
+        .unwrap();
     let later = NOW.plus(Duration::from_secs(3600));
-    let refused = issuer
-        .mint(order(&evidence, AUDIENCE), later)
+    let refused = mint(&issuer, &evidence, &plan(AUDIENCE), later)
         .await
         .err()
         .unwrap();
@@ -319,8 +320,10 @@ async fn evidence_that_was_good_once_mints_nothing_after_it_expired() {
 async fn our_own_token_is_no_evidence() {
     let (cluster, issuer) = setting().await;
     let evidence = cluster.payment_service();
-    let minted = issuer.mint(order(&evidence, "attache"), NOW).await.unwrap();
-    let refused = refusal(&issuer, order(&Evidence::Token(minted.token), AUDIENCE)).await;
+    let minted = mint(&issuer, &evidence, &plan("attache"), NOW)
+        .await
+        .unwrap();
+    let refused = refusal(&issuer, &Evidence::Token(minted.token), &plan(AUDIENCE)).await;
     assert_eq!(refused, NotMinted::Denied(DenyReason::IssuerUnknown));
 }
 
@@ -330,15 +333,16 @@ async fn a_lifetime_outside_the_limits_is_refused() {
     let evidence = cluster.payment_service();
     let day = Duration::from_secs(86_400);
     for ttl in [MIN_TTL, day] {
-        let minted = issuer
-            .mint(
-                MintOrder {
-                    ttl,
-                    ..order(&evidence, AUDIENCE)
-                },
-                NOW,
-            )
-            .await;
+        let minted = mint(
+            &issuer,
+            &evidence,
+            &TokenPlan {
+                ttl,
+                ..plan(AUDIENCE)
+            },
+            NOW,
+        )
+        .await;
         assert_eq!(minted.unwrap().lifetime, Lifetime::starting(NOW, ttl));
     }
     for ttl in [
@@ -349,9 +353,10 @@ async fn a_lifetime_outside_the_limits_is_refused() {
     ] {
         let refused = refusal(
             &issuer,
-            MintOrder {
+            &evidence,
+            &TokenPlan {
                 ttl,
-                ..order(&evidence, AUDIENCE)
+                ..plan(AUDIENCE)
             },
         )
         .await;
@@ -380,7 +385,9 @@ async fn an_audience_with_odd_characters_arrives_as_it_was_ordered() {
         "<script>",
         &longest,
     ] {
-        let minted = issuer.mint(order(&evidence, audience), NOW).await.unwrap();
+        let minted = mint(&issuer, &evidence, &plan(audience), NOW)
+            .await
+            .unwrap();
         let (_, claims) = verify(&issuer.jwks(), &minted.token).unwrap();
         assert_eq!(claims["aud"], audience);
         assert_eq!(
@@ -396,7 +403,7 @@ async fn a_text_that_is_no_audience_is_refused() {
     let evidence = cluster.payment_service();
     let too_long = "a".repeat(MAX_AUDIENCE_BYTES + 1);
     for audience in ["", " ", " a", "a\n", "a\nb", "a\0b", "a\u{85}b", &too_long] {
-        let refused = refusal(&issuer, order(&evidence, audience)).await;
+        let refused = refusal(&issuer, &evidence, &plan(audience)).await;
         assert!(matches!(refused, NotMinted::Audience(_)), "{audience:?}");
         assert!(refused.to_string().len() < 600 && !refused.to_string().contains('\n'));
     }
@@ -409,9 +416,10 @@ async fn an_algorithm_without_a_key_is_refused() {
     let algorithm = Algorithm::Es384;
     let refused = refusal(
         &issuer,
-        MintOrder {
+        &evidence,
+        &TokenPlan {
             algorithm,
-            ..order(&evidence, AUDIENCE)
+            ..plan(AUDIENCE)
         },
     )
     .await;
@@ -425,7 +433,172 @@ async fn many_orders_at_once_are_all_carried_out() {
     let mut orders = JoinSet::new();
     for _ in 0..200 {
         let (evidence, issuer) = (evidence.clone(), Arc::clone(&issuer));
-        orders.spawn(async move { issuer.mint(order(&evidence, AUDIENCE), NOW).await.is_ok() });
+        orders.spawn(async move { mint(&issuer, &evidence, &plan(AUDIENCE), NOW).await.is_ok() });
     }
     assert!(orders.join_all().await.into_iter().all(|minted| minted));
+}
+
+fn claims(texts: &[(&str, &str)]) -> CustomClaims {
+    let claims = texts
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), Template::parse(text).unwrap()));
+    CustomClaims::of(claims).unwrap()
+}
+
+fn svid(audiences: &[&str]) -> TokenPlan {
+    TokenPlan {
+        form: TokenForm::JwtSvid,
+        audiences: audiences
+            .iter()
+            .map(|&audience| audience.to_owned())
+            .collect(),
+        algorithm: Algorithm::Es256,
+        ..plan(AUDIENCE)
+    }
+}
+
+#[tokio::test]
+async fn a_jwt_svid_has_what_the_standard_and_its_readers_ask_for() {
+    let (cluster, issuer) = setting().await;
+    let evidence = cluster.payment_service();
+    let minted = mint(
+        &issuer,
+        &evidence,
+        &svid(&["spiffe://cluster.local/ns/x/sa/y"]),
+        NOW,
+    )
+    .await;
+    let minted = minted.unwrap();
+    let header = jsonwebtoken::decode_header(minted.token.expose()).unwrap();
+    // JWT-SVID §2: alg, kid and typ, and no other header.
+    let first = minted.token.expose().split('.').next().unwrap();
+    let bytes = Base64UrlUnpadded::decode_vec(first).unwrap();
+    let members: Value = serde_json::from_slice(&bytes).unwrap();
+    let members: Vec<_> = members.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(members, ["alg", "kid", "typ"]);
+    assert_eq!(header.alg, jsonwebtoken::Algorithm::ES256);
+    let bundle: Value = serde_json::from_slice(&issuer.bundle()).unwrap();
+    let key = bundle["keys"].as_array().unwrap().iter();
+    let key = key
+        .clone()
+        .find(|key| key["kid"] == header.kid.as_deref().unwrap());
+    assert_eq!(key.expect("the bundle has the key")["use"], "jwt-svid");
+    let (_, claims) = verify(&issuer.jwks(), &minted.token).unwrap();
+    assert_eq!(claims["aud"], "spiffe://cluster.local/ns/x/sa/y");
+    assert_eq!(
+        claims["sub"],
+        "spiffe://cluster.local/ns/production/sa/payment-svc"
+    );
+    for name in ["iss", "iat", "exp", "jti"] {
+        assert!(!claims[name].is_null(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn several_audiences_are_a_list_where_they_are_asked_for() {
+    let (cluster, issuer) = setting().await;
+    let evidence = cluster.payment_service();
+    let minted = mint(&issuer, &evidence, &svid(&["one", "two"]), NOW)
+        .await
+        .unwrap();
+    let (_, claims) = verify(&issuer.jwks(), &minted.token).unwrap();
+    assert_eq!(claims["aud"], json!(["one", "two"]));
+    assert_eq!(
+        refusal(&issuer, &evidence, &svid(&[])).await,
+        NotMinted::NoAudience
+    );
+}
+
+#[tokio::test]
+async fn a_jwt_svid_is_minted_for_workloads_of_our_trust_domain_alone() {
+    let (cluster, _) = setting().await;
+    let sealing_key = SealingKey::parse(&format!("a1{}", "5c".repeat(31))).unwrap();
+    let ours = IssuerConfig {
+        trust_domain: TrustDomain::parse("other.example").unwrap(),
+        ..config()
+    };
+    let store: Arc<Memory> = Arc::default();
+    let issuer = Issuer::open(store, sealing_key, ours, cluster.trust(), NOW)
+        .await
+        .unwrap();
+    let evidence = cluster.payment_service();
+    let refused = refusal(&issuer, &evidence, &svid(&[AUDIENCE])).await;
+    assert!(
+        matches!(refused, NotMinted::ForeignTrustDomain { .. }),
+        "{refused}"
+    );
+    assert!(
+        mint(&issuer, &evidence, &plan(AUDIENCE), NOW).await.is_ok(),
+        "an OIDC token says no such thing"
+    );
+}
+
+#[tokio::test]
+async fn custom_claims_come_from_what_the_evidence_proves() {
+    let (cluster, issuer) = setting().await;
+    let evidence = cluster.payment_service();
+    let claims = claims(&[
+        ("team", "{k8s.namespace}"),
+        ("pod", "{k8s.podName}@{k8s.podUid}"),
+        ("https://acme.example/plan", "gold \"x\""),
+    ]);
+    let minted = mint(
+        &issuer,
+        &evidence,
+        &TokenPlan {
+            claims,
+            ..plan(AUDIENCE)
+        },
+        NOW,
+    )
+    .await
+    .unwrap();
+    let (_, claims) = verify(&issuer.jwks(), &minted.token).unwrap();
+    assert_eq!(claims["team"], "production");
+    assert_eq!(
+        claims["pod"],
+        "payment-7d9@2b1f0c7e-0000-4000-8000-000000000001"
+    );
+    assert_eq!(claims["https://acme.example/plan"], "gold \"x\"");
+    assert_eq!(
+        claims["sub"],
+        "spiffe://cluster.local/ns/production/sa/payment-svc"
+    );
+    assert_eq!(minted.claims.iter().count(), 3);
+}
+
+#[tokio::test]
+async fn a_claim_that_the_evidence_does_not_prove_gives_no_token() {
+    let (cluster, issuer) = setting().await;
+    let evidence = cluster.payment_service();
+    let claims = claims(&[("node", "{k8s.nodeName}")]);
+    let refused = refusal(
+        &issuer,
+        &evidence,
+        &TokenPlan {
+            claims,
+            ..plan(AUDIENCE)
+        },
+    )
+    .await;
+    assert_eq!(refused.fault(), Fault::ClaimUnavailable);
+    assert!(refused.to_string().contains("k8s.nodeName"), "{refused}");
+}
+
+#[tokio::test]
+async fn tokens_of_a_revoked_key_verify_no_more_and_the_generation_says_so() {
+    let (cluster, issuer) = setting().await;
+    let evidence = cluster.payment_service();
+    let minted = mint(&issuer, &evidence, &plan(AUDIENCE), NOW)
+        .await
+        .unwrap();
+    let header = jsonwebtoken::decode_header(minted.token.expose()).unwrap();
+    let before = issuer.generation();
+    issuer.revoke(&header.kid.unwrap(), NOW).await.unwrap();
+    assert_eq!(issuer.generation(), before + 1);
+    assert!(verify(&issuer.jwks(), &minted.token).is_none());
+    let next = mint(&issuer, &evidence, &plan(AUDIENCE), NOW)
+        .await
+        .unwrap();
+    assert!(verify(&issuer.jwks(), &next.token).is_some());
 }

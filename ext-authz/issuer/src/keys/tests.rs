@@ -1,68 +1,34 @@
-use std::{
-    path::PathBuf,
-    sync::{Mutex, PoisonError},
-};
+use std::{path::PathBuf, sync::Mutex};
 
+use attache_core::{spiffe_id::TrustDomain, time::Timestamp};
 use jsonwebtoken::jwk::JwkSet;
 
 use super::*;
-use crate::store::Stored;
+use crate::{
+    config::{Environment, IssuerConfig, IssuerUrl},
+    custody::{Custody, tests::Memory},
+    store::{Change, Changed, KeyStore, Stored},
+};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_781_000_000);
 
-/// A store in memory that keeps the contract of [`KeyStore`].
-#[derive(Default)]
-struct Memory {
-    keys: Mutex<Vec<StoredKey>>,
-    /// Yields between `load` and the answer, so that two openings overlap.
-    slow: bool,
+fn holding(keys: Vec<StoredKey>) -> Arc<Memory> {
+    Arc::new(Memory(Mutex::new(StoredRing {
+        sequence: 1,
+        revocations: 0,
+        keys,
+    })))
 }
 
-impl Memory {
-    fn holding(keys: Vec<StoredKey>) -> Self {
-        Self {
-            keys: Mutex::new(keys),
-            slow: false,
-        }
-    }
-
-    fn stored(&self) -> Vec<StoredKey> {
-        self.keys
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
-
-impl KeyStore for Memory {
-    fn load(&self) -> Stored<'_, Vec<StoredKey>> {
-        Box::pin(async move {
-            let loaded = self.stored();
-            if self.slow {
-                tokio::task::yield_now().await;
-            }
-            Ok(loaded)
-        })
-    }
-
-    fn insert_missing<'a>(&'a self, keys: &'a [StoredKey]) -> Stored<'a, Vec<StoredKey>> {
-        Box::pin(async move {
-            let mut stored = self.keys.lock().unwrap();
-            for key in keys {
-                if !stored.iter().any(|kept| kept.algorithm == key.algorithm) {
-                    stored.push(key.clone());
-                }
-            }
-            Ok(stored.clone())
-        })
-    }
+fn stored(store: &Memory) -> Vec<StoredKey> {
+    store.0.lock().unwrap().keys.clone()
 }
 
 /// A store whose file cannot be read.
 struct Broken;
 
 impl KeyStore for Broken {
-    fn load(&self) -> Stored<'_, Vec<StoredKey>> {
+    fn load(&self) -> Stored<'_, StoredRing> {
         Box::pin(async {
             let path = PathBuf::from("attache.db");
             Err(StoreFailed::new(std::io::Error::other(
@@ -71,8 +37,8 @@ impl KeyStore for Broken {
         })
     }
 
-    fn insert_missing<'a>(&'a self, _: &'a [StoredKey]) -> Stored<'a, Vec<StoredKey>> {
-        self.load()
+    fn change<'a>(&'a self, _: u64, _: &'a Change) -> Stored<'a, Changed> {
+        Box::pin(async { Err(StoreFailed::new(std::io::Error::other("attache.db"))) })
     }
 }
 
@@ -80,13 +46,20 @@ fn sealing_key(text: &str) -> SealingKey {
     SealingKey::parse(&format!("{text}{}", "5c".repeat(31))).unwrap()
 }
 
-async fn open(store: &dyn KeyStore, key: &str) -> Result<KeyRing, UnusableKeys> {
+fn config() -> IssuerConfig {
     let url = IssuerUrl::parse("https://attache.example.com/tenant").unwrap();
-    KeyRing::open(store, sealing_key(key), &url, NOW).await
+    let trust_domain = TrustDomain::parse("cluster.local").unwrap();
+    IssuerConfig::new(url, Environment::parse("test").unwrap(), trust_domain)
+}
+
+async fn open(store: &Arc<Memory>, key: &str) -> Result<Arc<KeyRing>, UnusableKeys> {
+    let store = Arc::clone(store) as Arc<dyn KeyStore>;
+    let custody = Custody::open(store, sealing_key(key), &config(), NOW).await;
+    custody.map(|custody| custody.ring())
 }
 
 fn key_ids(ring: &KeyRing) -> Vec<String> {
-    let set: JwkSet = serde_json::from_slice(&ring.jwks).unwrap();
+    let set: JwkSet = serde_json::from_slice(&ring.documents.jwks).unwrap();
     set.keys
         .into_iter()
         .map(|jwk| jwk.common.key_id.unwrap())
@@ -95,12 +68,11 @@ fn key_ids(ring: &KeyRing) -> Vec<String> {
 
 #[tokio::test]
 async fn the_first_start_makes_one_key_for_each_algorithm_and_the_next_ones_keep_them() {
-    let store = Memory::default();
+    let store = Arc::new(Memory::default());
     let first = key_ids(&open(&store, "a1").await.unwrap());
     assert_eq!(first.len(), ALGORITHMS.len());
     assert_eq!(
-        store
-            .stored()
+        stored(&store)
             .iter()
             .map(|key| key.created_at)
             .collect::<Vec<_>>(),
@@ -111,30 +83,27 @@ async fn the_first_start_makes_one_key_for_each_algorithm_and_the_next_ones_keep
 
 #[tokio::test]
 async fn an_algorithm_that_is_new_gets_a_key_beside_the_old_ones() {
-    let store = Memory::default();
+    let store = Arc::new(Memory::default());
     let rsa = key_ids(&open(&store, "a1").await.unwrap())[0].clone();
-    store.keys.lock().unwrap().truncate(1);
+    store.0.lock().unwrap().keys.truncate(1);
     let both = key_ids(&open(&store, "a1").await.unwrap());
     assert_eq!((both.len(), &both[0]), (2, &rsa));
 }
 
 #[tokio::test]
 async fn two_openings_at_once_end_with_the_same_keys() {
-    let store = Memory {
-        slow: true,
-        ..Memory::default()
-    };
+    let store = Arc::new(Memory::default());
     let (one, two) = tokio::join!(open(&store, "a1"), open(&store, "a1"));
     assert_eq!(key_ids(&one.unwrap()), key_ids(&two.unwrap()));
-    assert_eq!(store.stored().len(), 2);
+    assert_eq!(stored(&store).len(), 2);
 }
 
 #[tokio::test]
 async fn a_wrong_sealing_key_is_told_with_the_way_out_and_makes_no_keys() {
-    let store = Memory::default();
+    let store = Arc::new(Memory::default());
     open(&store, "a1").await.unwrap();
-    store.keys.lock().unwrap().truncate(1);
-    let before = store.stored();
+    store.0.lock().unwrap().keys.truncate(1);
+    let before = stored(&store);
     let refused = open(&store, "b2").await.err().unwrap();
     assert!(
         matches!(refused, UnusableKeys::WrongSealingKey { .. }),
@@ -144,17 +113,17 @@ async fn a_wrong_sealing_key_is_told_with_the_way_out_and_makes_no_keys() {
     assert!(
         text.contains("configure the one it was made with") && text.contains(&before[0].key_id)
     );
-    assert_eq!(store.stored(), before);
+    assert_eq!(stored(&store), before);
 }
 
-type Change = fn(&mut Vec<StoredKey>);
+type Tampering = fn(&mut Vec<StoredKey>);
 
 #[tokio::test]
 async fn every_change_of_a_stored_key_is_noticed() {
-    let store = Memory::default();
+    let store = Arc::new(Memory::default());
     open(&store, "a1").await.unwrap();
-    let whole = store.stored();
-    let changes: [(&str, Change); 6] = [
+    let whole = stored(&store);
+    let changes: [(&str, Tampering); 6] = [
         ("sealed bytes", |keys| {
             *keys[0].sealed_private.last_mut().unwrap() ^= 1
         }),
@@ -179,21 +148,21 @@ async fn every_change_of_a_stored_key_is_noticed() {
     for (name, change) in changes {
         let mut keys = whole.clone();
         change(&mut keys);
-        let changed = Memory::holding(keys.clone());
+        let changed = holding(keys.clone());
         let refused = open(&changed, "a1").await.err();
         assert!(
             matches!(refused, Some(UnusableKeys::Damaged { .. })),
             "{name}: {refused:?}"
         );
-        assert_eq!(changed.stored(), keys, "{name}: nothing may be added");
+        assert_eq!(stored(&changed), keys, "{name}: nothing may be added");
     }
 }
 
 #[tokio::test]
 async fn a_key_of_a_newer_version_is_refused_by_name() {
-    let store = Memory::default();
+    let store = Arc::new(Memory::default());
     open(&store, "a1").await.unwrap();
-    store.keys.lock().unwrap()[0].algorithm = "EdDSA".to_owned();
+    store.0.lock().unwrap().keys[0].algorithm = "EdDSA".to_owned();
     let refused = open(&store, "a1").await.err().unwrap().to_string();
     assert!(
         refused.contains("EdDSA") && refused.contains("start the version"),
@@ -203,15 +172,16 @@ async fn a_key_of_a_newer_version_is_refused_by_name() {
 
 #[tokio::test]
 async fn a_store_that_fails_says_so_in_its_own_words() {
-    let refused = open(&Broken, "a1").await.err().unwrap().to_string();
+    let refused = Custody::open(Arc::new(Broken), sealing_key("a1"), &config(), NOW).await;
+    let refused = refused.err().unwrap().to_string();
     assert_eq!(refused, "the store of the signing keys: attache.db");
 }
 
 #[tokio::test]
 async fn only_public_parts_are_published() {
-    let store = Memory::default();
+    let store = Arc::new(Memory::default());
     let ring = open(&store, "a1").await.unwrap();
-    let set: Value = serde_json::from_slice(&ring.jwks).unwrap();
+    let set: Value = serde_json::from_slice(&ring.documents.jwks).unwrap();
     let members: Vec<Vec<&str>> = set["keys"]
         .as_array()
         .unwrap()
@@ -232,12 +202,12 @@ async fn only_public_parts_are_published() {
     );
 }
 
-#[tokio::test]
-async fn the_discovery_document_says_what_is_true_and_no_more() {
-    let store = Memory::default();
-    let ring = open(&store, "a1").await.unwrap();
-    let document: Value = serde_json::from_slice(&ring.discovery_document).unwrap();
-    let expected = json!({
+#[test]
+fn the_discovery_document_says_what_is_true_and_no_more() {
+    let document = |config: &IssuerConfig| -> Value {
+        serde_json::from_slice(&publication::discovery_document(config, &ALGORITHMS)).unwrap()
+    };
+    let mut expected = json!({
         "issuer": "https://attache.example.com/tenant",
         "jwks_uri": "https://attache.example.com/tenant/keys",
         "response_types_supported": ["id_token"],
@@ -245,5 +215,16 @@ async fn the_discovery_document_says_what_is_true_and_no_more() {
         "id_token_signing_alg_values_supported": ["RS256", "ES256"],
         "claims_supported": ["iss", "sub", "aud", "iat", "nbf", "exp", "jti"],
     });
-    assert_eq!(document, expected);
+    assert_eq!(document(&config()), expected);
+    expected["token_endpoint"] = json!("https://attache.example.com/tenant/token");
+    expected["token_endpoint_auth_methods_supported"] = json!(["none"]);
+    expected["grant_types_supported"] = json!([
+        "urn:ietf:params:oauth:grant-type:token-exchange",
+        "urn:ietf:params:oauth:grant-type:jwt-bearer",
+    ]);
+    let exchanging = IssuerConfig {
+        token_endpoint: true,
+        ..config()
+    };
+    assert_eq!(document(&exchanging), expected);
 }

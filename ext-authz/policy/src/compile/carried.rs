@@ -26,7 +26,7 @@ pub(super) fn report_misfits(bindings: &[Binding], report: &Report) {
         let Some(credential) = &rule.credential else {
             continue;
         };
-        let CredentialKind::OidcToken { .. } = credential.kind;
+        let CredentialKind::Token(_) = credential.kind;
         if let Some((takes, way_out)) = takes_no_token(&rule.placement) {
             let message = format!(
                 "the credential is a token, and the target {} takes {takes}",

@@ -11,7 +11,6 @@ use crate::{
     condition::Condition,
     document::{Effect, HostPattern, MethodSet},
     problem::{Code, Report, quoted},
-    rule::Accepts,
 };
 
 /// Calls of one rank: the same client, target and prefix.
@@ -175,10 +174,7 @@ impl<'b> Claimed<'b> {
 impl Binding {
     /// Whose callers an allow is about.
     fn providers(&self) -> impl Iterator<Item = &str> {
-        let providers = match &self.rule.accepts {
-            Accepts::Anyone => &[],
-            Accepts::These(providers) => &**providers,
-        };
-        providers.iter().map(|provider| &**provider)
+        let named = self.rule.accepts.named();
+        named.iter().map(|provider| &**provider)
     }
 }

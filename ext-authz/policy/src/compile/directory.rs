@@ -1,6 +1,6 @@
 //! Everything that policies refer to, by name.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use attache_core::attestation::ProviderKind;
 
@@ -45,16 +45,6 @@ pub(super) struct Directory<'r> {
     pub(super) trust_providers: Vec<TrustProvider>,
     policies: Names<()>,
     tests: Names<()>,
-    vouching: HashMap<Vouches, Place>,
-}
-
-/// What two providers must not both vouch for.
-#[derive(PartialEq, Eq, Hash)]
-enum Vouches {
-    /// A token would have two verifiers.
-    Issuer(String),
-    /// `ns/<namespace>/sa/<account>` of two clusters would be one SPIFFE ID.
-    ServiceAccounts(String),
 }
 
 /// A policy of either form whose names are not resolved.
@@ -90,7 +80,6 @@ impl<'r> Directory<'r> {
             trust_providers: Vec::new(),
             policies: Names::new(),
             tests: Names::new(),
-            vouching: HashMap::new(),
         };
         for provider in &settings.trust_providers {
             let name = QualifiedName {
@@ -234,42 +223,67 @@ impl<'r> Directory<'r> {
         if !self.providers.insert(name, place, short, self.report) {
             return;
         }
-        let issuer = Vouches::Issuer(provider.issuer.clone());
-        let message = format!(
-            "another trust provider has the issuer {}",
-            quoted(&provider.issuer)
-        );
-        self.vouch(
-            issuer,
-            &provider,
-            &message,
-            "keep one provider for each issuer",
-        );
-        if provider.kind == ProviderKind::KubernetesServiceAccount {
-            let domain = provider.trust_domain.as_str();
-            let message = format!(
-                "another cluster's provider has the trust domain {}, so that both could yield one SPIFFE ID",
-                quoted(domain)
-            );
-            let accounts = Vouches::ServiceAccounts(domain.to_owned());
-            self.vouch(
-                accounts,
-                &provider,
-                &message,
-                "give each cluster a `trustDomain` of its own",
-            );
+        let same_issuer = |earlier: &&TrustProvider| {
+            // A trust domain has two kinds of SVIDs, with a provider for each.
+            let two_kinds =
+                provider.issuer.starts_with("spiffe://") && earlier.kind != provider.kind;
+            earlier.issuer == provider.issuer && !provider.issuer.is_empty() && !two_kinds
+        };
+        if let Some(earlier) = self.trust_providers.iter().find(same_issuer) {
+            self.report_same_issuer(&provider, earlier);
+        }
+        let (naming, mut others) = (provider.naming(), self.trust_providers.iter());
+        if let Some(earlier) = others.find(|earlier| earlier.naming().can_meet(&naming)) {
+            self.report_same_ids(&provider, earlier);
         }
         self.trust_providers.push(provider);
     }
 
-    fn vouch(&mut self, what: Vouches, provider: &TrustProvider, message: &str, way_out: &str) {
-        let Some(first) = self.vouching.get(&what) else {
-            self.vouching.insert(what, provider.place.clone());
-            return;
+    /// A token would have two verifiers.
+    fn report_same_issuer(&self, provider: &TrustProvider, earlier: &TrustProvider) {
+        let issuer = quoted(&provider.issuer);
+        let clusters = [provider, earlier]
+            .iter()
+            .all(|one| one.kind == ProviderKind::KubernetesServiceAccount);
+        let (message, way_out) = if clusters {
+            (
+                format!(
+                    "another cluster's provider has the issuer {issuer}, so that tokens of the two clusters cannot be told apart"
+                ),
+                "give each API server a `--service-account-issuer` of its own; kubernetes.default.svc is what clusters call themselves unless they are told otherwise",
+            )
+        } else {
+            (
+                format!("another trust provider has the issuer {issuer}"),
+                "keep one provider for each issuer",
+            )
         };
-        let message = format!("{message} ({first})");
-        let way_out = Some(way_out.to_owned());
-        let place = provider.place.clone();
+        self.report_collision(provider, earlier, &message, way_out);
+    }
+
+    fn report_same_ids(&self, provider: &TrustProvider, earlier: &TrustProvider) {
+        let message = format!(
+            "the trust provider {} has the trust domain {} too, and both could yield one SPIFFE ID",
+            quoted(&earlier.name),
+            quoted(provider.trust_domain.as_str())
+        );
+        let way_out = if provider.kind == ProviderKind::KubernetesServiceAccount {
+            "give each a `trustDomain` of its own, or a `spiffeId` such as c/{k8s.cluster}/ns/{k8s.namespace}/sa/{k8s.serviceAccount}"
+        } else {
+            "give each a `trustDomain` of its own, or a `spiffeId` that begins differently"
+        };
+        self.report_collision(provider, earlier, &message, way_out);
+    }
+
+    fn report_collision(
+        &self,
+        provider: &TrustProvider,
+        earlier: &TrustProvider,
+        message: &str,
+        way_out: &str,
+    ) {
+        let message = format!("{message} ({})", earlier.place);
+        let (place, way_out) = (provider.place.clone(), Some(way_out.to_owned()));
         self.report
             .error_with(place, Code::ProviderCollision, message, way_out);
     }

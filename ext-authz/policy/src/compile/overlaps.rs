@@ -3,13 +3,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use attache_core::{attestation::ProviderKind, request::PathPrefix};
+use attache_core::{identity::Naming, request::PathPrefix};
 
 use crate::{
     compile::{Binding, Meaning},
     document::{Effect, HostPattern, MethodSet},
     problem::{Code, Report, quoted},
-    rule::{Accepts, Rule},
+    rule::Rule,
     selector::{Entry, Selector},
 };
 
@@ -22,10 +22,10 @@ type Rank<'b> = (&'b HostPattern, u16, &'b PathPrefix);
 
 /// Reports each policy that overlaps with an earlier one.
 pub(super) fn report_overlaps(meaning: &Meaning, report: &Report) {
-    let kinds: HashMap<&str, ProviderKind> = meaning
+    let namings: HashMap<&str, Naming<'_>> = meaning
         .trust_providers
         .iter()
-        .map(|provider| (provider.name.as_str(), provider.kind))
+        .map(|provider| (provider.name.as_str(), provider.naming()))
         .collect();
     let mut ranks: HashMap<Rank<'_>, Vec<&Binding>> = HashMap::new();
     for binding in &meaning.bindings {
@@ -52,7 +52,7 @@ pub(super) fn report_overlaps(meaning: &Meaning, report: &Report) {
     for ((_, _, prefix), peers) in ranks {
         let peers = Peers::of(&peers, &meaning.selectors);
         for (later, binding) in peers.bindings.iter().enumerate() {
-            if let Some((other, certainty)) = peers.other(later, binding, prefix, &kinds)
+            if let Some((other, certainty)) = peers.other(later, binding, prefix, &namings)
                 && told.insert(&*binding.rule.policy)
             {
                 report_overlap(binding, other, prefix, certainty, report);
@@ -114,13 +114,18 @@ struct Peers<'b> {
     bindings: Vec<&'b Binding>,
     selectors: &'b [Selector],
     /// Attribute and value, then places in `bindings`.
-    by_value: HashMap<(&'static str, String), Vec<usize>>,
+    by_value: HashMap<(&'static str, &'b str), Vec<usize>>,
     /// Attribute, then those with an entry that names no exact value of it.
     without: HashMap<&'static str, Vec<usize>>,
 }
 
 /// What callers are told apart by in practice.
-const INDEXED: [&str; 3] = ["spiffe.id", "k8s.serviceAccount", "k8s.namespace"];
+const INDEXED: [&str; 4] = [
+    "spiffe.id",
+    "k8s.serviceAccount",
+    "k8s.namespace",
+    "claims.sub",
+];
 
 impl<'b> Peers<'b> {
     fn of(bindings: &[&'b Binding], selectors: &'b [Selector]) -> Self {
@@ -164,7 +169,7 @@ impl<'b> Peers<'b> {
         later: usize,
         binding: &Binding,
         prefix: &PathPrefix,
-        kinds: &HashMap<&str, ProviderKind>,
+        namings: &HashMap<&str, Naming<'_>>,
     ) -> Option<(&'b Binding, Certainty)> {
         let mut found = None;
         for entry in self.entries(binding) {
@@ -172,7 +177,7 @@ impl<'b> Peers<'b> {
                 let Some(other) = self.bindings.get(earlier).copied() else {
                     continue;
                 };
-                let certainty = self.certainty(binding, entry, other, prefix, kinds);
+                let certainty = self.certainty(binding, entry, other, prefix, namings);
                 if certainty > found.map(|(_, certainty)| certainty) {
                     found = certainty.map(|certainty| (other, certainty));
                 }
@@ -215,7 +220,7 @@ impl<'b> Peers<'b> {
         entry: &Entry,
         other: &Binding,
         prefix: &PathPrefix,
-        kinds: &HashMap<&str, ProviderKind>,
+        namings: &HashMap<&str, Naming<'_>>,
     ) -> Option<Certainty> {
         let (rule, with) = (&binding.rule, &other.rule);
         let same_conditions = rule.has_conditions_of(with) && with.has_conditions_of(rule);
@@ -226,7 +231,7 @@ impl<'b> Peers<'b> {
             return None;
         }
         let certainty_with = |own: &Entry| {
-            if entry.excludes(own) || !shares_provider(rule, with, entry, own, kinds) {
+            if entry.excludes(own) || !shares_provider(rule, with, entry, own, namings) {
                 return None;
             }
             let contained = entry.implies(own) || own.implies(entry);
@@ -245,15 +250,12 @@ fn shares_provider(
     other: &Rule,
     entry: &Entry,
     with: &Entry,
-    kinds: &HashMap<&str, ProviderKind>,
+    namings: &HashMap<&str, Naming<'_>>,
 ) -> bool {
-    let Accepts::These(providers) = &one.accepts else {
-        return false;
-    };
-    providers.iter().any(|name| {
+    one.accepts.named().iter().any(|name| {
         let provable =
-            |kind: &ProviderKind| entry.is_provable_by(*kind) && with.is_provable_by(*kind);
-        other.accepts.includes(name) && kinds.get(&**name).is_some_and(provable)
+            |provider: &Naming<'_>| entry.is_provable_by(provider) && with.is_provable_by(provider);
+        other.accepts.includes(name) && namings.get(&**name).is_some_and(provable)
     })
 }
 

@@ -10,7 +10,7 @@ use crate::{
         directory::{Client, Directory, Unresolved, Written},
         names::{Found, Names, report_several},
     },
-    condition::Condition,
+    condition::{Condition, Test},
     document::{
         AccessPolicy, Action, CredentialKind, CredentialPolicy, CredentialProvider, Document,
         Effect, Kind, PolicyMode, ServerWorkload, TrustProvider, Vouchers, audience_endpoint,
@@ -85,7 +85,9 @@ impl Directory<'_> {
             .as_ref()
             .and_then(|vouchers| match vouchers {
                 Vouchers::Anyone => Some(Accepts::Anyone),
-                Vouchers::Named(references) => self.accepts(references, name),
+                Vouchers::Nobody => Some(Accepts::Nobody),
+                Vouchers::OneOf(references) => self.vouching(references, name).map(Accepts::These),
+                Vouchers::All(references) => self.vouching(references, name).map(Accepts::All),
             });
         let conditions = policy
             .conditions
@@ -93,6 +95,9 @@ impl Directory<'_> {
             .and_then(|references| self.conditions(references, name));
         let credential = self.credential(policy, name);
         let (client, server, effect) = (client?, server?, policy.effect?);
+        if let Some((accepts, conditions)) = accepts.as_ref().zip(conditions.as_deref()) {
+            self.check_proof(accepts, &client, conditions, &place);
+        }
         let matched = Matched {
             effect,
             client: &client,
@@ -121,11 +126,56 @@ impl Directory<'_> {
         })
     }
 
-    fn accepts(&self, references: &[Reference], from: &QualifiedName) -> Option<Accepts> {
+    /// Reports a policy whose client is proven in another way than the policy asks for.
+    fn check_proof(
+        &self,
+        accepts: &Accepts,
+        client: &Client,
+        conditions: &[Arc<Condition>],
+        place: &Place,
+    ) {
+        let never = |message: String, way_out: &str| {
+            let way_out = Some(way_out.to_owned());
+            self.report
+                .error_with(place.clone(), Code::NeverApplies, message, way_out);
+        };
+        let selector = self.selectors.get(client.position);
+        let unproven = selector.is_some_and(Selector::is_unproven);
+        match accepts {
+            Accepts::Nobody if !unproven => never(
+                format!(
+                    "`attestation: none` is about callers without evidence, of whom nothing is proven that {} asks for",
+                    quoted(&client.name)
+                ),
+                "have the ClientWorkload ask for unproven.sourceAddress or unproven.principal, or name `trustProviders`",
+            ),
+            Accepts::These(_) | Accepts::All(_) if unproven => never(
+                format!(
+                    "no trust provider proves what {} asks for",
+                    quoted(&client.name)
+                ),
+                "write `attestation: none` in place of `trustProviders`, or select on proven attributes",
+            ),
+            Accepts::Anyone | Accepts::These(_) | Accepts::All(_) | Accepts::Nobody => {}
+        }
+        let expression =
+            |condition: &&Arc<Condition>| matches!(condition.test, Test::Expression(_));
+        if unproven && let Some(condition) = conditions.iter().find(expression) {
+            never(
+                format!(
+                    "the condition {} is a CEL expression, which cannot be told of callers without evidence",
+                    quoted(&condition.name)
+                ),
+                "use conditions of time, source or geography",
+            );
+        }
+    }
+
+    fn vouching(&self, references: &[Reference], from: &QualifiedName) -> Option<Arc<[Arc<str>]>> {
         let same = |one: &Arc<str>, other: &Arc<str>| one == other;
         let wanted = Kind::TrustProvider;
         let providers = self.distinct(&self.providers, references, wanted, from, same)?;
-        Some(Accepts::These(self.shared.providers.shared(providers)))
+        Some(self.shared.providers.shared(providers))
     }
 
     fn conditions(
@@ -302,7 +352,8 @@ impl Directory<'_> {
             }
             Found::Nothing => {}
         }
-        let CredentialKind::OidcToken { audience, .. } = &policy.credential_provider.as_ref()?.kind;
+        let CredentialKind::Token(plan) = &policy.credential_provider.as_ref()?.kind;
+        let audience = plan.audiences.first()?;
         let place = reference.place.clone();
         let name = quoted(&reference.name);
         let suggestion = self.servers.suggestion(reference, from);

@@ -58,6 +58,9 @@ fn trust_provider(hash: &mut Sha256, provider: &TrustProvider) {
         keys,
         trust_domain,
         ca_file,
+        cluster,
+        spiffe_id,
+        only,
         place: _,
     } = provider;
     let (source, location) = match keys {
@@ -66,6 +69,11 @@ fn trust_provider(hash: &mut Sha256, provider: &TrustProvider) {
         KeySource::JwksUrl(url) => ("jwksUrl", url.clone()),
         KeySource::File(file) => ("jwksFile", file.display().to_string()),
         KeySource::Inline(text) => ("jwks", text.clone()),
+        KeySource::InCluster => ("inCluster", String::new()),
+        KeySource::ApiServer { url, token_file } => {
+            ("apiServer", format!("{url} {}", token_file.display()))
+        }
+        KeySource::Bundle(source) => source.told(),
     };
     let algorithms: Vec<&str> = algorithms
         .iter()
@@ -88,6 +96,10 @@ fn trust_provider(hash: &mut Sha256, provider: &TrustProvider) {
         &ca_file,
     ];
     texts.iter().for_each(|text| part(hash, text.as_bytes()));
+    let template = spiffe_id.as_ref().map(ToString::to_string);
+    part(hash, template.unwrap_or_default().as_bytes());
+    part(hash, cluster.as_deref().unwrap_or_default().as_bytes());
+    part(hash, format!("{only:?}").as_bytes());
 }
 
 /// With its length, so that no two lists of parts are the same bytes.

@@ -4,14 +4,11 @@
 
 use std::collections::HashMap;
 
-use attache_core::{
-    attestation::ProviderKind,
-    request::{Host, PathPrefix},
-};
+use attache_core::request::{Host, PathPrefix};
 
 use crate::{
     compile::{Binding, Meaning},
-    document::{Effect, HostPattern, MethodSet},
+    document::{Effect, HostPattern, MethodSet, TrustProvider},
     problem::{Code, Report},
     rule::{Accepts, Rule},
     selector::Selector,
@@ -42,7 +39,10 @@ pub(super) fn report_shadowed(meaning: &Meaning, report: &Report) {
             continue;
         }
         let shadow = |by: &&&Binding| by.shadows(binding, &meaning.selectors);
-        let denied = wider(&binding.server.host)
+        let hosts = (!denies.is_empty()).then(|| wider(&binding.server.host));
+        let denied = hosts
+            .into_iter()
+            .flatten()
             .filter_map(|host| denies.get(&(host, binding.server.port)))
             .find_map(|denies| denies.iter().take(MAX_COMPARED).find(shadow));
         let equals = allows.get(&binding.target());
@@ -63,32 +63,26 @@ pub(super) fn report_shadowed(meaning: &Meaning, report: &Report) {
 
 /// Whether it is reported that no provider which the policy names can prove its client.
 fn report_unprovable(binding: &Binding, meaning: &Meaning, report: &Report) -> bool {
-    let (Accepts::These(named), Some(selector)) =
-        (&binding.rule.accepts, meaning.selectors.get(binding.client))
-    else {
+    let named = binding.rule.accepts.named();
+    let Some(selector) = meaning.selectors.get(binding.client) else {
         return false;
     };
-    let kind_of = |name: &str| {
+    let naming_of = |name: &str| {
         let mut providers = meaning.trust_providers.iter();
         providers
             .find(|provider| provider.name == name)
-            .map(|provider| provider.kind)
+            .map(TrustProvider::naming)
     };
-    // Two kinds, however many providers.
-    let unprovable = |kind: &ProviderKind| !selector.is_provable_by(*kind);
-    if !ProviderKind::ALL.iter().any(unprovable) {
-        return false;
-    }
-    let kinds: Option<Vec<_>> = named.iter().map(|name| kind_of(name)).collect();
-    let Some(kinds) = kinds.filter(|kinds| !kinds.is_empty()) else {
+    let namings: Option<Vec<_>> = named.iter().map(|name| naming_of(name)).collect();
+    let Some(namings) = namings.filter(|namings| !namings.is_empty()) else {
         return false;
     };
-    if !kinds.iter().all(unprovable) {
+    if namings.iter().any(|naming| selector.is_provable_by(naming)) {
         return false;
     }
     let message = "never applies: none of its trust providers can prove what its client asks for";
-    let way_out =
-        "k8s.* is proven by kubernetes-service-account, claims.* by oidc; name such a provider";
+    let way_out = "name a provider of the type that proves these attributes: k8s.* is proven by \
+        kubernetes-service-account, claims.* by oidc, github.* by github-actions, and so on";
     let (place, way_out) = (binding.place.clone(), Some(way_out.to_owned()));
     report.warning(place, Code::NeverApplies, message, way_out);
     true
@@ -143,9 +137,13 @@ impl Binding {
 impl Accepts {
     fn include(&self, others: &Self) -> bool {
         match (self, others) {
-            (Self::Anyone, _) => true,
-            (Self::These(_), Self::Anyone) => false,
+            (Self::Anyone, _) | (Self::Nobody, Self::Nobody) => true,
             (Self::These(_), Self::These(others)) => others.iter().all(|name| self.includes(name)),
+            (Self::All(own), Self::All(theirs)) => {
+                own.iter().all(|name| others.includes(name))
+                    && theirs.iter().all(|name| self.includes(name))
+            }
+            (Self::These(_) | Self::All(_) | Self::Nobody, _) => false,
         }
     }
 }

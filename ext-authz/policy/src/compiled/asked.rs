@@ -3,6 +3,8 @@
 
 use std::collections::HashSet;
 
+use attache_core::attributes;
+
 use crate::{compile::Binding, condition::Test, selector::Selector};
 
 /// The names that selectors have, and the texts that stand in expressions: an expression can look up an
@@ -24,7 +26,8 @@ pub(super) fn about(selectors: &[Selector], bindings: &[Binding]) -> HashSet<Box
 }
 
 fn add(names: &mut HashSet<Box<str>>, name: &str) {
-    let is_attribute = name.starts_with("k8s.") || name.starts_with("claims.");
+    // The SPIFFE ID, of which those of `spiffe.*` are parts, stands in the event already.
+    let is_attribute = attributes::is_known(name) && !name.starts_with("spiffe.");
     if is_attribute && !names.contains(name) {
         names.insert(name.into());
     }

@@ -1,6 +1,9 @@
 //! Which clients a caller is, by hash over one attribute of each selector entry.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use attache_core::{
     attestation::Attestation,
@@ -17,20 +20,22 @@ pub(crate) struct ClientId(pub(crate) usize);
 
 #[derive(Debug)]
 pub(super) struct ClientIndex {
-    /// Attribute, then value.
-    by_value: HashMap<Box<str>, HashMap<Box<str>, Candidates>>,
+    /// Attribute, of which there are few, then value.
+    by_value: BTreeMap<Box<str>, HashMap<Box<str>, Candidates>>,
     /// Entries of globs alone, which every caller is held against.
     by_pattern: Vec<Candidate>,
-    entries: Box<[Box<[Arc<Entry>]>]>,
+    entries: Box<[Box<[Entry]>]>,
 }
 
 /// Nearly every value that is looked up is one client's.
 type Candidates = SmallVec<[Candidate; 1]>;
 
+/// A client that the caller is if the rest of an entry holds.
 #[derive(Clone, Debug)]
 struct Candidate {
     client: ClientId,
-    entry: Arc<Entry>,
+    /// Without the condition by which it was found. Many entries share theirs.
+    rest: Arc<[Condition]>,
 }
 
 impl ClientIndex {
@@ -38,25 +43,24 @@ impl ClientIndex {
     pub(super) fn build(selectors: Vec<Selector>) -> Self {
         let mut keys = rarest_conditions(&selectors).into_iter();
         let mut index = Self {
-            by_value: HashMap::new(),
+            by_value: BTreeMap::new(),
             by_pattern: Vec::new(),
             entries: Box::default(),
         };
+        let mut shared = HashSet::new();
         let mut entries = Vec::with_capacity(selectors.len());
         for (position, selector) in selectors.into_iter().enumerate() {
-            let own = selector.entries.into_iter().map(|mut entry| {
+            let mut own = selector.entries;
+            for entry in &mut own {
                 entry.shrink();
-                Arc::new(entry)
-            });
-            let own: Box<[Arc<Entry>]> = own.collect();
-            for entry in &own {
-                let candidate = Candidate {
-                    client: ClientId(position),
-                    entry: Arc::clone(entry),
-                };
-                index.add(&candidate, keys.next().flatten());
+                index.add(
+                    ClientId(position),
+                    entry,
+                    keys.next().flatten(),
+                    &mut shared,
+                );
             }
-            entries.push(own);
+            entries.push(own.into_boxed_slice());
         }
         index.by_value.values_mut().for_each(HashMap::shrink_to_fit);
         index.entries = entries.into();
@@ -64,9 +68,24 @@ impl ClientIndex {
     }
 
     /// `key` is the place of the condition by which the entry is found.
-    fn add(&mut self, candidate: &Candidate, key: Option<usize>) {
-        let Some(key) = key.and_then(|place| candidate.entry.conditions.get(place)) else {
-            self.by_pattern.push(candidate.clone());
+    fn add(
+        &mut self,
+        client: ClientId,
+        entry: &Entry,
+        key: Option<usize>,
+        shared: &mut HashSet<Arc<[Condition]>>,
+    ) {
+        let conditions = entry.conditions.iter().enumerate();
+        let rest = conditions.filter(|(place, _)| Some(*place) != key);
+        let rest: Vec<Condition> = rest.map(|(_, condition)| condition.clone()).collect();
+        let rest = shared.get(rest.as_slice()).cloned().unwrap_or_else(|| {
+            let rest: Arc<[Condition]> = rest.into();
+            shared.insert(Arc::clone(&rest));
+            rest
+        });
+        let candidate = Candidate { client, rest };
+        let Some(key) = key.and_then(|place| entry.conditions.get(place)) else {
+            self.by_pattern.push(candidate);
             return;
         };
         let attribute = key.attribute.as_str();
@@ -83,7 +102,7 @@ impl ClientIndex {
     }
 
     /// What selects a client.
-    pub(super) fn entries_of(&self, client: ClientId) -> &[Arc<Entry>] {
+    pub(super) fn entries_of(&self, client: ClientId) -> &[Entry] {
         self.entries.get(client.0).map_or(&[], |entries| entries)
     }
 
@@ -95,7 +114,8 @@ impl ClientIndex {
     ) {
         let mut check = |candidates: &[Candidate]| {
             for candidate in candidates {
-                if candidate.entry.matches(attestation) {
+                let mut rest = candidate.rest.iter();
+                if rest.all(|condition| condition.matches(attestation)) {
                     found(candidate.client);
                 }
             }
@@ -106,8 +126,12 @@ impl ClientIndex {
                 check(candidates);
             }
         };
-        look_up(SPIFFE_ID, attestation.spiffe_id().as_str());
-        for (attribute, value) in attestation.attributes().iter() {
+        for proof in attestation.proofs() {
+            look_up(SPIFFE_ID, proof.spiffe_id.as_str());
+        }
+        // SECURITY: the SPIFFE ID is the attestation's own, whatever attributes it carries.
+        let attributes = attestation.attributes().iter();
+        for (attribute, value) in attributes.filter(|(attribute, _)| *attribute != SPIFFE_ID) {
             match value {
                 AttributeValue::One(value) => look_up(attribute, value),
                 AttributeValue::Many(values) => {

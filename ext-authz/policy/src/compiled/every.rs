@@ -1,9 +1,6 @@
 //! Every rule of a set beside what it is about, for explanations: decisions never walk the whole set.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{HashMap, HashSet};
 
 use attache_core::{attestation::Attestation, request::Host};
 
@@ -18,7 +15,7 @@ use crate::{rule::Rule, selector::Entry};
 pub(crate) struct Bound<'a> {
     pub(crate) rule: &'a Rule,
     /// Of the client's selector.
-    pub(crate) entries: &'a [Arc<Entry>],
+    pub(crate) entries: &'a [Entry],
     /// Whether the caller is the client.
     pub(crate) is_client: bool,
     /// The target's host, or the domain that it lies below.
@@ -50,21 +47,20 @@ impl Compiled {
         for port in self.targets.ports() {
             covering.extend(self.targets.covering(host, port).map(|entry| entry.id));
         }
-        for ((client, target), rules) in &self.rules {
-            let Some((host, rank, port)) = targets.get(target) else {
+        for (client, target, rule) in self.rules.iter() {
+            let Some((host, rank, port)) = targets.get(&target) else {
                 continue;
             };
-            for rule in rules {
-                found(Bound {
-                    rule,
-                    entries: self.clients.entries_of(*client),
-                    is_client: clients.contains(client),
-                    host,
-                    rank: *rank,
-                    port: *port,
-                    covers_host: covering.contains(target),
-                });
-            }
+            found(Bound {
+                rule,
+                entries: self.clients.entries_of(client),
+                is_client: clients.contains(&client)
+                    && self.is_client_of(rule, client, attestation),
+                host,
+                rank: *rank,
+                port: *port,
+                covers_host: covering.contains(&target),
+            });
         }
     }
 }

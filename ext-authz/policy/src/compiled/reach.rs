@@ -20,15 +20,16 @@ const MAX_METHODS: usize = 64;
 
 impl Ground<'_> {
     pub(crate) fn scope(&self, caller: Caller) -> Scope {
-        if self.horizon.once || self.horizon.until <= self.decided_at {
+        let horizon = self.rehearsed_horizon;
+        if horizon.once || horizon.until <= self.decided_at {
             return Scope::Once;
         }
-        let (request, provider) = (&self.request, self.attestation.provider());
+        let request = &self.request;
         let mut actions: Vec<&RuleAction> = Vec::new();
         self.compiled
             .for_each_rule(self.attestation, request, &mut |rule, _rank| {
                 // What such a policy covers never shows in an answer.
-                let ignored = rule.effect == Effect::Deny && !rule.accepts.includes(provider);
+                let ignored = rule.effect == Effect::Deny && !rule.accepts(self.attestation);
                 if !ignored {
                     actions.extend(&rule.actions);
                 }
@@ -48,7 +49,7 @@ impl Ground<'_> {
             paths: paths(&prefixes, request.path),
             holds: Lifetime {
                 issued_at: self.decided_at,
-                expires_at: self.horizon.until,
+                expires_at: horizon.until,
             },
         }))
     }

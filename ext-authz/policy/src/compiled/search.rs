@@ -6,6 +6,7 @@ use attache_core::{
     event::{ConditionOutcome, Outcome},
     request::Transport,
 };
+use smallvec::SmallVec;
 
 use crate::{
     compiled::{Compiled, targets::HostRank},
@@ -30,12 +31,17 @@ pub(super) struct Search<'a> {
     /// Whether the caller is a client that some enforced policy allows something on this target.
     client_known: bool,
     checked: Checked<'a>,
+    /// How far each of `checked` reaches.
+    horizons: SmallVec<[Horizon; 4]>,
+    /// Of the enforced policies: how far the answer reaches.
     horizon: Horizon,
+    /// Of all policies.
+    rehearsed_horizon: Horizon,
 }
 
 /// What policies come to.
 #[derive(Default)]
-struct Tally<'a> {
+pub(super) struct Tally<'a> {
     denied: Option<PolicyRef<'a>>,
     allowed: Option<Allowed<'a>>,
     /// An allow whose conditions do not hold.
@@ -57,18 +63,18 @@ struct Allowed<'a> {
 }
 
 /// A policy that covers the call.
-struct Found<'a> {
-    policy: PolicyRef<'a>,
-    rank: Rank,
+pub(super) struct Found<'a> {
+    pub(super) policy: PolicyRef<'a>,
+    pub(super) rank: Rank,
     /// How its conditions stand; `None` if it does not accept who proved the caller.
-    outcome: Option<ConditionOutcome>,
+    pub(super) outcome: Option<ConditionOutcome>,
 }
 
 /// Host, then segments of the path prefix.
 type Rank = (HostRank, usize);
 
 /// What a tally comes to.
-enum Verdict<'a> {
+pub(super) enum Verdict<'a> {
     Allow(PolicyRef<'a>),
     Deny(DenyReason, PolicyRef<'a>),
     Conflict(PolicyRef<'a>),
@@ -86,7 +92,9 @@ impl<'a> Search<'a> {
             dry_run: false,
             client_known: false,
             checked: Checked::new(),
+            horizons: SmallVec::new(),
             horizon,
+            rehearsed_horizon: horizon,
         }
     }
 
@@ -98,7 +106,7 @@ impl<'a> Search<'a> {
         let Some((segments, action)) = rule.covering(&self.facts.request) else {
             return;
         };
-        let accepted = rule.accepts.includes(self.facts.attestation.provider());
+        let accepted = rule.accepts(self.facts.attestation);
         if rule.effect == Effect::Deny && !accepted {
             return;
         }
@@ -117,32 +125,53 @@ impl<'a> Search<'a> {
     /// How the conditions of a policy stand together: one that does not hold settles it, and then one
     /// that cannot be told. Each is read, so that the event names it and the horizon knows it.
     fn check(&mut self, rule: &'a Rule) -> ConditionOutcome {
+        if self.facts.attestation.is_by_several() {
+            return self.check_apart(rule);
+        }
         let mut all = ConditionOutcome::Met;
         for condition in &rule.conditions {
-            let known = self
-                .checked
-                .iter()
-                .find(|(it, _)| std::ptr::eq(*it, &**condition));
-            let outcome = match known {
-                Some((_, outcome)) => *outcome,
+            let mut known = self.checked.iter().zip(&self.horizons);
+            let known = known.find(|((it, _), _)| std::ptr::eq(*it, &**condition));
+            let (outcome, horizon) = match known {
+                Some(((_, outcome), horizon)) => (*outcome, *horizon),
                 None => {
                     let reading = condition.read(&self.facts);
-                    self.horizon = self.horizon.narrowed(reading.horizon);
                     self.checked.push((condition, reading.outcome));
-                    reading.outcome
+                    self.horizons.push(reading.horizon);
+                    (reading.outcome, reading.horizon)
                 }
             };
-            all = match (all, outcome) {
-                (ConditionOutcome::NotMet, _) | (_, ConditionOutcome::NotMet) => {
-                    ConditionOutcome::NotMet
-                }
-                (ConditionOutcome::Unavailable, _) | (_, ConditionOutcome::Unavailable) => {
-                    ConditionOutcome::Unavailable
-                }
-                (ConditionOutcome::Met, ConditionOutcome::Met) => ConditionOutcome::Met,
-            };
+            self.narrow(rule, horizon);
+            all = both(all, outcome);
         }
         all
+    }
+
+    /// As [`Self::check`], where each policy may count another part of what was proven. Of the outcomes of one
+    /// condition the event tells the one that lets the least through.
+    fn check_apart(&mut self, rule: &'a Rule) -> ConditionOutcome {
+        let narrowed = rule.narrowed(self.facts.attestation);
+        let facts = self.facts.narrowed(narrowed.as_ref());
+        let mut all = ConditionOutcome::Met;
+        for condition in &rule.conditions {
+            let reading = condition.read(&facts);
+            self.narrow(rule, reading.horizon);
+            let mut told = self.checked.iter_mut();
+            match told.find(|(it, _)| std::ptr::eq(*it, &**condition)) {
+                Some((_, outcome)) => *outcome = both(*outcome, reading.outcome),
+                None => self.checked.push((condition, reading.outcome)),
+            }
+            all = both(all, reading.outcome);
+        }
+        all
+    }
+
+    /// What a dry-run policy reads changes how long its rehearsal holds, and not how long the answer does.
+    fn narrow(&mut self, rule: &Rule, horizon: Horizon) {
+        self.rehearsed_horizon = self.rehearsed_horizon.narrowed(horizon);
+        if rule.is_enforced() {
+            self.horizon = self.horizon.narrowed(horizon);
+        }
     }
 
     pub(super) fn decided(self, compiled: &'a Compiled) -> Decided<'a> {
@@ -157,6 +186,7 @@ impl<'a> Search<'a> {
             request,
             decided_at: context.now,
             horizon: self.horizon,
+            rehearsed_horizon: self.rehearsed_horizon,
         };
         let deny = |reason, policy| Decision::Deny(Denial::new(reason, policy, ground));
         let decision = match self.enforced.verdict(request.transport) {
@@ -166,15 +196,9 @@ impl<'a> Search<'a> {
             Verdict::Nothing if self.client_known => deny(DenyReason::NoPolicy, None),
             Verdict::Nothing => deny(self.nearest(compiled), None),
         };
-        let would_be = self.dry_run.then(|| {
-            let (outcome, policy) = match self.rehearsed.verdict(request.transport) {
-                Verdict::Allow(policy) => (Outcome::Permitted, Some(policy)),
-                Verdict::Deny(_, policy) => (Outcome::Denied, Some(policy)),
-                Verdict::Conflict(policy) => (Outcome::Error, Some(policy)),
-                Verdict::Nothing => (Outcome::Denied, None),
-            };
-            WouldBe { outcome, policy }
-        });
+        let would_be = self
+            .dry_run
+            .then(|| self.rehearsed.verdict(request.transport).would_be());
         Decided::new(decision, would_be, self.checked)
     }
 
@@ -185,17 +209,36 @@ impl<'a> Search<'a> {
             request,
             ..
         } = &self.facts;
-        let targets = compiled.targets.covering(request.host, request.port);
+        let targets = compiled
+            .targets
+            .entries_covering(request.host, request.port);
         let clients = targets
             .flat_map(|target| target.allowed.iter().copied())
+            // One that the caller is, but by whom its policies do not ask, lacks nothing.
+            .filter(|client| {
+                let mut entries = compiled.clients.entries_of(*client).iter();
+                !attestation.is_by_several() || !entries.any(|entry| entry.matches(attestation))
+            })
             .take(MAX_COMPARED);
         let mismatch = compiled.clients.nearest_mismatch(clients, attestation);
         mismatch.map_or(DenyReason::NoPolicy, DenyReason::AttributeMismatch)
     }
 }
 
+impl<'a> Verdict<'a> {
+    pub(super) const fn would_be(&self) -> WouldBe<'a> {
+        let (outcome, policy) = match self {
+            Self::Allow(policy) => (Outcome::Permitted, Some(*policy)),
+            Self::Deny(_, policy) => (Outcome::Denied, Some(*policy)),
+            Self::Conflict(policy) => (Outcome::Error, Some(*policy)),
+            Self::Nothing => (Outcome::Denied, None),
+        };
+        WouldBe { outcome, policy }
+    }
+}
+
 impl<'a> Tally<'a> {
-    fn add(&mut self, found: &Found<'a>) {
+    pub(super) fn add(&mut self, found: &Found<'a>) {
         let policy = found.policy;
         match (policy.rule.effect, found.outcome) {
             (Effect::Deny, None | Some(ConditionOutcome::NotMet)) => {}
@@ -238,7 +281,7 @@ impl<'a> Tally<'a> {
         }
     }
 
-    fn verdict(&self, transport: Transport) -> Verdict<'a> {
+    pub(super) fn verdict(&self, transport: Transport) -> Verdict<'a> {
         if let Some(policy) = self.denied {
             return Verdict::Deny(DenyReason::DeniedByPolicy, policy);
         }
@@ -258,6 +301,17 @@ impl<'a> Tally<'a> {
                 (None, None) => Verdict::Nothing,
             },
         }
+    }
+}
+
+/// How two conditions stand together: one that does not hold settles it, and then one that cannot be told.
+pub(super) const fn both(one: ConditionOutcome, other: ConditionOutcome) -> ConditionOutcome {
+    match (one, other) {
+        (ConditionOutcome::NotMet, _) | (_, ConditionOutcome::NotMet) => ConditionOutcome::NotMet,
+        (ConditionOutcome::Unavailable, _) | (_, ConditionOutcome::Unavailable) => {
+            ConditionOutcome::Unavailable
+        }
+        (ConditionOutcome::Met, ConditionOutcome::Met) => ConditionOutcome::Met,
     }
 }
 

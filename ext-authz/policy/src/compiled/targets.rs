@@ -12,11 +12,12 @@ use crate::{
     compile::Binding,
     compiled::clients::ClientId,
     document::{Effect, HostPattern},
+    rule::Accepts,
 };
 
 /// A target's place in the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct TargetId(usize);
+pub(super) struct TargetId(u32);
 
 /// How specific a host pattern is: an exact host before a suffix, a longer suffix before a shorter one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +25,13 @@ pub(crate) enum HostRank {
     /// With its number of labels.
     Suffix(usize),
     Exact,
+}
+
+/// A target that a host is, without what decisions do not read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Covering {
+    pub(super) id: TargetId,
+    pub(super) rank: HostRank,
 }
 
 #[derive(Debug)]
@@ -44,13 +52,13 @@ pub(super) struct TargetEntry {
 #[derive(Debug, Default)]
 pub(super) struct TargetIndex {
     by_port: HashMap<u16, Hosts>,
-    count: usize,
+    entries: Vec<TargetEntry>,
 }
 
 #[derive(Debug, Default)]
 struct Hosts {
-    exact: HashMap<Box<str>, TargetEntry>,
-    suffixes: HashMap<Box<str>, TargetEntry>,
+    exact: HashMap<Box<str>, TargetId>,
+    suffixes: HashMap<Box<str>, TargetId>,
 }
 
 impl TargetIndex {
@@ -62,34 +70,17 @@ impl TargetIndex {
             rule,
             ..
         } = binding;
-        let hosts = self.by_port.entry(server.port).or_default();
-        let (by_host, host, rank) = match &server.host {
-            HostPattern::Exact(host) => (&mut hosts.exact, host.as_str(), HostRank::Exact),
-            HostPattern::Suffix(host) => {
-                let labels = host.as_str().split('.').count();
-                (&mut hosts.suffixes, host.as_str(), HostRank::Suffix(labels))
-            }
+        let id = self.id_of(&server.host, server.port);
+        let Some(entry) = self.entries.get_mut(id.place()) else {
+            return id;
         };
-        let count = &mut self.count;
-        let entry = by_host.entry(host.into()).or_insert_with(|| {
-            let id = TargetId(*count);
-            *count = count.saturating_add(1);
-            TargetEntry {
-                id,
-                rank,
-                injectable: Arc::default(),
-                enforced: false,
-                rehearsed: false,
-                allowed: Vec::new(),
-            }
-        });
         // A dry-run policy changes nothing: neither which headers are taken out nor what a denial says.
         if !rule.is_enforced() {
             entry.rehearsed = true;
-            return entry.id;
+            return id;
         }
         entry.enforced = true;
-        if rule.effect == Effect::Allow {
+        if rule.effect == Effect::Allow && !matches!(rule.accepts, Accepts::Nobody) {
             entry.allowed.push(ClientId(*client));
         }
         let header = &server.placement.header;
@@ -97,18 +88,52 @@ impl TargetIndex {
             let known = entry.injectable.iter();
             entry.injectable = known.chain([header]).cloned().collect();
         }
-        entry.id
+        id
+    }
+
+    /// The place of a host and port, which is made if it is new.
+    fn id_of(&mut self, host: &HostPattern, port: u16) -> TargetId {
+        let hosts = self.by_port.entry(port).or_default();
+        let (by_host, host, rank) = match host {
+            HostPattern::Exact(host) => (&mut hosts.exact, host.as_str(), HostRank::Exact),
+            HostPattern::Suffix(host) => (
+                &mut hosts.suffixes,
+                host.as_str(),
+                suffix_rank(host.as_str()),
+            ),
+        };
+        if let Some(known) = by_host.get(host) {
+            return *known;
+        }
+        let id = TargetId(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+        by_host.insert(host.into(), id);
+        self.entries.push(TargetEntry {
+            id,
+            rank,
+            injectable: Arc::default(),
+            enforced: false,
+            rehearsed: false,
+            allowed: Vec::new(),
+        });
+        id
     }
 
     /// To be called once, when every binding is in.
     pub(super) fn finish(&mut self) {
         let mut shared: HashSet<Arc<[HeaderName]>> = HashSet::new();
+        let own = self
+            .entries
+            .iter()
+            .map(|entry| Arc::clone(&entry.injectable));
+        let own: Vec<Arc<[HeaderName]>> = own.collect();
         for hosts in self.by_port.values_mut() {
-            let own = hosts.suffixes.iter();
-            let own = own.map(|(suffix, entry)| (suffix.clone(), Arc::clone(&entry.injectable)));
-            let suffixes: HashMap<Box<str>, _> = own.collect();
-            for (host, entry) in hosts.exact.iter_mut().chain(&mut hosts.suffixes) {
-                let wider = suffixes_of(host).filter_map(|suffix| suffixes.get(suffix));
+            hosts.exact.shrink_to_fit();
+            for (host, id) in hosts.exact.iter().chain(&hosts.suffixes) {
+                let Some(entry) = self.entries.get_mut(id.place()) else {
+                    continue;
+                };
+                let wider = suffixes_of(host).filter_map(|suffix| hosts.suffixes.get(suffix));
+                let wider = wider.filter_map(|id| own.get(id.place()));
                 let wider = wider.flat_map(|headers| headers.iter());
                 let all: BTreeSet<&HeaderName> = entry.injectable.iter().chain(wider).collect();
                 let all: Arc<[HeaderName]> = all.into_iter().cloned().collect();
@@ -119,8 +144,8 @@ impl TargetIndex {
                 });
                 entry.allowed.shrink_to_fit();
             }
-            hosts.exact.shrink_to_fit();
         }
+        self.entries.shrink_to_fit();
     }
 
     /// The ports that any target has.
@@ -131,16 +156,17 @@ impl TargetIndex {
     /// Calls `found` with the port and the host of every target.
     pub(super) fn for_each<'i>(&'i self, found: &mut impl FnMut(u16, &'i str, &'i TargetEntry)) {
         for (port, hosts) in &self.by_port {
-            for (host, entry) in hosts.exact.iter().chain(&hosts.suffixes) {
-                found(*port, host, entry);
+            for (host, id) in hosts.exact.iter().chain(&hosts.suffixes) {
+                if let Some(entry) = self.entries.get(id.place()) {
+                    found(*port, host, entry);
+                }
             }
         }
     }
 
     /// Every header that could be injected anywhere.
     pub(super) fn injectable(&self) -> impl Iterator<Item = &HeaderName> {
-        let hosts = self.by_port.values();
-        let entries = hosts.flat_map(|hosts| hosts.exact.values().chain(hosts.suffixes.values()));
+        let entries = self.entries.iter();
         entries.flat_map(|entry| entry.injectable.iter())
     }
 
@@ -149,15 +175,41 @@ impl TargetIndex {
         &'i self,
         host: &'h Host,
         port: u16,
-    ) -> impl Iterator<Item = &'i TargetEntry> + use<'i, 'h> {
+    ) -> impl Iterator<Item = Covering> + use<'i, 'h> {
         self.by_port.get(&port).into_iter().flat_map(|hosts| {
-            let exact = hosts.exact.get(host.as_str());
-            let suffixes = suffixes_of(host.as_str());
-            exact
-                .into_iter()
-                .chain(suffixes.filter_map(|suffix| hosts.suffixes.get(suffix)))
+            let exact = hosts.exact.get(host.as_str()).map(|id| Covering {
+                id: *id,
+                rank: HostRank::Exact,
+            });
+            let suffixes = suffixes_of(host.as_str()).filter_map(|suffix| {
+                Some(Covering {
+                    id: *hosts.suffixes.get(suffix)?,
+                    rank: suffix_rank(suffix),
+                })
+            });
+            exact.into_iter().chain(suffixes)
         })
     }
+
+    /// All that is known of those targets.
+    pub(super) fn entries_covering<'i, 'h>(
+        &'i self,
+        host: &'h Host,
+        port: u16,
+    ) -> impl Iterator<Item = &'i TargetEntry> + use<'i, 'h> {
+        self.covering(host, port)
+            .filter_map(|covering| self.entries.get(covering.id.place()))
+    }
+}
+
+impl TargetId {
+    const fn place(self) -> usize {
+        self.0 as usize
+    }
+}
+
+fn suffix_rank(suffix: &str) -> HostRank {
+    HostRank::Suffix(suffix.split('.').count())
 }
 
 /// What stands after each dot: `b.example.com`, `example.com` and `com` of `a.b.example.com`.

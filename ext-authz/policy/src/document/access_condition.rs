@@ -10,7 +10,7 @@ use crate::{
     condition::{Condition, Countries, Expression, Ranges, Schedule, Test, Window, day_number},
     context::Country,
     document::Specification,
-    problem::{Code, did_you_mean, quoted},
+    problem::{Code, Place, did_you_mean, quoted},
     yaml::{At, Fields},
 };
 
@@ -151,7 +151,15 @@ fn date(at: &At<'_>) -> Option<i64> {
 }
 
 fn ranges(fields: &mut Fields<'_>) -> Option<Test> {
-    let ranges = fields.required("ranges", |at| at.some_list(range))?;
+    let ranges = fields.required("ranges", |at| {
+        let ranges = at.some_list(range)?;
+        if Ranges::hold_every_address(&ranges) {
+            let message = "together the ranges match every address";
+            let way_out = "name the ranges, or leave the condition out";
+            return at.refuse_with(Code::MatchesEverything, message, way_out);
+        }
+        Some(ranges)
+    })?;
     Some(Test::Source(Ranges(ranges.into())))
 }
 
@@ -175,6 +183,12 @@ fn range(at: &At<'_>) -> Option<IpNet> {
     let whole = range.trunc();
     if whole != range {
         return refuse(&format!("it begins with {whole}"));
+    }
+    // SECURITY: to some readers 010 is 8.
+    if range.addr().is_ipv4() && text != range.to_string() {
+        return refuse(&format!(
+            "a number that begins with 0 has two readings; write {range} if that is meant"
+        ));
     }
     // INVARIANT: an address is compared as IPv4 where it is one, so that no mapped range ever matches.
     if range.addr().to_canonical() != range.addr() {
@@ -204,11 +218,39 @@ fn country(at: &At<'_>) -> Option<Country> {
 }
 
 fn expression(at: &At<'_>) -> Option<Test> {
-    match Expression::compile(at.text()?) {
-        Ok(expression) => Some(Test::Expression(Box::new(expression))),
-        Err(invalid) => {
-            let way_out = invalid.way_out();
-            at.refuse_with(Code::InvalidExpression, invalid.to_string(), way_out)
-        }
+    let text = at.text()?;
+    let refused = match Expression::compile(text) {
+        Ok(expression) => return Some(Test::Expression(Box::new(expression))),
+        Err(refused) => refused,
+    };
+    let mut message = refused.reason.to_string();
+    let mut place = at.place();
+    let part = refused.part.filter(|part| part.len() < text.len());
+    let split = part.and_then(|part| Some((text.get(..part.start)?, text.get(part)?)));
+    if let Some((before, part)) = split {
+        let column = before.chars().count().saturating_add(1);
+        message = if part.is_empty() {
+            format!("{message}, at character {column}")
+        } else {
+            format!("{message}, at character {column}: {}", quoted(part))
+        };
+        narrow(&mut place, text, column, part.chars().count());
     }
+    let way_out = Some(refused.reason.way_out().to_owned());
+    at.report()
+        .error_with(place, Code::InvalidExpression, message, way_out);
+    None
+}
+
+/// Points to a part of a text that stands in one line as it is, in quotes or without.
+fn narrow(place: &mut Place, text: &str, column: usize, width: usize) {
+    let written = place.end_column.saturating_sub(place.column);
+    let quotes = written.saturating_sub(text.chars().count());
+    if place.line != place.end_line || written == 0 || !(quotes == 0 || quotes == 2) {
+        return;
+    }
+    let quote = quotes.div_euclid(2);
+    let begins = place.column.saturating_add(quote);
+    place.column = begins.saturating_add(column.saturating_sub(1));
+    place.end_column = place.column.saturating_add(width.max(1));
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use attache_core::request::{PathPrefix, is_method};
+use attache_core::request::{PathPrefix, goes_around_policy, is_method};
 
 use crate::{
     document::{Specification, credential_provider::TTL_SECONDS, server_workload::path_prefix},
@@ -32,9 +32,22 @@ pub(crate) struct AccessPolicy {
 
 /// Whose proof a policy asks for.
 pub(crate) enum Vouchers {
-    /// A deny that applies whoever proved the caller.
+    /// A deny that applies whoever proved the caller, and if nobody did.
     Anyone,
-    Named(Vec<Reference>),
+    /// At least one of them.
+    OneOf(Vec<Reference>),
+    /// Each of them.
+    All(Vec<Reference>),
+    /// Nobody: the caller shows no evidence.
+    Nobody,
+}
+
+/// Which of the named trust providers must have proven the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Demand {
+    Any,
+    All,
+    None,
 }
 
 /// What a policy does with the calls it covers.
@@ -131,20 +144,23 @@ impl AccessPolicy {
         let mode = fields.or("mode", PolicyMode::Enforce, |at| at.one_of(&modes));
         let client = fields.required("client", name::reference);
         let server = fields.required("server", name::reference);
-        let named = |at: &At<'_>| at.some_list(name::reference).map(Vouchers::Named);
-        let trust_providers = match effect {
-            Some(Effect::Allow) => fields.required("trustProviders", named),
-            Some(Effect::Deny) | None => fields.or("trustProviders", Vouchers::Anyone, named),
-        };
+        let (demand, trust_providers) = vouchers(fields, effect);
         let conditions = fields.or("conditions", Vec::new(), conditions);
-        let credential_provider = fields.optional("credentialProvider", |at| match effect {
-            Some(Effect::Deny) => at.refuse_with(
-                Code::ConflictingFields,
-                "a policy that denies attaches no credential",
-                "remove the field",
-            ),
-            Some(Effect::Allow) | None => name::reference(at),
-        });
+        let credential_provider =
+            fields.optional("credentialProvider", |at| match (effect, demand) {
+                (Some(Effect::Deny), _) => at.refuse_with(
+                    Code::ConflictingFields,
+                    "a policy that denies attaches no credential",
+                    "remove the field",
+                ),
+                // SECURITY: a credential goes to nobody who is not proven.
+                (_, Some(Demand::None)) => at.refuse_with(
+                    Code::UnattestedCredential,
+                    "the credential would go to a caller that nobody proved",
+                    "name `trustProviders` in place of `attestation: none`, or remove this field",
+                ),
+                (Some(Effect::Allow) | None, _) => name::reference(at),
+            });
         let ttl = fields.optional("ttl", |at| match credential_provider {
             Some(None) => at.refuse_with(
                 Code::ConflictingFields,
@@ -169,6 +185,39 @@ impl AccessPolicy {
             actions,
         }
     }
+}
+
+/// `attestation` and `trustProviders`, which say together whose proof is asked for.
+fn vouchers(
+    fields: Specification<'_, '_>,
+    effect: Option<Effect>,
+) -> (Option<Demand>, Option<Vouchers>) {
+    let demands = [
+        ("any", Demand::Any),
+        ("all", Demand::All),
+        ("none", Demand::None),
+    ];
+    let demand = fields.or("attestation", Demand::Any, |at| at.one_of(&demands));
+    let named = |at: &At<'_>| {
+        let references = at.some_list(name::reference)?;
+        match demand? {
+            Demand::Any => Some(Vouchers::OneOf(references)),
+            Demand::All => Some(Vouchers::All(references)),
+            Demand::None => at.refuse_with(
+                Code::ConflictingFields,
+                "`attestation: none` is about callers that no trust provider proves",
+                "remove one of the two fields",
+            ),
+        }
+    };
+    let vouchers = match (effect, demand) {
+        (_, Some(Demand::None)) => fields.or("trustProviders", Vouchers::Nobody, named),
+        (Some(Effect::Allow), _) | (_, Some(Demand::All)) => {
+            fields.required("trustProviders", named)
+        }
+        (Some(Effect::Deny) | None, _) => fields.or("trustProviders", Vouchers::Anyone, named),
+    };
+    (demand, vouchers)
 }
 
 fn predefined() -> [(&'static str, MethodSet); 3] {
@@ -218,10 +267,16 @@ fn method(at: &At<'_>) -> Option<String> {
         let way_out = format!("methods are case-sensitive; write {upper}");
         return at.refuse_with(Code::InvalidMethod, message, way_out);
     }
+    // SECURITY: it is a token, and a deny of the method `*` would let all others through.
+    if text.contains('*') {
+        let way_out =
+            "for every method write the action `all`, or list the methods: `*` stands for none";
+        return at.refuse_with(Code::InvalidMethod, message, way_out);
+    }
     if !is_method(text) {
         return at.refuse_with(Code::InvalidMethod, message, "write a method such as GET");
     }
-    if ["CONNECT", "TRACE", "TRACK"].contains(&text) {
+    if goes_around_policy(text) {
         let message = format!("{text} goes around the policy and is always refused");
         return at.refuse_with(Code::InvalidMethod, message, "remove it");
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     document::Specification,
-    selector::{Entry, Selector},
+    selector::{Entry, Selector, contradiction},
 };
 
 /// Selects workloads by what is proven of them.
@@ -12,7 +12,10 @@ pub(crate) struct ClientWorkload {
 
 impl ClientWorkload {
     pub(super) fn lower(fields: Specification<'_, '_>) -> Option<Self> {
-        let entries = fields.required("match", |at| at.some_list(Entry::lower))?;
+        let entries = fields.required("match", |at| {
+            let entries = at.some_list(Entry::lower)?;
+            contradiction::check_proof(at, &entries).map(|()| entries)
+        })?;
         Some(Self {
             selector: Selector { entries },
         })

@@ -1,10 +1,13 @@
 //! `CredentialProvider`: with which credential. It holds no secret; a field for one does not exist.
 
+pub(super) mod claims;
+
 use std::time::Duration;
 
 use attache_core::{
     audience::{MAX_AUDIENCE_BYTES, is_audience},
     jwt::Algorithm,
+    token::{TokenForm, TokenPlan},
 };
 
 use crate::{
@@ -15,8 +18,10 @@ use crate::{
 
 /// Least and longest lifetime of a token, in seconds.
 pub(crate) const TTL_SECONDS: std::ops::RangeInclusive<u64> = 30..=86_400;
-/// Lifetime of a token unless the document says otherwise.
-const DEFAULT_TTL: Duration = Duration::from_secs(900);
+/// Lifetime of an OIDC token unless the document says otherwise.
+const OIDC_TTL: Duration = Duration::from_secs(900);
+/// Lifetime of a JWT-SVID unless the document says otherwise.
+const SVID_TTL: Duration = Duration::from_secs(300);
 
 /// How a credential is obtained.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,57 +35,66 @@ pub struct CredentialProvider {
 /// What a provider gives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CredentialKind {
-    /// A token of our own issuer (OpenID Connect Core §2).
-    OidcToken {
-        /// Its `aud`.
-        audience: String,
-        /// How long it lives.
-        ttl: Duration,
-        /// Its signature: RS256 or ES256.
-        algorithm: Algorithm,
-    },
+    /// A token of our own issuer.
+    Token(TokenPlan),
 }
 
 impl CredentialKind {
     /// The same with another lifetime.
     pub(crate) fn lasting(&self, ttl: Duration) -> Self {
         match self {
-            Self::OidcToken {
-                audience,
-                ttl: _,
-                algorithm,
-            } => Self::OidcToken {
-                audience: audience.clone(),
+            Self::Token(plan) => Self::Token(TokenPlan {
                 ttl,
-                algorithm: *algorithm,
-            },
+                ..plan.clone()
+            }),
         }
     }
 }
 
-#[derive(Clone, Copy)]
-enum Type {
-    OidcToken,
-}
-
 impl CredentialProvider {
     pub(super) fn lower(fields: Specification<'_, '_>, name: String) -> Option<Self> {
-        let types = [("oidc-token", Type::OidcToken)];
-        let Some(Type::OidcToken) = fields.required("type", |at| at.one_of(&types)) else {
+        let types = TokenForm::ALL.map(|form| (form.name(), form));
+        let Some(form) = fields.required("type", |at| at.one_of(&types)) else {
             fields.leave_rest();
             return None;
         };
-        let audience = fields.required("audience", audience);
-        let ttl = fields.or("ttl", DEFAULT_TTL, |at| at.duration(TTL_SECONDS));
+        let audiences = fields.required("audience", |at| match form {
+            TokenForm::OidcToken => audience(at).map(|audience| vec![audience]),
+            TokenForm::JwtSvid => audiences(at),
+        });
+        let (usual_ttl, usual_algorithm) = match form {
+            TokenForm::OidcToken => (OIDC_TTL, Algorithm::Rs256),
+            TokenForm::JwtSvid => (SVID_TTL, Algorithm::Es256),
+        };
+        let ttl = fields.or("ttl", usual_ttl, |at| at.duration(TTL_SECONDS));
         let names = [Algorithm::Rs256, Algorithm::Es256].map(|alg| (alg.name(), alg));
-        let algorithm = fields.or("algorithm", Algorithm::Rs256, |at| at.one_of(&names));
-        let kind = CredentialKind::OidcToken {
-            audience: audience?,
+        let algorithm = fields.or("algorithm", usual_algorithm, |at| at.one_of(&names));
+        let claims = fields.optional("claims", claims::claims);
+        let kind = CredentialKind::Token(TokenPlan {
+            form,
+            audiences: audiences?,
             ttl: ttl?,
             algorithm: algorithm?,
-        };
+            claims: claims?.unwrap_or_default(),
+        });
         Some(Self { name, kind })
     }
+}
+
+/// Several are for whoever asks for it: a token that many take can be used by each of them at the others
+/// (SPIFFE JWT-SVID §3.3).
+fn audiences(at: &At<'_>) -> Option<Vec<String>> {
+    let audiences = at.one_or_some(audience)?;
+    let twice = (1..audiences.len()).any(|end| {
+        let (before, rest) = audiences.split_at(end);
+        rest.first()
+            .is_some_and(|audience| before.contains(audience))
+    });
+    if twice {
+        let message = "an audience stands twice";
+        return at.refuse_with(Code::DuplicateName, message, "keep one of them");
+    }
+    Some(audiences)
 }
 
 /// Reads the audience of a token or of evidence, as issuers mint and `aud` is compared: byte by byte.

@@ -37,6 +37,18 @@ pub(super) fn issuer(at: &At<'_>) -> Option<String> {
     Some(text)
 }
 
+/// Reads `https://host:port` and nothing behind it.
+pub(super) fn origin(at: &At<'_>) -> Option<String> {
+    let text = key_url(at)?;
+    let bare = Url::parse(&text)
+        .is_ok_and(|url| url.scheme() == "https" && url.path() == "/" && url.query().is_none());
+    if !bare {
+        let message = format!("{} is more than an https origin", quoted(&text));
+        return at.refuse_with(Code::InvalidUrl, message, "write https://host:port");
+    }
+    Some(text.trim_end_matches('/').to_owned())
+}
+
 /// Reads a URL without fragment or user information. Keys are fetched over TLS; plain HTTP is for a
 /// process on the same machine.
 pub(super) fn key_url(at: &At<'_>) -> Option<String> {

@@ -48,7 +48,34 @@ pub(super) fn host_pattern(at: &At<'_>) -> Option<HostPattern> {
         return written
             .refuse("an address has nothing below it; write a DNS name, or the address alone");
     }
+    check_registrable(&written, &host)?;
     Some(HostPattern::Suffix(host))
+}
+
+/// A domain below which anybody may have a name (publicsuffix.org): a credential for all of it is one for
+/// strangers. Names of a network's own, such as `internal`, are on no list.
+fn check_registrable(written: &Written<'_, '_>, host: &Host) -> Option<()> {
+    let name = host.as_str();
+    let Some(suffix) = psl::suffix(name.as_bytes()) else {
+        return Some(());
+    };
+    if !suffix.is_known() || suffix.as_bytes() != name.as_bytes() {
+        return Some(());
+    }
+    let way_out = "name the domain that is yours, such as `*.example.com`";
+    let text = quoted(written.text);
+    if suffix.typ() == Some(psl::Type::Icann) {
+        let message = format!("{text} matches every host that anybody registers below {name}");
+        return written
+            .at
+            .refuse_with(Code::MatchesEverything, message, way_out);
+    }
+    let message =
+        format!("{text} matches hosts of strangers: anybody may have a name below {name}");
+    let (report, place) = (written.at.report(), written.at.place());
+    let way_out = Some(way_out.to_owned());
+    report.warning(place, Code::MatchesEverything, message, way_out);
+    Some(())
 }
 
 impl Written<'_, '_> {

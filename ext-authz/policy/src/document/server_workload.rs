@@ -2,7 +2,7 @@
 
 use attache_core::{
     header::{HeaderName, is_header_value},
-    request::{Host, PathPrefix},
+    request::{Host, PathPrefix, overrides_request},
 };
 
 use crate::{
@@ -113,6 +113,17 @@ impl ServerWorkload {
 /// Reads a path prefix.
 pub(super) fn path_prefix(at: &At<'_>) -> Option<PathPrefix> {
     let text = at.text()?;
+    // SECURITY: a path may hold it, and a deny of `/admin/*` would let what lies below /admin through.
+    if let Some((before, _)) = text.split_once('*') {
+        let message = format!("{} is not a path prefix", quoted(text));
+        let prefix = before.rsplit_once('/').map_or("", |(prefix, _)| prefix);
+        let prefix = if prefix.is_empty() { "/" } else { prefix };
+        let way_out = format!(
+            "write {}, which covers all that lies below it; a `*` of the path itself is written %2A",
+            quoted(prefix)
+        );
+        return at.refuse_with(Code::InvalidPath, message, way_out);
+    }
     PathPrefix::parse(text).ok().or_else(|| {
         let message = format!("{} is not a path prefix", quoted(text));
         let way_out =
@@ -143,15 +154,7 @@ fn authentication(at: &At<'_>) -> Option<Placement> {
     match method {
         Method::Bearer => bearer(),
         Method::Header => {
-            let header = fields.required("name", |at| {
-                HeaderName::parse(at.text()?).map_or_else(
-                    |error| {
-                        let way_out = "write a header of the target's own, such as X-Api-Token";
-                        at.refuse_with(Code::InvalidHeader, error.to_string(), way_out)
-                    },
-                    Some,
-                )
-            });
+            let header = fields.required("name", carrier);
             let prefix = fields.or("prefix", String::new(), prefix);
             Some(Placement {
                 header: header?,
@@ -159,6 +162,23 @@ fn authentication(at: &At<'_>) -> Option<Placement> {
             })
         }
     }
+}
+
+/// The header that a credential stands in.
+fn carrier(at: &At<'_>) -> Option<HeaderName> {
+    let refuse = |message| {
+        let way_out = "write a header of the target's own, such as X-Api-Token";
+        at.refuse_with(Code::InvalidHeader, message, way_out)
+    };
+    let text = at.text()?;
+    if overrides_request(text) {
+        let message = format!(
+            "some applications take another method or path from the header {}",
+            quoted(text)
+        );
+        return refuse(message);
+    }
+    HeaderName::parse(text).map_or_else(|error| refuse(error.to_string()), Some)
 }
 
 fn prefix(at: &At<'_>) -> Option<String> {

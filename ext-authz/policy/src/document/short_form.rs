@@ -1,9 +1,13 @@
 //! `WorkloadIdentity` and `CredentialPolicy`, the short forms of the published quick start.
 
-use attache_core::{attestation::ProviderKind, attributes::kubernetes};
+use attache_core::{
+    attestation::ProviderKind,
+    attributes::{SPIFFE_ID, kubernetes},
+    spiffe_id::SpiffeId,
+};
 
 use crate::{
-    document::{CredentialProvider, Specification, trust_provider::provider_kind},
+    document::{CredentialProvider, Specification},
     name::{self, QualifiedName, Reference},
     problem::{Code, Place, quoted},
     selector::{Condition, Entry, Pattern, Selector, contradiction},
@@ -30,14 +34,21 @@ impl WorkloadIdentity {
     pub(super) fn lower(fields: Specification<'_, '_>) -> Option<Self> {
         fields.required("attestation", |at| {
             let mut fields = at.fields()?;
-            let kind = fields.required("type", |at| Some((provider_kind(at)?, at.place())));
+            let kind = fields.required("type", |at| Some((at.one_of(&kinds())?, at.place())));
             let Some((proven_by, place)) = kind else {
                 fields.leave_rest();
                 return None;
             };
             let conditions = match proven_by {
                 ProviderKind::KubernetesServiceAccount => service_account(&mut fields),
-                ProviderKind::Oidc => fields.required("claims", claims),
+                ProviderKind::SpiffeJwt | ProviderKind::SpiffeX509 => {
+                    fields.required("spiffeId", spiffe_id).map(|id| vec![id])
+                }
+                ProviderKind::Oidc
+                | ProviderKind::GithubActions
+                | ProviderKind::Gitlab
+                | ProviderKind::TerraformCloud
+                | ProviderKind::AwsLambdaOidc => fields.required("claims", claims),
             };
             let selector = Selector {
                 entries: vec![Entry {
@@ -51,6 +62,18 @@ impl WorkloadIdentity {
             })
         })
     }
+}
+
+/// What the short form is written for. A ClientWorkload is for all kinds.
+pub(crate) const IDENTITY_KINDS: [ProviderKind; 4] = [
+    ProviderKind::KubernetesServiceAccount,
+    ProviderKind::Oidc,
+    ProviderKind::SpiffeJwt,
+    ProviderKind::SpiffeX509,
+];
+
+fn kinds() -> [(&'static str, ProviderKind); 4] {
+    IDENTITY_KINDS.map(|kind| (kind.name(), kind))
 }
 
 impl CredentialPolicy {
@@ -84,6 +107,14 @@ fn claims(at: &At<'_>) -> Option<Vec<Condition>> {
         return at.refuse_with(Code::Empty, message, way_out);
     }
     Some(conditions)
+}
+
+fn spiffe_id(at: &At<'_>) -> Option<Condition> {
+    if let Err(error) = SpiffeId::parse(at.text()?) {
+        let way_out = "write spiffe://trust.domain/path";
+        return at.refuse_with(Code::InvalidValue, error.to_string(), way_out);
+    }
+    exact(SPIFFE_ID, at)
 }
 
 /// A short form has exact values alone; `*` has no meaning of its own in it.

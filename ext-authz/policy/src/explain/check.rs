@@ -122,8 +122,14 @@ pub(super) fn attributes(entry: &Entry, facts: &Facts<'_>) -> Vec<Check> {
 }
 
 pub(super) fn provider(rule: &Rule, facts: &Facts<'_>) -> Check {
-    let provider = facts.attestation.provider();
+    let proofs = facts.attestation.proofs();
+    let proved: Vec<&str> = proofs.map(|proof| proof.provider.as_str()).collect();
     let expected = match &rule.accepts {
+        Accepts::Nobody => "none: it is about callers without evidence".to_owned(),
+        Accepts::All(providers) => {
+            let names: Vec<&str> = providers.iter().map(|name| &**name).collect();
+            names.join(" and ")
+        }
         Accepts::Anyone => "any".to_owned(),
         Accepts::These(providers) if providers.is_empty() => {
             "none, for none of its type exists".to_owned()
@@ -135,9 +141,9 @@ pub(super) fn provider(rule: &Rule, facts: &Facts<'_>) -> Check {
     };
     Check::of(
         Subject::TrustProvider,
-        rule.accepts.includes(provider),
+        rule.accepts(facts.attestation),
         expected,
-        provider,
+        &*proved.join(" and "),
     )
 }
 

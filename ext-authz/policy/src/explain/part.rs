@@ -1,6 +1,7 @@
 //! What each policy did to a decision, and in which order they are told.
 
 use attache_core::{
+    attestation::Attestation,
     decision::{DenyReason, Fault},
     event::ConditionOutcome,
 };
@@ -71,21 +72,19 @@ const WRONG_HOST: usize = 100;
 impl<'a> Judged<'a> {
     pub(super) fn of(bound: Bound<'a>, facts: &Facts<'_>) -> Self {
         let rule = bound.rule;
-        let failing = |entry: &&Entry| entry.mismatches(facts.attestation).0;
-        let entry = bound
-            .entries
-            .iter()
-            .map(|entry| &**entry)
-            .min_by_key(failing);
+        let counted = counted(&bound, facts);
+        let seen = &facts.narrowed(counted.as_ref());
+        let failing = |entry: &&Entry| entry.mismatches(seen.attestation).0;
+        let entry = bound.entries.iter().min_by_key(failing);
         let covering = rule.covering(&facts.request);
         let action = covering.map(|(_, action)| action);
         let action = action.or_else(|| rule.actions.iter().min_by_key(|it| unlike(it, facts)));
         let on_target = bound.covers_host && bound.port == facts.request.port;
         let covers = bound.is_client && on_target && covering.is_some();
-        let accepted = rule.accepts.includes(facts.attestation.provider());
+        let accepted = rule.accepts(facts.attestation);
         // Of a policy that is not about this call they are read only if it is told.
         let unmet = if covers && accepted {
-            unmet(rule, facts)
+            unmet(rule, seen)
         } else {
             Unmet::default()
         };
@@ -140,11 +139,13 @@ impl<'a> Judged<'a> {
 
     pub(super) fn told(&self, facts: &Facts<'_>) -> Considered {
         let rule = self.bound.rule;
+        let counted = counted(&self.bound, facts);
+        let seen = &facts.narrowed(counted.as_ref());
         let mut checks: Vec<Check> = check::target(&self.bound, facts).into();
         checks.extend(
             self.entry
                 .into_iter()
-                .flat_map(|entry| check::attributes(entry, facts)),
+                .flat_map(|entry| check::attributes(entry, seen)),
         );
         checks.extend(
             self.action
@@ -154,7 +155,7 @@ impl<'a> Judged<'a> {
         checks.push(check::provider(rule, facts));
         checks.extend(check::transport(rule, facts));
         let conditions = rule.conditions.iter();
-        checks.extend(conditions.map(|condition| circumstance::check(condition, facts)));
+        checks.extend(conditions.map(|condition| circumstance::check(condition, seen)));
         Considered {
             policy: rule.policy.to_string(),
             matched: self
@@ -247,6 +248,14 @@ fn name_nearest(judged: &mut [Judged<'_>], verdict: &Verdict, facts: &Facts<'_>)
     if let Some(nearest) = nearest {
         nearest.part = Part::Nearest;
     }
+}
+
+/// What the policy counts of the caller's proofs, if that decides whether it is about the caller.
+fn counted(bound: &Bound<'_>, facts: &Facts<'_>) -> Option<Attestation> {
+    let mut entries = bound.entries.iter();
+    let is_client = entries.any(|entry| entry.matches(facts.attestation));
+    let narrowed = is_client.then(|| bound.rule.narrowed(facts.attestation));
+    narrowed.flatten()
 }
 
 fn unmet(rule: &Rule, facts: &Facts<'_>) -> Unmet {

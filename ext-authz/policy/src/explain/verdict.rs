@@ -29,7 +29,8 @@ pub struct Verdict {
     pub mismatch: Option<MismatchTold>,
     /// The credential that would be attached; `null` if none would.
     pub credential: Option<CredentialTold>,
-    /// The first moment at which it may be decided otherwise; `null` on a fault.
+    /// The first moment at which it may be decided otherwise; `null` on a fault, and where the answer is about
+    /// this call alone.
     pub valid_until: Option<Timestamp>,
 }
 
@@ -91,7 +92,7 @@ impl Verdict {
             policy_matched: Some(grant.policy_matched().to_owned()),
             mismatch: None,
             credential: CredentialTold::of(grant),
-            valid_until: Some(grant.valid_until()),
+            valid_until: grant.kept_until(),
         }
     }
 
@@ -99,7 +100,7 @@ impl Verdict {
         Self {
             policy: denial.policy().map(|policy| policy.name().to_owned()),
             policy_matched: denial.policy().map(|policy| policy.matched().to_owned()),
-            valid_until: Some(denial.valid_until()),
+            valid_until: denial.kept_until(),
             ..Self::refused(denial.reason())
         }
     }
@@ -160,12 +161,12 @@ impl CredentialTold {
     fn of(grant: &Grant<'_>) -> Option<Self> {
         let provider = grant.credential()?;
         let placement = grant.placement();
-        let CredentialKind::OidcToken { audience, ttl, .. } = &provider.kind;
+        let CredentialKind::Token(plan) = &provider.kind;
         Some(Self {
             provider: provider.name.clone(),
-            kind: "oidc-token".to_owned(),
-            audience: Some(audience.clone()),
-            ttl_seconds: Some(ttl.as_secs()),
+            kind: plan.form.name().to_owned(),
+            audience: Some(plan.audience()),
+            ttl_seconds: Some(plan.ttl.as_secs()),
             header: placement.header.as_str().to_owned(),
             prefix: placement.prefix.clone(),
         })

@@ -26,6 +26,8 @@ macro_rules! codes {
 codes! {
     /// The file is larger than is read.
     FileTooLarge => "file-too-large",
+    /// The file holds nothing, not even a comment.
+    EmptyFile => "empty-file",
     /// The file is not UTF-8.
     NotUtf8 => "not-utf8",
     /// The file is not YAML 1.2.
@@ -90,8 +92,14 @@ codes! {
     InvalidKeys => "invalid-keys",
     /// Two trust providers that could vouch for one identity.
     ProviderCollision => "provider-collision",
+    /// A trust provider that vouches for everybody with an account at a public platform.
+    OpenToStrangers => "open-to-strangers",
     /// Two allows of one rank that overlap with different credentials.
     CredentialConflict => "credential-conflict",
+    /// A claim that only the issuer sets.
+    ReservedClaim => "reserved-claim",
+    /// A credential for callers that nobody proves.
+    UnattestedCredential => "unattested-credential",
     /// A credential that the target's authentication cannot carry.
     CredentialNotCarried => "credential-not-carried",
     /// A secret that stands in a document.

@@ -59,7 +59,7 @@ pub fn quoted(value: &str) -> String {
 }
 
 /// `did you mean "…"?` with the candidate that is nearest to `word`, if one is near.
-pub(crate) fn did_you_mean<'c>(
+pub fn did_you_mean<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<String> {

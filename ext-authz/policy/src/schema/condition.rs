@@ -9,8 +9,11 @@ use super::{
     documents::{TEXT, field, mapping},
 };
 
-const DATE: Shape = Shape::Match("^[0-9]{4}-[0-9]{2}-[0-9]{2}$");
-const TIME_OF_DAY: Shape = Shape::Match("^[0-2][0-9]:[0-5][0-9]$");
+const DATE: Shape = Shape::Match("^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$");
+const TIME_OF_DAY: Shape = Shape::Match("^([01][0-9]|2[0-3]):[0-5][0-9]$");
+const END_OF_WINDOW: Shape = Shape::Match("^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$");
+/// An address without numbers that begin with 0, and more bits than none.
+const RANGE: Shape = Shape::Match(r"^(?!(\d+\.)*0\d+[./])[0-9A-Fa-f:.]+/(?!0+$)[0-9]{1,3}$");
 
 pub(super) static ACCESS_CONDITION: Shape = Shape::Mapping(&Mapping {
     fields: &[
@@ -26,7 +29,7 @@ pub(super) static ACCESS_CONDITION: Shape = Shape::Mapping(&Mapping {
             Shape::Mapping(&mapping(&[field(
                 "ranges",
                 Always,
-                Shape::List(&TEXT),
+                Shape::List(&RANGE),
                 "ranges of addresses: `[10.0.0.0/8, \"2001:db8::/32\"]`",
             )])),
             "from which addresses",
@@ -88,7 +91,7 @@ static WINDOW: Mapping = mapping(&[
     field(
         "to",
         Always,
-        TIME_OF_DAY,
+        END_OF_WINDOW,
         "when it closes: \"18:00\"; before `from`, on the next day",
     ),
 ]);

@@ -1,8 +1,5 @@
 //! The table: every field of every kind of document.
 
-use attache_core::{attestation::ProviderKind, jwt::Algorithm};
-use serde_json::json;
-
 use super::{
     Entries, Field, Mapping,
     Needed::{self, Always, Sometimes},
@@ -10,6 +7,7 @@ use super::{
     condition::ACCESS_CONDITION,
     policy::{ACCESS_POLICY, CREDENTIAL_POLICY, CREDENTIAL_PROVIDER, WORKLOAD_IDENTITY},
     policy_test::POLICY_TEST,
+    trust_provider::TRUST_PROVIDER,
 };
 use crate::{
     document::{Kind, VERSIONS},
@@ -45,8 +43,12 @@ pub(super) const REFERENCES: Shape = Shape::List(&REFERENCE);
 pub(super) const LABEL: Shape = Shape::Match("^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$");
 const NAME: Shape =
     Shape::Match("^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$");
-pub(super) const PATH: Shape = Shape::Match("^/");
-const URL: Shape = Shape::Match("^https?://");
+/// Visible ASCII without query, fragment, parameters, `*` and backslash; no empty, `.` or `..` segments.
+pub(super) const PATH: Shape =
+    Shape::Match(r#"^(?!.*//)(?!.*/\.{1,2}(/|$))/[!"$-)+-:<->@-\[\]-~]*$"#);
+/// A name, which no port follows and in which `*` stands first; or an address.
+const HOST: Shape = Shape::Match(r"^(\*\.)?[^\s/@*:]+$|^\[?[0-9A-Fa-f:.]+\]?$");
+pub(super) const URL: Shape = Shape::Match("^https?://");
 
 pub(super) static DOCUMENT: Shape = Shape::Mapping(&Mapping {
     fields: &[
@@ -121,15 +123,18 @@ pub(super) const fn specification(kind: Kind) -> &'static Shape {
     }
 }
 
+/// Entries of attributes, each with a value or some.
+pub(super) const SELECTOR: Shape = Shape::List(&Shape::Entries(&Entries {
+    key: Some(selector::selector_pattern),
+    // More than stars.
+    value: Shape::OneOrMore(&Shape::Match("[^*]")),
+    least: 1,
+}));
+
 static CLIENT_WORKLOAD: Shape = Shape::Mapping(&mapping(&[field(
     "match",
     Always,
-    Shape::List(&Shape::Entries(&Entries {
-        key: Some(selector::attribute_pattern),
-        // More than stars.
-        value: Shape::OneOrMore(&Shape::Match("[^*]")),
-        least: 1,
-    })),
+    SELECTOR,
     "a list of entries, each with the attributes that a caller must have: `[{k8s.namespace: shop}]`",
 )]));
 
@@ -137,7 +142,7 @@ static SERVER_WORKLOAD: Shape = Shape::Mapping(&mapping(&[
     field(
         "host",
         Always,
-        TEXT,
+        HOST,
         "a DNS name, an IP address, or `*.example.com` for all below it",
     ),
     field(
@@ -203,79 +208,3 @@ const AUTHENTICATION: Shape = Shape::ByWord(
         ),
     ],
 );
-
-pub(super) const PROVIDER_TYPE: Shape =
-    Shape::Words(|| ProviderKind::ALL.map(ProviderKind::name).to_vec());
-
-static TRUST_PROVIDER: Shape = Shape::Mapping(&mapping(&[
-    field(
-        "type",
-        Always,
-        PROVIDER_TYPE,
-        "`kubernetes-service-account` or `oidc`",
-    ),
-    field(
-        "issuer",
-        Always,
-        URL,
-        "`iss` of the tokens, byte for byte: an https URL",
-    ),
-    field(
-        "audience",
-        Sometimes,
-        TEXT,
-        "one of the tokens' `aud`; `attache` unless written",
-    ),
-    field(
-        "keys",
-        Sometimes,
-        Shape::Mapping(&KEYS),
-        "where the issuer's keys come from; `{discovery: true}` unless written",
-    ),
-    field(
-        "caFile",
-        Sometimes,
-        TEXT,
-        "certificates (PEM) that the key server is verified with",
-    ),
-    field(
-        "algorithms",
-        Sometimes,
-        Shape::List(&Shape::Words(|| {
-            Algorithm::ALL.map(Algorithm::name).to_vec()
-        })),
-        "what the issuer signs with; `[RS256, ES256]` unless written",
-    ),
-    field(
-        "trustDomain",
-        Sometimes,
-        Shape::Match("^[a-z0-9._-]{1,255}$"),
-        "of the SPIFFE IDs it vouches for; the configuration's unless written",
-    ),
-]));
-
-static KEYS: Mapping = Mapping {
-    fields: &[
-        field(
-            "discovery",
-            Sometimes,
-            Shape::True,
-            "`true`: the issuer's /.well-known/openid-configuration",
-        ),
-        field(
-            "discoveryUrl",
-            Sometimes,
-            URL,
-            "a discovery document elsewhere",
-        ),
-        field("jwksUrl", Sometimes, URL, "a key set"),
-        field("jwksFile", Sometimes, TEXT, "a file with a key set"),
-        field(
-            "jwks",
-            Sometimes,
-            Shape::Foreign(&["object", "string"]),
-            "the key set itself, as a mapping or as JSON text",
-        ),
-    ],
-    also: Some(|| json!({"minProperties": 1, "maxProperties": 1})),
-};

@@ -1,46 +1,88 @@
 //! The fields of `CredentialProvider` and `AccessPolicy`, and of the short forms.
 
+use attache_core::{attestation::ProviderKind, token::TokenForm};
 use serde_json::json;
 
 use super::{
     Entries, Field, Mapping,
     Needed::{Always, Sometimes},
     Shape,
-    documents::{LABEL, PATH, PROVIDER_TYPE, REFERENCE, REFERENCES, TEXT, field, mapping},
+    documents::{LABEL, PATH, REFERENCE, REFERENCES, TEXT, field, mapping},
 };
-use crate::document::TTL_SECONDS;
+use crate::document::{IDENTITY_KINDS, TTL_SECONDS, claim_name_pattern};
 
 pub(super) const CREDENTIAL_PROVIDER: Shape = Shape::ByWord(
     "type",
-    &[(
-        "oidc-token",
-        mapping(&[
-            field(
-                "type",
-                Always,
-                Shape::Words(|| vec!["oidc-token"]),
-                "`oidc-token`: a token of Attaché's own issuer",
-            ),
-            field(
-                "audience",
-                Always,
-                TEXT,
-                "whom the token is for, its `aud`: `https://api.example.com`",
-            ),
-            field(
-                "ttl",
-                Sometimes,
-                Shape::Duration(TTL_SECONDS),
-                "the token's lifetime; 900 seconds unless written",
-            ),
-            field(
-                "algorithm",
-                Sometimes,
-                Shape::Words(|| vec!["RS256", "ES256"]),
-                "`RS256` unless written",
-            ),
-        ]),
-    )],
+    &[
+        (
+            "oidc-token",
+            mapping(&[
+                TOKEN_TYPE,
+                field(
+                    "audience",
+                    Always,
+                    TEXT,
+                    "whom the token is for, its `aud`: `https://api.example.com`",
+                ),
+                field(
+                    "ttl",
+                    Sometimes,
+                    Shape::Duration(TTL_SECONDS),
+                    "the token's lifetime; 900 seconds unless written",
+                ),
+                field(
+                    "algorithm",
+                    Sometimes,
+                    Shape::Words(|| vec!["RS256", "ES256"]),
+                    "`RS256` unless written",
+                ),
+                CLAIMS,
+            ]),
+        ),
+        (
+            "jwt-svid",
+            mapping(&[
+                TOKEN_TYPE,
+                field(
+                    "audience",
+                    Always,
+                    Shape::OneOrMore(&TEXT),
+                    "whom the token is for, its `aud`; a list only where one token is for several",
+                ),
+                field(
+                    "ttl",
+                    Sometimes,
+                    Shape::Duration(TTL_SECONDS),
+                    "the token's lifetime; 300 seconds unless written",
+                ),
+                field(
+                    "algorithm",
+                    Sometimes,
+                    Shape::Words(|| vec!["RS256", "ES256"]),
+                    "`ES256` unless written",
+                ),
+                CLAIMS,
+            ]),
+        ),
+    ],
+);
+
+const TOKEN_TYPE: Field = field(
+    "type",
+    Always,
+    Shape::Words(|| TokenForm::ALL.map(TokenForm::name).to_vec()),
+    "`oidc-token` or `jwt-svid`: a token of Attaché's own issuer",
+);
+
+const CLAIMS: Field = field(
+    "claims",
+    Sometimes,
+    Shape::Entries(&Entries {
+        key: Some(claim_name_pattern),
+        value: TEXT,
+        least: 1,
+    }),
+    "claims of your own, with attributes of the caller in braces: `{team: \"{k8s.namespace}\"}`",
 );
 
 pub(super) static ACCESS_POLICY: Shape = Shape::Mapping(&Mapping {
@@ -68,6 +110,13 @@ pub(super) static ACCESS_POLICY: Shape = Shape::Mapping(&Mapping {
             Always,
             REFERENCE,
             "the ServerWorkload that is called",
+        ),
+        field(
+            "attestation",
+            Sometimes,
+            Shape::Words(|| vec!["any", "all", "none"]),
+            "`any` unless written: one of `trustProviders` must have proven the caller; `all`: each of them; \
+             `none`: the caller shows no evidence, and no credential is attached",
         ),
         field(
             "trustProviders",
@@ -109,8 +158,20 @@ pub(super) static ACCESS_POLICY: Shape = Shape::Mapping(&Mapping {
         json!({
             "if": {"properties": {"effect": {"const": "deny"}}},
             "then": {"allOf": [absent("credentialProvider"), absent("ttl")]},
-            "else": {"required": ["trustProviders"]},
             "dependentRequired": {"ttl": ["credentialProvider"]},
+            "allOf": [
+                {
+                    "if": {"properties": {"attestation": {"const": "none"}}, "required": ["attestation"]},
+                    "then": {"allOf": [absent("credentialProvider"), absent("trustProviders")]},
+                    "else": {
+                        "if": {"anyOf": [
+                            {"properties": {"effect": {"const": "allow"}}},
+                            {"properties": {"attestation": {"const": "all"}}, "required": ["attestation"]},
+                        ]},
+                        "then": {"required": ["trustProviders"]},
+                    },
+                },
+            ],
         })
     }),
 });
@@ -125,7 +186,9 @@ static ACTION: Mapping = mapping(&[
     field(
         "methods",
         Always,
-        Shape::List(&Shape::Match("^[A-Z0-9!#$%&'*+.^_`|~-]{1,32}$")),
+        Shape::List(&Shape::Match(
+            "^(?!(CONNECT|TRACE|TRACK)$)[A-Z0-9!#$%&'+.^_`|~-]{1,32}$",
+        )),
         "HTTP methods: `[GET, POST]`",
     ),
     field(
@@ -146,9 +209,14 @@ pub(super) static WORKLOAD_IDENTITY: Shape = Shape::Mapping(&mapping(&[field(
 const ATTESTATION_TYPE: Field = field(
     "type",
     Always,
-    PROVIDER_TYPE,
-    "`kubernetes-service-account` or `oidc`",
+    Shape::Words(|| IDENTITY_KINDS.map(ProviderKind::name).to_vec()),
+    "`kubernetes-service-account`, `oidc`, `spiffe-jwt` or `spiffe-x509`",
 );
+
+const SVID: Mapping = mapping(&[
+    ATTESTATION_TYPE,
+    field("spiffeId", Always, EXACT, "the workload's SPIFFE ID"),
+]);
 
 /// An exact value: `*` is for ClientWorkload.
 const EXACT: Shape = Shape::Match("^[^*]+$");
@@ -180,6 +248,8 @@ const ATTESTATION: Shape = Shape::ByWord(
                 ),
             ]),
         ),
+        ("spiffe-jwt", SVID),
+        ("spiffe-x509", SVID),
     ],
 );
 

@@ -1,68 +1,108 @@
 //! What of a selector no caller can ever meet, as far as it is certain.
 
-use attache_core::{
-    attributes::{SPIFFE_ID, kubernetes},
-    spiffe_id::SpiffeId,
-};
+use attache_core::{attestation::ProviderKind, attributes::kubernetes};
 
-use super::{CLAIMS, Condition};
+use super::{Condition, Entry, is_unproven};
 use crate::{
     name,
     problem::{Code, quoted},
     yaml::At,
 };
 
-/// What every attribute that a cluster proves begins with.
-pub(super) const KUBERNETES: &str = "k8s.";
-
-/// Refuses an entry whose conditions cannot hold together.
+/// Refuses an entry whose conditions cannot hold together: no kind of trust provider proves them all.
 pub(super) fn check(at: &At<'_>, conditions: &[Condition]) -> Option<()> {
-    let by_cluster = first_of(conditions, KUBERNETES);
-    let by_issuer = first_of(conditions, CLAIMS);
-    if let (Some(one), Some(other)) = (by_cluster, by_issuer) {
-        let message = format!(
-            "no caller has both: {} is proven by clusters alone, {} by oidc issuers alone",
-            one.attribute, other.attribute
-        );
-        let way_out = "write two entries of the list; one that holds is enough";
-        return at.refuse_with(Code::ContradictorySelector, message, way_out);
-    }
-    let Some(ids) = conditions
-        .iter()
-        .find(|condition| condition.attribute == SPIFFE_ID)
-    else {
-        return Some(());
+    let proves_all = |kind: &ProviderKind| {
+        conditions
+            .iter()
+            .all(|condition| kind.proves(&condition.attribute))
     };
-    let agrees = |id: &str| match (by_cluster, by_issuer) {
-        (Some(_), _) => is_of_account(id, conditions),
-        (None, Some(_)) => pod(id).is_none(),
-        (None, None) => true,
-    };
-    let Some(exact) = ids.exact_values() else {
-        return Some(());
-    };
-    if exact.iter().any(|id| agrees(id)) {
+    if ProviderKind::ALL.iter().any(proves_all) {
         return Some(());
     }
+    let unproven = |condition: &&Condition| is_unproven(&condition.attribute);
+    let count = conditions.iter().filter(unproven).count();
+    if count == conditions.len() {
+        return Some(());
+    }
+    if count > 0 {
+        let message = "no caller has both: `unproven.*` is about callers that show no evidence";
+        return at.refuse_with(Code::ContradictorySelector, message, SEPARATE);
+    }
+    let (one, other) = foreign_pair(conditions)?;
     let message = format!(
-        "no caller has both: the SPIFFE ID {} and the other attributes are of different workloads",
-        quoted(exact.first().copied().unwrap_or_default())
+        "no caller has both: {one} is proven by {}, {other} by {}",
+        provers(one),
+        provers(other)
     );
-    let way_out = "leave one of them out: the SPIFFE ID of a pod is \
-        spiffe://<trust domain>/ns/<namespace>/sa/<service account>";
+    let way_out = "write two entries of the list; one that holds is enough";
     at.refuse_with(Code::ContradictorySelector, message, way_out)
+}
+
+/// Refuses a list of which some entries are about what is proven and some about what is not.
+pub(crate) fn check_proof(at: &At<'_>, entries: &[Entry]) -> Option<()> {
+    let mut unproven = entries.iter().map(Entry::is_unproven);
+    let first = unproven.next();
+    if unproven.all(|other| Some(other) == first) {
+        return Some(());
+    }
+    let message = "`unproven.*` is about callers that show no evidence, the other entries are not";
+    at.refuse_with(Code::ContradictorySelector, message, SEPARATE)
+}
+
+const SEPARATE: &str = "write two ClientWorkloads, and a policy for each";
+
+/// Two attributes that no kind proves both of.
+fn foreign_pair(conditions: &[Condition]) -> Option<(&str, &str)> {
+    let names = || {
+        conditions
+            .iter()
+            .map(|condition| condition.attribute.as_str())
+    };
+    let both = |one, other| {
+        let mut kinds = ProviderKind::ALL.into_iter();
+        kinds.any(|kind| kind.proves(one) && kind.proves(other))
+    };
+    names().find_map(|one| Some((one, names().find(|other| !both(one, other))?)))
+}
+
+/// The kinds of trust providers that prove an attribute.
+pub(crate) fn provers(attribute: &str) -> String {
+    let kinds = ProviderKind::ALL.into_iter();
+    let kinds = kinds.filter(|kind| kind.proves(attribute));
+    let names: Vec<&str> = kinds.map(ProviderKind::name).collect();
+    names.join(" or ")
 }
 
 /// Refuses an exact value that Kubernetes gives to nothing.
 pub(crate) fn check_value(attribute: &str, at: &At<'_>) -> Option<()> {
-    let text = at.text()?;
-    let is_possible = match attribute {
-        kubernetes::NAMESPACE => name::is_label,
+    match attribute {
+        kubernetes::NAMESPACE => check_name(at, name::is_label),
         kubernetes::SERVICE_ACCOUNT | kubernetes::POD_NAME | kubernetes::NODE_NAME => {
-            name::is_subdomain
+            check_name(at, name::is_subdomain)
         }
-        _ => return Some(()),
-    };
+        _ => Some(()),
+    }
+}
+
+/// Refuses a glob that has a sign which stands in no name of Kubernetes.
+pub(crate) fn check_glob(attribute: &str, at: &At<'_>) -> Option<()> {
+    match attribute {
+        kubernetes::NAMESPACE => check_name(at, |glob| has_only(glob, b"*-")),
+        kubernetes::SERVICE_ACCOUNT | kubernetes::POD_NAME | kubernetes::NODE_NAME => {
+            check_name(at, |glob| has_only(glob, b"*-."))
+        }
+        _ => Some(()),
+    }
+}
+
+fn has_only(glob: &str, others: &[u8]) -> bool {
+    let inside =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || others.contains(&byte);
+    glob.bytes().all(inside)
+}
+
+fn check_name(at: &At<'_>, is_possible: impl Fn(&str) -> bool) -> Option<()> {
+    let text = at.text()?;
     if is_possible(text) {
         return Some(());
     }
@@ -74,31 +114,4 @@ pub(crate) fn check_value(attribute: &str, at: &At<'_>) -> Option<()> {
         "write a name of a-z, 0-9 and `-`".to_owned()
     };
     at.refuse_with(Code::ContradictorySelector, message, way_out)
-}
-
-fn first_of<'c>(conditions: &'c [Condition], prefix: &str) -> Option<&'c Condition> {
-    conditions
-        .iter()
-        .find(|condition| condition.attribute.starts_with(prefix))
-}
-
-/// Whether the ID is that of a pod whose namespace and account the other conditions accept.
-fn is_of_account(id: &str, conditions: &[Condition]) -> bool {
-    let Some((namespace, account)) = pod(id) else {
-        return false;
-    };
-    let accepts = |attribute: &str, value: &str| {
-        let mut asked = conditions.iter();
-        let asked = asked.find(|condition| condition.attribute == attribute);
-        asked.is_none_or(|asked| asked.patterns.iter().any(|pattern| pattern.matches(value)))
-    };
-    accepts(kubernetes::NAMESPACE, &namespace) && accepts(kubernetes::SERVICE_ACCOUNT, &account)
-}
-
-/// Namespace and ServiceAccount of a pod's SPIFFE ID.
-pub(super) fn pod(id: &str) -> Option<(String, String)> {
-    let id = SpiffeId::parse(id).ok()?;
-    let (namespace, account) = id.path().strip_prefix("/ns/")?.split_once("/sa/")?;
-    let whole = !namespace.contains('/') && !account.contains('/');
-    whole.then(|| (namespace.to_owned(), account.to_owned()))
 }

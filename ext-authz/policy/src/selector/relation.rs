@@ -2,14 +2,12 @@
 //! Only what is certain is told.
 
 use attache_core::{
-    attestation::ProviderKind,
-    attributes::{SPIFFE_ID, kubernetes},
+    attributes::{self, SPIFFE_ID},
+    identity::Naming,
+    spiffe_id::SpiffeId,
 };
 
-use super::{CLAIMS, Condition, Entry, Pattern, Selector, contradiction};
-
-/// What a provider proves at most one value of. A claim may have several.
-const SINGLE: [&str; 7] = super::PROVEN;
+use super::{Condition, Entry, Pattern, Selector};
 
 impl Selector {
     /// Whether every caller that this selects is certainly selected by `other` too.
@@ -18,9 +16,10 @@ impl Selector {
         self.entries.iter().all(within)
     }
 
-    /// Whether a provider of this kind can prove a caller that it selects.
-    pub(crate) fn is_provable_by(&self, kind: ProviderKind) -> bool {
-        self.entries.iter().any(|entry| entry.is_provable_by(kind))
+    /// Whether this provider can prove a caller that it selects.
+    pub(crate) fn is_provable_by(&self, provider: &Naming<'_>) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| entry.is_provable_by(provider))
     }
 }
 
@@ -29,66 +28,54 @@ impl Entry {
     pub(crate) fn implies(&self, wider: &Self) -> bool {
         wider.conditions.iter().all(|asked| {
             let mut own = self.conditions.iter();
-            let accepted = |value: &String| asked.patterns.iter().any(|it| it.matches(value));
             own.any(|own| own.attribute == asked.attribute && own.is_within(asked))
-                || self
-                    .exact(&asked.attribute)
-                    .is_some_and(|values| values.iter().all(accepted))
         })
     }
 
-    /// Whether certainly no caller is one of both.
+    /// Whether certainly no caller is one of both: what one provider proves at most one value of would have
+    /// to have two.
     pub(crate) fn excludes(&self, other: &Self) -> bool {
-        SINGLE.iter().any(|attribute| {
-            let (Some(one), Some(two)) = (self.exact(attribute), other.exact(attribute)) else {
-                return false;
-            };
-            !one.iter().any(|value| two.contains(value))
+        self.conditions.iter().any(|condition| {
+            let mut others = other.conditions.iter();
+            attributes::is_single(&condition.attribute)
+                && others.any(|other| {
+                    other.attribute == condition.attribute && condition.excludes(other)
+                })
         })
     }
 
-    /// Whether a provider of this kind can prove all that it asks for.
-    pub(crate) fn is_provable_by(&self, kind: ProviderKind) -> bool {
-        let (foreign, of_pods) = match kind {
-            ProviderKind::KubernetesServiceAccount => (CLAIMS, true),
-            ProviderKind::Oidc => (contradiction::KUBERNETES, false),
-        };
+    /// Whether this provider can prove all that it asks for.
+    pub(crate) fn is_provable_by(&self, provider: &Naming<'_>) -> bool {
         self.conditions.iter().all(|condition| {
-            let is_possible = |id: &str| contradiction::pod(id).is_some() == of_pods;
-            let ids = condition.exact_values();
-            let ids = ids.filter(|_| condition.attribute == SPIFFE_ID);
-            !condition.attribute.starts_with(foreign)
-                && ids.is_none_or(|ids| ids.into_iter().any(is_possible))
+            provider.kind.proves(&condition.attribute)
+                && (condition.attribute != SPIFFE_ID || condition.can_be_of(provider))
         })
     }
 
-    /// The only values that `attribute` may have, if there is a list of them.
-    pub(crate) fn exact(&self, attribute: &str) -> Option<Vec<String>> {
-        let of = |attribute: &str| {
-            let mut conditions = self.conditions.iter();
-            conditions
-                .find(|condition| condition.attribute == attribute)?
-                .exact_values()
-        };
-        let owned = |values: Vec<&str>| values.into_iter().map(ToOwned::to_owned).collect();
-        if let Some(values) = of(attribute) {
-            return Some(owned(values));
-        }
-        // The SPIFFE ID of a pod says both.
-        let position = match attribute {
-            kubernetes::NAMESPACE => 0,
-            kubernetes::SERVICE_ACCOUNT => 1,
-            _ => return None,
-        };
-        let part = |id: &str| {
-            let (namespace, account) = contradiction::pod(id)?;
-            [namespace, account].into_iter().nth(position)
-        };
-        of(SPIFFE_ID)?.into_iter().map(part).collect()
+    /// The only values that `attribute` may have, if there is a list of them. The SPIFFE ID tells nothing of
+    /// the other attributes: it is made of whichever the trust provider's template names.
+    pub(crate) fn exact(&self, attribute: &str) -> Option<Vec<&str>> {
+        let mut conditions = self.conditions.iter();
+        conditions
+            .find(|condition| condition.attribute == attribute)?
+            .exact_values()
     }
 }
 
 impl Condition {
+    /// Whether one of these SPIFFE IDs can be of a workload of the provider.
+    fn can_be_of(&self, provider: &Naming<'_>) -> bool {
+        let can_be = |id: &str| SpiffeId::parse(id).is_ok_and(|id| provider.can_name(&id));
+        let mut patterns = self.patterns.iter();
+        patterns.any(|pattern| pattern.exact().is_none_or(can_be))
+    }
+
+    /// Whether certainly no value is accepted by both.
+    fn excludes(&self, other: &Self) -> bool {
+        let mut patterns = self.patterns.iter();
+        patterns.all(|one| other.patterns.iter().all(|two| are_apart(one, two)))
+    }
+
     /// Whether every value that this accepts is accepted by `other`.
     fn is_within(&self, other: &Self) -> bool {
         let accepted = |pattern: &Pattern| match pattern {
@@ -96,5 +83,26 @@ impl Condition {
             Pattern::Glob(_) => other.patterns.contains(pattern),
         };
         self.patterns.iter().all(accepted)
+    }
+}
+
+/// Whether certainly no value matches both: of two globs, where they begin or end differently.
+fn are_apart(one: &Pattern, two: &Pattern) -> bool {
+    match (one.exact(), two.exact()) {
+        (Some(one), _) => !two.matches(one),
+        (None, Some(two)) => !one.matches(two),
+        (None, None) => {
+            let begins = |pattern: &'_ str| pattern.split('*').next().map_or(0, str::len);
+            let ends = |pattern: &'_ str| pattern.rsplit('*').next().map_or(0, str::len);
+            let (one, two) = (one.as_str(), two.as_str());
+            let beginning = begins(one).min(begins(two));
+            let ending = ends(one).min(ends(two));
+            one.bytes().take(beginning).ne(two.bytes().take(beginning))
+                || one
+                    .bytes()
+                    .rev()
+                    .take(ending)
+                    .ne(two.bytes().rev().take(ending))
+        }
     }
 }

@@ -197,16 +197,56 @@ fn pair(first: &str, second: &str) -> String {
 }
 
 #[test]
+fn clients_that_nobody_is_both_of_are_no_conflict() {
+    let warned = |one: &str, two: &str| {
+        let client = |name: &str, entry: &str| {
+            format!(
+                "apiVersion: attache.dev/v1\nkind: ClientWorkload\nmetadata: {{name: {name}}}\nspec: {{match: [{{{entry}}}]}}\n---\n"
+            )
+        };
+        let policies = pair(
+            "effect: allow, client: a, server: exact, credentialProvider: one",
+            "effect: allow, client: b, server: exact, credentialProvider: two",
+        );
+        let set = compiled(&format!(
+            "{policies}{}{}",
+            client("a", one),
+            client("b", two)
+        ));
+        codes(set.warnings()).contains(&Code::CredentialConflict)
+    };
+    for (one, two, possible) in [
+        ("claims.sub: a", "claims.sub: b", false),
+        ("claims.sub: a", "claims.sub: 'b*'", false),
+        ("claims.groups: a", "claims.groups: b", true),
+        ("k8s.namespace: a", "k8s.namespace: 'b-*'", false),
+        ("k8s.namespace: 'a-*'", "k8s.namespace: 'b-*'", false),
+        ("k8s.namespace: '*-a'", "k8s.namespace: '*-b'", false),
+        (
+            "k8s.namespace: [a, 'c-*']",
+            "k8s.namespace: ['b-*', d]",
+            false,
+        ),
+        (
+            "k8s.namespace: [a, 'c-*']",
+            "k8s.namespace: ['b-*', c-d]",
+            true,
+        ),
+        ("k8s.namespace: 'a-*'", "k8s.namespace: 'a*'", true),
+        ("k8s.namespace: 'a-*'", "k8s.namespace: '*-b'", true),
+        ("k8s.namespace: a", "k8s.serviceAccount: b", true),
+    ] {
+        assert_eq!(warned(one, two), possible, "{one} | {two}");
+        assert_eq!(warned(two, one), possible, "{two} | {one}");
+    }
+}
+
+#[test]
 fn two_credentials_are_an_error_only_where_some_caller_certainly_gets_both() {
     let allow = |client: &str, credential: &str| {
         format!("effect: allow, client: {client}, server: again, credentialProvider: {credential}")
     };
-    for (one, other) in [
-        ("shop", "shop"),
-        ("shop-web", "web"),
-        ("shop-web", "shop"),
-        ("web", "some"),
-    ] {
+    for (one, other) in [("shop", "shop"), ("shop-web", "shop-web"), ("web", "some")] {
         let problems = refused(&pair(&allow(one, "one"), &allow(other, "two")));
         assert_eq!(
             codes(&problems),
@@ -214,7 +254,14 @@ fn two_credentials_are_an_error_only_where_some_caller_certainly_gets_both() {
             "{one} {other}: {problems}"
         );
     }
-    for (one, other) in [("shop", "web"), ("shop", "some"), ("some", "builders")] {
+    // A SPIFFE ID says nothing of the other attributes: a template may make it of any.
+    for (one, other) in [
+        ("shop", "web"),
+        ("shop", "some"),
+        ("some", "builders"),
+        ("shop-web", "web"),
+        ("shop-web", "shop"),
+    ] {
         let set = compiled(&pair(&allow(one, "one"), &allow(other, "two")));
         assert_eq!(
             codes(set.warnings()),

@@ -5,6 +5,7 @@ use attache_core::{
     request::{Host, Request, RequestPath, Transport},
     scope::{Caller, Scope},
     time::Timestamp,
+    token::TokenPlan,
 };
 
 use super::{CLUSTER, compiled, pod, refused, told};
@@ -279,7 +280,7 @@ fn a_policys_own_lifetime_takes_the_place_of_its_credential_providers() {
             };
             let provider = grant.credential().expect("a credential");
             assert_eq!(provider.name, "token");
-            let CredentialKind::OidcToken { ttl, .. } = &provider.kind;
+            let CredentialKind::Token(TokenPlan { ttl, .. }) = &provider.kind;
             ttl.as_secs()
         })
     };
@@ -313,6 +314,36 @@ fn a_decision_ends_where_a_window_does_and_a_denial_where_one_begins() {
         };
         assert_eq!(region.holds.expires_at, valid_until);
         assert_eq!(region.revision, set.revision());
+    }
+}
+
+#[test]
+fn what_a_dry_run_policy_reads_ends_no_answer() {
+    let kept = |set: &Compiled, at: i64| {
+        let context = Context {
+            now: Timestamp::from_seconds(at),
+            ..from("10.0.0.1")
+        };
+        with(set, &context, |decided| match decided.into_decision() {
+            Decision::Allow(grant) => grant.kept_until(),
+            Decision::Deny(denial) => panic!("{denial:?}"),
+            Decision::Unavailable(fault) => panic!("{fault:?}"),
+        })
+    };
+    // Ten seconds before the office closes, from inside of it.
+    let at = THURSDAY_MIDNIGHT.as_seconds() + 18 * 3600 - 10;
+    let until = |seconds: i64| Some(Timestamp::from_seconds(at + seconds));
+    let dry = "effect: deny, mode: dry-run, conditions";
+    for (conditions, rehearsed, expected) in [
+        ("", "[production]", until(300)),
+        ("", "[office-hours]", until(300)),
+        // One condition of both: it is read once, and counts for both.
+        (", conditions: [office-hours]", "[office-hours]", until(10)),
+        (", conditions: [inside]", "[production]", None),
+    ] {
+        let allow = format!("{ALLOW}{conditions}");
+        let set = set(&[("a", &format!("{dry}: {rehearsed}")), ("b", &allow)]);
+        assert_eq!(kept(&set, at), expected, "{conditions} {rehearsed}");
     }
 }
 

@@ -12,7 +12,10 @@ mod set;
 
 use std::env;
 
-use attache_core::scope::{Paths, Scope};
+use attache_core::{
+    scope::{Paths, Scope},
+    token::TokenPlan,
+};
 use proptest::{prelude::*, test_runner::TestCaseResult};
 
 use self::{
@@ -77,7 +80,7 @@ fn told(decided: &Decided<'_>) -> Answer {
         Decision::Allow(grant) => {
             let policy = (grant.policy().to_owned(), grant.policy_matched().to_owned());
             let credential = grant.credential().map(|provider| {
-                let CredentialKind::OidcToken { ttl, .. } = &provider.kind;
+                let CredentialKind::Token(TokenPlan { ttl, .. }) = &provider.kind;
                 let header = grant.placement().header.as_str().to_owned();
                 (provider.name.clone(), header, ttl.as_secs())
             });

@@ -2,6 +2,7 @@ use attache_core::{
     decision::{DenyReason, Mismatch},
     request::{Host, Request, RequestPath, Transport},
     time::Timestamp,
+    token::TokenForm,
 };
 
 use super::{CLUSTER, NOW, ask, pod, settings, source};
@@ -64,14 +65,12 @@ fn the_quick_start_loads_byte_for_byte_and_grants_what_it_says() {
     assert_eq!(grant.revision(), set.revision());
     assert_eq!(grant.attestation().spiffe_id(), caller.spiffe_id());
     let provider = grant.credential().expect("a credential");
-    let CredentialKind::OidcToken {
-        audience,
-        ttl,
-        algorithm,
-    } = &provider.kind;
-    assert_eq!(audience, "https://api.stripe.com");
-    assert_eq!(ttl.as_secs(), 300);
-    assert_eq!(algorithm.name(), "RS256");
+    let CredentialKind::Token(plan) = &provider.kind;
+    assert_eq!(plan.form, TokenForm::OidcToken);
+    assert_eq!(plan.audiences, ["https://api.stripe.com"]);
+    assert_eq!(plan.ttl.as_secs(), 300);
+    assert_eq!(plan.algorithm.name(), "RS256");
+    assert!(plan.claims.is_empty());
 }
 
 #[test]

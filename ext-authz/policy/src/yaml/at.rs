@@ -1,16 +1,19 @@
 //! Typed reading of nodes: each accessor either gives a value or reports a problem with its place, so
 //! that a whole document is checked in one pass.
 
-use std::{rc::Rc, sync::Arc};
+use std::{fmt::Write as _, rc::Rc, sync::Arc};
 
 use super::{
-    fields::{Fields, join},
+    fields::{Fields, push_key},
     tree::{self, Entry, Node, Value},
 };
 use crate::{
     problem::{Code, Place, Report, secret},
     schema::Shape,
 };
+
+/// How many bytes most paths have at most.
+const ROOM_FOR_A_PATH: usize = 64;
 
 /// A file that was read, as far as it is YAML.
 pub struct File<'r> {
@@ -71,12 +74,22 @@ enum Last<'a> {
 }
 
 impl Step<'_> {
-    fn text(&self) -> String {
-        let before = self.before.as_ref();
-        let before = before.map_or_else(String::new, |before| before.text());
+    /// Writes the way into `text`, which holds nothing of it.
+    fn write(&self, text: &mut String) {
+        if let Some(before) = &self.before {
+            before.write(text);
+        }
         match self.last {
-            Last::Field(name) => join(&before, name),
-            Last::Item(index) => format!("{before}[{index}]"),
+            Last::Field(name) => {
+                if self.before.is_some() {
+                    text.push('.');
+                }
+                push_key(text, name);
+            }
+            Last::Item(index) => {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "[{index}]");
+            }
         }
     }
 }
@@ -110,15 +123,14 @@ impl<'a> At<'a> {
     }
 
     fn place_of(&self, node: &Node) -> Place {
-        let path = self.path.as_ref();
-        let path = path.map_or_else(String::new, |path| path.text());
-        let document = &self.document;
-        let separator = if document.is_empty() || path.is_empty() {
-            ""
-        } else {
-            ": "
-        };
-        let path = format!("{document}{separator}{path}");
+        let mut path = String::with_capacity(ROOM_FOR_A_PATH);
+        path.push_str(&self.document);
+        if let Some(steps) = &self.path {
+            if !path.is_empty() {
+                path.push_str(": ");
+            }
+            steps.write(&mut path);
+        }
         node.place(&self.file.name, path)
     }
 

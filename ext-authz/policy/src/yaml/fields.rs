@@ -1,10 +1,15 @@
 //! Mappings with known fields.
 
+use smallvec::SmallVec;
+
 use super::{at::At, tree::Entry};
 use crate::{
     problem::{Code, did_you_mean, quoted, secret},
     schema::{Field, Mapping},
 };
+
+/// How many fields most mappings may have at most.
+const MANY_FIELDS: usize = 12;
 
 /// A mapping with known fields. What nobody asked for when it goes out of scope is reported as unknown,
 /// so that no field can be ignored by accident; ask for every field before giving up on one.
@@ -13,21 +18,17 @@ pub struct Fields<'a> {
     entries: &'a [Entry],
     /// The fields it may have, if they are described.
     mapping: Option<&'static Mapping>,
-    asked: Vec<&'static str>,
+    asked: SmallVec<[&'static str; MANY_FIELDS]>,
     open: bool,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) const fn new(
-        at: At<'a>,
-        entries: &'a [Entry],
-        mapping: Option<&'static Mapping>,
-    ) -> Self {
+    pub(super) fn new(at: At<'a>, entries: &'a [Entry], mapping: Option<&'static Mapping>) -> Self {
         Self {
             at,
             entries,
             mapping,
-            asked: Vec::new(),
+            asked: SmallVec::new(),
             open: false,
         }
     }
@@ -102,13 +103,17 @@ impl Drop for Fields<'_> {
     // INVARIANT: what is known was asked for and is described, so that a field which only the reader or only
     // the description has can never be used, nor passed over.
     fn drop(&mut self) {
-        let is_known = |name: &&&str| self.mapping.is_none_or(|them| them.field(name).is_some());
-        let known: Vec<&str> = self.asked.iter().filter(is_known).copied().collect();
-        for entry in self.entries {
+        let is_described = |name: &str| self.mapping.is_none_or(|them| them.field(name).is_some());
+        let is_known =
+            |entry: &&Entry| self.asked.contains(&entry.name()) && is_described(entry.name());
+        // Nearly every mapping holds nothing else.
+        if self.entries.iter().all(|entry| is_known(&entry)) {
+            return;
+        }
+        let asked = self.asked.iter().copied();
+        let known: Vec<&str> = asked.filter(|name| is_described(name)).collect();
+        for entry in self.entries.iter().filter(|entry| !is_known(entry)) {
             let name = entry.name();
-            if known.contains(&name) {
-                continue;
-            }
             let value = self.at.child(entry);
             if entry.node.scalar_text().is_some() && secret::is_secret_name(name) {
                 value.refuse_secret();
@@ -128,11 +133,20 @@ impl Drop for Fields<'_> {
 
 /// `path.key`; a key that is no plain word is quoted.
 pub(super) fn join(path: &str, key: &str) -> String {
+    let mut joined = String::from(path);
+    if !path.is_empty() {
+        joined.push('.');
+    }
+    push_key(&mut joined, key);
+    joined
+}
+
+/// Adds a key, in quotes unless it is a plain word.
+pub(super) fn push_key(path: &mut String, key: &str) {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let separator = if path.is_empty() { "" } else { "." };
     if !key.is_empty() && key.len() <= 80 && key.bytes().all(plain) {
-        format!("{path}{separator}{key}")
+        path.push_str(key);
     } else {
-        format!("{path}{separator}{}", quoted(key))
+        path.push_str(&quoted(key));
     }
 }

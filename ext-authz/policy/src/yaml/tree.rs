@@ -8,7 +8,7 @@ use serde_json::Number;
 
 use super::{
     builder::{Builder, Stop},
-    scalar,
+    plain, scalar,
 };
 use crate::problem::{Code, Place, Report};
 
@@ -173,6 +173,21 @@ pub(crate) fn documents(file: &Arc<str>, bytes: &[u8], report: &Report) -> Vec<N
         report.error_with(whole, Code::FileTooLarge, message, way_out);
         return Vec::new();
     }
+    // SECURITY: whoever writes a file in place empties it first; without its denies the set would be
+    // another one for a moment.
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        let message = "the file is empty, as one is that is just being written";
+        let way_out = Some("write documents or a comment into it, or remove it".to_owned());
+        let start = Place {
+            line: 1,
+            column: 1,
+            end_line: 1,
+            end_column: 1,
+            ..whole
+        };
+        report.error_with(start, Code::EmptyFile, message, way_out);
+        return Vec::new();
+    }
     let text = match str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
@@ -180,6 +195,21 @@ pub(crate) fn documents(file: &Arc<str>, bytes: &[u8], report: &Report) -> Vec<N
             return Vec::new();
         }
     };
+    plain(file, text, report).unwrap_or_else(|| parsed(file, text, report))
+}
+
+/// The documents of a file that holds nothing out of the ordinary; `None` of any other.
+pub(super) fn plain(file: &Arc<str>, text: &str, report: &Report) -> Option<Vec<Node>> {
+    let own_report = Report::new();
+    let mut builder = Builder::new(file.clone(), &own_report);
+    plain::read(text, &mut builder).ok()?;
+    let documents = builder.finished();
+    report.absorb(own_report);
+    Some(documents)
+}
+
+/// The documents of any file.
+pub(super) fn parsed(file: &Arc<str>, text: &str, report: &Report) -> Vec<Node> {
     let mut builder = Builder::new(file.clone(), report);
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {

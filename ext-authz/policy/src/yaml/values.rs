@@ -33,6 +33,13 @@ impl<'a> At<'a> {
         Some(text)
     }
 
+    /// A single value as it is written, and whether in quotes: for what YAML would take for another number
+    /// than it looks like.
+    pub fn as_written(&self, expected: &str) -> Option<(&'a str, bool)> {
+        let (text, style) = self.scalar(expected)?;
+        Some((text, style == Style::Quoted))
+    }
+
     /// A text that `parse` accepts.
     pub fn parse<T, E: Display>(&self, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         match parse(self.text()?) {
@@ -77,19 +84,22 @@ impl<'a> At<'a> {
 
     /// Seconds, or a number with `ms`, `s`, `m`, `h` or `d`; `bounds` in seconds.
     pub fn duration(&self, bounds: RangeInclusive<u64>) -> Option<Duration> {
+        let (least, most) = bounds.into_inner();
+        self.duration_within(Duration::from_secs(least)..=Duration::from_secs(most))
+    }
+
+    /// Seconds, or a number with `ms`, `s`, `m`, `h` or `d`, within `bounds`.
+    pub fn duration_within(&self, bounds: RangeInclusive<Duration>) -> Option<Duration> {
         let (text, _) = self.scalar("a duration")?;
         let Some(duration) = scalar::duration(text) else {
             let message = format!("{} is not a duration", quoted(text));
             let way_out = "write seconds or a number with its unit: 300, 250ms, 30s, 5m, 24h, 7d";
             return self.refuse_with(Code::WrongType, message, way_out);
         };
-        let (least, most) = (
-            Duration::from_secs(*bounds.start()),
-            Duration::from_secs(*bounds.end()),
-        );
-        if (least..=most).contains(&duration) {
+        if bounds.contains(&duration) {
             return Some(duration);
         }
+        let (least, most) = bounds.into_inner();
         let (least, most) = (scalar::duration_text(least), scalar::duration_text(most));
         self.out_of_range(text, &least, &most)
     }

@@ -31,7 +31,8 @@ const SHORT_WITH_VALUE: [(char, &str); 26] = [
 ];
 
 /// Short options without a value that mean something here.
-const SHORT_FLAGS: [(char, &str); 4] = [
+const SHORT_FLAGS: [(char, &str); 5] = [
+    ('g', "globoff"),
     ('G', "get"),
     ('I', "head"),
     ('L', "location"),
@@ -39,7 +40,7 @@ const SHORT_FLAGS: [(char, &str); 4] = [
 ];
 
 /// Short options without a value that do not change the request.
-const SHORT_INDIFFERENT: &str = "#0123469aBfgijJklMnNOpqRsSvVZ";
+const SHORT_INDIFFERENT: &str = "#0123469aBfijJklMnNOpqRsSvVZ";
 
 /// Long options with a value.
 const WITH_VALUE: &[&str] = &[

@@ -142,3 +142,28 @@ fn what_cannot_be_one_request_is_refused_with_the_way_out() {
         assert!(error.contains(told), "{line}: {error}");
     }
 }
+
+#[test]
+fn a_url_that_means_several_is_refused_unless_globs_are_off() {
+    for line in [
+        "curl 'https://a.test/{x,y}'",
+        "curl 'https://a.test/x[1-3]'",
+        "curl 'https://{a,b}.test/'",
+        "curl 'https://a[1-3].test/'",
+        "curl 'https://a.test/?q=[1-3]'",
+    ] {
+        let refused = Curl::parse(&[line.to_owned()]).expect_err(line).to_string();
+        assert!(
+            refused.contains("several URLs") && refused.contains("-g"),
+            "{refused}"
+        );
+    }
+    let off = parse("curl -g 'https://a.test/{x,y}'");
+    assert_eq!(off.url, "https://a.test/{x,y}");
+    assert_eq!(
+        parse("curl 'https://[::1]:8443/x'").url,
+        "https://[::1]:8443/x"
+    );
+    let data = parse("curl -G -d 'q={x,y}' https://a.test/");
+    assert_eq!(data.url, "https://a.test/?q={x,y}");
+}

@@ -145,3 +145,19 @@ fn a_scheme_that_is_not_http_is_refused() {
         .to_string();
     assert!(error.contains("ftp"), "{error}");
 }
+
+#[test]
+fn an_international_host_is_asked_in_the_form_that_curl_sends() {
+    let call = call(&["--", "curl", "https://bücher.example:8443/x"]);
+    assert_eq!(call.authority, "xn--bcher-kva.example:8443");
+    // A header goes out as it is written.
+    let named = read(&[
+        "--",
+        "curl",
+        "-H",
+        "Host: bücher.example",
+        "https://a.test/",
+    ])
+    .0;
+    assert_eq!(named.authority, "bücher.example");
+}

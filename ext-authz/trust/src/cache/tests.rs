@@ -59,16 +59,16 @@ fn attestation(attribute: &str) -> Arc<Attestation> {
     }))
 }
 
-fn seen(revision: u64, epoch: u64, token: &str) -> Seen {
+fn seen(revision: u64, key: u64, token: &str) -> Seen {
     Seen {
         revision,
-        epoch,
-        token: Secret::new(token.to_owned()),
+        key,
+        shown: Shown::Token(Secret::new(token.to_owned())),
     }
 }
 
 #[test]
-fn a_token_is_found_under_its_provider_its_key_set_and_its_whole_text() {
+fn a_token_is_found_under_its_provider_its_key_and_its_whole_text() {
     let cache = VerifiedTokens::new(1 << 20);
     cache.keep(seen(1, 1, "token"), attestation("a"), validity());
     assert!(cache.find(&seen(1, 1, "token"), NOW).is_some());

@@ -6,6 +6,12 @@ use super::*;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
 
+fn install(ring: &Keyring, keys: KeySet, at: Timestamp) {
+    let fetched = Fetched::of(keys, Duration::ZERO);
+    ring.install(fetched, Some(at))
+        .expect("keys that are taken");
+}
+
 /// A keyring whose fetches a test answers itself.
 fn unattended() -> Arc<Keyring> {
     let config = ProviderConfig::new(
@@ -61,10 +67,54 @@ async fn a_set_that_did_not_change_keeps_its_epoch_and_grows_young() {
     };
     let later = NOW.plus(Duration::from_mins(1));
     assert_eq!(state(NOW), (1, None));
-    ring.install(set(one), Some(NOW));
+    install(&ring, set(one), NOW);
     assert_eq!(state(later), (2, Some(Duration::from_mins(1))));
-    ring.install(set(one), Some(later));
+    install(&ring, set(one), later);
     assert_eq!(state(later), (2, Some(Duration::ZERO)));
-    ring.install(set(r#"{"keys":[]}"#), Some(later));
+    install(&ring, set(r#"{"keys":[]}"#), later);
     assert_eq!(state(later), (3, Some(Duration::ZERO)));
+}
+
+fn key(kid: &str) -> String {
+    let coordinate = "A".repeat(43);
+    format!(r#"{{"kty":"EC","crv":"P-256","kid":"{kid}","x":"{coordinate}","y":"{coordinate}"}}"#)
+}
+
+#[tokio::test]
+async fn a_key_keeps_its_number_while_it_stays_and_never_gets_it_back() {
+    let ring = unattended();
+    let number = |ring: &Keyring, kid: &str| {
+        let keys = ring.status(NOW).keys.expect("keys");
+        let mut all = keys.set.keys().iter();
+        let key = all.find(|key| key.key_id() == Some(kid)).expect(kid);
+        keys.number(key).expect(kid)
+    };
+    let install = |kids: &[&str]| {
+        let keys: Vec<_> = kids.iter().map(|kid| key(kid)).collect();
+        let set = format!(r#"{{"keys":[{}]}}"#, keys.join(","));
+        install(&ring, KeySet::parse(set.as_bytes()).expect("a set"), NOW);
+    };
+    install(&["a", "b"]);
+    let (a, b) = (number(&ring, "a"), number(&ring, "b"));
+    assert_ne!(a, b);
+    install(&["c", "b"]);
+    assert_eq!(number(&ring, "b"), b);
+    install(&["b", "a"]);
+    assert_eq!(number(&ring, "b"), b);
+    assert!(![a, b].contains(&number(&ring, "a")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_first_fetch_is_waited_for() {
+    let ring = unattended();
+    ring.loaded.store(None);
+    let started = Instant::now();
+    assert!(
+        ring.ready(NOW).await.is_none(),
+        "the first fetch was answered"
+    );
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    ring.progress.send_modify(|progress| progress.answered = 0);
+    assert!(ring.ready(NOW).await.is_none());
+    assert_eq!(started.elapsed(), COLD_WAIT);
 }

@@ -120,10 +120,7 @@ fn two_clusters_cannot_name_the_same_workload() {
         first.clone(),
         cluster("second", "https://two.example", "td"),
     ]);
-    assert_eq!(
-        shared,
-        [ProviderProblem::SharedTrustDomain("first".to_owned())]
-    );
+    assert_eq!(shared, [ProviderProblem::SameIds("first".to_owned())]);
     assert_eq!(
         problems(&[first, cluster("second", "https://two.example", "other")]),
         []

@@ -49,15 +49,23 @@ fn long_lived(signer: &Signer, kid: &str, issuer: &str) -> String {
     signer.sign(kid, &with(claims(issuer), "exp", NOW.as_seconds() + 86_000))
 }
 
-async fn attested_at_last(trust: &Trust, token: &str) {
-    let attested = async {
-        while verdict(trust, token).await != "attested" {
-            tokio::task::yield_now().await;
+/// The verdict once the fetch that the token causes is done; nobody is made to wait for it.
+async fn verdict_at_last(trust: &Trust, token: &str) -> &'static str {
+    let judged = async {
+        loop {
+            match verdict(trust, token).await {
+                UNAVAILABLE => tokio::task::yield_now().await,
+                verdict => return verdict,
+            }
         }
     };
-    timeout(Duration::from_secs(20), attested)
+    timeout(Duration::from_secs(20), judged)
         .await
-        .expect("the keys are fetched in the end");
+        .expect("the keys are fetched in the end")
+}
+
+async fn attested_at_last(trust: &Trust, token: &str) {
+    assert_eq!(verdict_at_last(trust, token).await, "attested");
 }
 
 #[tokio::test]
@@ -283,11 +291,13 @@ async fn an_issuer_that_was_never_reached_makes_evidence_unavailable_until_it_co
     assert!(state.last_error.expect("an error").contains("refused"));
 
     let _site = Site::start_at(&address, &signer.jwks()).await;
-    assert_eq!(
-        verdict(&trust, &good).await,
-        "attested",
-        "the next request causes a fetch"
+    let asked = Instant::now();
+    assert_eq!(verdict(&trust, &good).await, UNAVAILABLE);
+    assert!(
+        asked.elapsed() < Duration::from_millis(100),
+        "the next request causes a fetch, and does not wait for it"
     );
+    attested_at_last(&trust, &good).await;
     assert_eq!(status(&trust).last_error, None);
 }
 
@@ -348,10 +358,38 @@ async fn a_rotated_key_costs_one_refetch_for_a_hundred_callers() {
     let tokens = (0..100)
         .map(|at| token(&new, "new", &site.url, &format!("s{at}")))
         .collect();
-    assert_eq!(all_at_once(&trust, tokens).await, ["attested"; 100]);
+    let asked = Instant::now();
+    assert_eq!(all_at_once(&trust, tokens).await, [UNAVAILABLE; 100]);
+    assert!(
+        asked.elapsed() < Duration::from_millis(500),
+        "nobody waits for it"
+    );
+    attested_at_last(&trust, &token(&new, "new", &site.url, "after")).await;
     assert_eq!(site.keys_asked(), 2);
     // The old key is withdrawn; what it proved is not found again.
     assert_eq!(verdict(&trust, &before).await, UNKNOWN);
+}
+
+#[tokio::test]
+async fn a_withdrawn_key_takes_along_what_it_verified_and_no_other_key_does() {
+    let (kept, withdrawn) = (Signer::new(), Signer::new());
+    let both = jwks(&[kept.rsa_jwk("kept"), withdrawn.rsa_jwk("withdrawn")]);
+    let site = Site::start(&both).await;
+    let trust = trust(vec![discovering(&site)]);
+    let by_kept = evidence(&token(&kept, "kept", &site.url, "a"));
+    let by_withdrawn = token(&withdrawn, "withdrawn", &site.url, "b");
+    let first = trust.attest(&by_kept, NOW).await.expect("attested");
+    assert_eq!(verdict(&trust, &by_withdrawn).await, "attested");
+
+    site.answer_keys(answer(StatusCode::OK, jwks(&[kept.rsa_jwk("kept")])));
+    let other = token(&kept, "other", &site.url, "s");
+    assert_eq!(verdict_at_last(&trust, &other).await, UNKNOWN);
+    assert_eq!(verdict(&trust, &by_withdrawn).await, UNKNOWN);
+    let again = trust.attest(&by_kept, NOW).await.expect("attested");
+    assert!(
+        Arc::ptr_eq(&first, &again),
+        "its key is still trusted, so it is not verified again"
+    );
 }
 
 #[tokio::test]
@@ -366,7 +404,9 @@ async fn forged_kids_cause_no_more_than_one_refetch_in_ten_seconds() {
     let tokens = (0..100)
         .map(|at| token(&signer, &format!("k{at}"), &site.url, "s"))
         .collect();
-    assert_eq!(all_at_once(&trust, tokens).await, [UNKNOWN; 100]);
+    assert_eq!(all_at_once(&trust, tokens).await, [UNAVAILABLE; 100]);
+    let forged = token(&signer, "k", &site.url, "s");
+    assert_eq!(verdict_at_last(&trust, &forged).await, UNKNOWN);
     assert_eq!(site.keys_asked(), 2);
     let started = Instant::now();
     for at in 0..20 {
@@ -399,10 +439,8 @@ async fn a_set_that_is_refused_leaves_the_last_good_one() {
         StatusCode::OK,
         jwks(&[with(signer.rsa_jwk("rsa"), "d", "AQAB")]),
     ));
-    assert_eq!(
-        verdict(&trust, &token(&signer, "other", &site.url, "s")).await,
-        UNKNOWN
-    );
+    let other = token(&signer, "other", &site.url, "s");
+    assert_eq!(verdict_at_last(&trust, &other).await, UNKNOWN);
     assert!(
         last_error(&trust).contains("private"),
         "{}",
@@ -422,10 +460,8 @@ async fn an_empty_set_withdraws_every_key() {
     let first = token(&signer, "rsa", &site.url, "first");
     assert_eq!(verdict(&trust, &first).await, "attested");
     site.answer_keys(answer(StatusCode::OK, jwks(&[])));
-    assert_eq!(
-        verdict(&trust, &token(&signer, "other", &site.url, "s")).await,
-        UNKNOWN
-    );
+    let other = token(&signer, "other", &site.url, "s");
+    assert_eq!(verdict_at_last(&trust, &other).await, UNKNOWN);
     assert_eq!(verdict(&trust, &first).await, UNKNOWN);
 }
 
@@ -597,10 +633,7 @@ async fn a_file_is_read_again_when_it_changes() {
 
     // At once, because of the unknown kid.
     std::fs::write(&path, jwks(&[new.rsa_jwk("new")])).expect("a file");
-    assert_eq!(
-        verdict(&trust, &token(&new, "new", ISSUER, "b")).await,
-        "attested"
-    );
+    attested_at_last(&trust, &token(&new, "new", ISSUER, "b")).await;
     assert_eq!(
         verdict(&trust, &token(&old, "old", ISSUER, "c")).await,
         UNKNOWN

@@ -16,14 +16,14 @@ use tokio_rustls::{
 
 use crate::signer::{ISSUER, Signer, claims, oidc, trust, verdict};
 
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    file: PathBuf,
+    pub(crate) file: PathBuf,
     _directory: tempfile::TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
@@ -40,6 +40,15 @@ impl Authority {
 
     /// Serves `keys` under a certificate for `name`.
     async fn serve(&self, name: &str, keys: String) -> (SocketAddr, JoinSet<()>) {
+        self.answer(name, move |_request| ok(&keys)).await
+    }
+
+    /// Answers each request, which is seen as text, under a certificate for `name`.
+    pub(crate) async fn answer(
+        &self,
+        name: &str,
+        answer: impl Fn(&str) -> String + Send + 'static,
+    ) -> (SocketAddr, JoinSet<()>) {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
@@ -61,17 +70,20 @@ impl Authority {
                     continue;
                 };
                 let mut request = [0; 4096];
-                let _ = stream.read(&mut request).await;
-                let head = format!(
-                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                    keys.len()
-                );
-                let _ = stream.write_all(format!("{head}{keys}").as_bytes()).await;
+                let length = stream.read(&mut request).await.unwrap_or_default();
+                let request = String::from_utf8_lossy(&request[..length]);
+                let _ = stream.write_all(answer(&request).as_bytes()).await;
                 let _ = stream.shutdown().await;
             }
         });
         (address, server)
     }
+}
+
+/// An answer with a body.
+pub(crate) fn ok(body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
 }
 
 fn provider(address: SocketAddr, ca_file: Option<PathBuf>) -> ProviderConfig {

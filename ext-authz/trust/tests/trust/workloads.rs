@@ -86,6 +86,7 @@ async fn a_pod_is_its_namespace_and_service_account() {
         "spiffe://cluster.local/ns/production/sa/payment-svc"
     );
     let expected = [
+        ("k8s.cluster", "cluster"),
         ("k8s.namespace", "production"),
         ("k8s.nodeName", "node-1"),
         ("k8s.podName", "payment-7d9f"),
@@ -125,6 +126,7 @@ async fn a_token_that_is_bound_to_no_pod_names_none() {
     assert_eq!(
         names,
         [
+            "k8s.cluster",
             "k8s.namespace",
             "k8s.serviceAccount",
             "k8s.serviceAccountUid"
@@ -284,6 +286,7 @@ async fn an_id_token_is_its_subject_and_its_claims() {
         ("claims.groups", "admins, payments"),
         ("claims.iat", "1799999990"),
         ("claims.iss", CI),
+        ("claims.mixed", "a, 1"),
         ("claims.nobody", ""),
         ("claims.protected", "true"),
         ("claims.ratio", "0.5"),
@@ -305,6 +308,27 @@ async fn an_id_token_is_its_subject_and_its_claims() {
             "payments".to_owned()
         ]))
     );
+}
+
+#[tokio::test]
+async fn a_claim_that_can_be_read_in_part_is_not_left_out() {
+    let providers = Providers::new();
+    for part in [
+        json!(["contractor", null]),
+        json!(["contractor", {"since": 1}]),
+        json!([["x"], true]),
+    ] {
+        let claims = with(claims(CI), "role", part);
+        assert_eq!(
+            providers.verdict(&claims).await,
+            "token-claim-malformed",
+            "{claims}"
+        );
+    }
+    // Of which nothing is a text: no attribute.
+    let claims = with(claims(CI), "role", json!([{"name": "contractor"}, null]));
+    let (_, attributes) = providers.proven(&claims).await;
+    assert!(attributes.iter().all(|(name, _)| name != "claims.role"));
 }
 
 #[tokio::test]

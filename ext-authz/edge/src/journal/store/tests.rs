@@ -162,3 +162,23 @@ fn a_store_goes_on_with_the_segments_that_are_there() {
     drop(open(dir.path(), retention(), at(51)));
     assert_eq!(bytes(dir.path(), Family::Denied), 200);
 }
+
+#[test]
+fn a_probe_tells_whether_the_directory_takes_anything_and_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (audit, away) = (dir.path().join("audit"), dir.path().join("away"));
+    let mut store = open(&audit, retention(), at(0));
+    store.probe(at(1)).unwrap();
+    fs::rename(&audit, &away).unwrap();
+    fs::write(&audit, b"").unwrap();
+    store.probe(at(2)).unwrap_err();
+    fs::remove_file(&audit).unwrap();
+    fs::rename(&away, &audit).unwrap();
+    let files = || fs::read_dir(&audit).unwrap().count();
+    let before = files();
+    store.probe(at(3)).unwrap();
+    assert_eq!(files(), before);
+    // As appending does, it makes a directory that somebody removed.
+    fs::remove_dir_all(&audit).unwrap();
+    store.probe(at(4)).unwrap();
+}

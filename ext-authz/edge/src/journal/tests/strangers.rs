@@ -165,6 +165,7 @@ async fn a_directory_from_before_there_was_a_family_of_passed_events_is_read_and
                 "conditions",
                 "target_origin",
                 "attributes",
+                "attested_by",
             ];
             members.retain(|name, _| !later.contains(&name.as_str()));
             format!("{line}\n")

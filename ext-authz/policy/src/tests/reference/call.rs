@@ -3,15 +3,16 @@
 use std::{net::IpAddr, sync::LazyLock};
 
 use attache_core::{
-    attestation::Attestation,
+    attestation::{Agreement, Attestation},
     attributes::AttributeValue,
+    evidence::Evidence,
     request::{Host, Request, RequestPath, Transport},
     scope::Caller as Kept,
     secret::Secret,
     time::Timestamp,
 };
 
-use super::super::{build_job, expiring, pod};
+use super::super::{build_job, expiring, pod, proven};
 use crate::{Context, Country, Geography, Location};
 
 /// Who calls.
@@ -20,6 +21,15 @@ pub(super) struct Caller {
     pub(super) pod: Option<(&'static str, &'static str)>,
     pub(super) groups: Vec<&'static str>,
     pub(super) team: Option<&'static str>,
+    /// Of a pod that shows a token of the forge too.
+    pub(super) both: Option<Both>,
+}
+
+/// What two pieces of evidence prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Both {
+    OneWorkload,
+    TwoWorkloads,
 }
 
 /// One call: places in the tables below.
@@ -40,11 +50,11 @@ pub(super) struct Call {
 }
 
 pub(super) const HOSTS: [&str; 7] = [
-    "api.example.com",
-    "a.b.example.com",
-    "example.com",
-    "b.example.com",
-    "x.com",
+    "api.example.corp",
+    "a.b.example.corp",
+    "example.corp",
+    "b.example.corp",
+    "x.corp",
     "com",
     "10.0.0.1",
 ];
@@ -134,6 +144,7 @@ pub(super) static CALLERS: LazyLock<Vec<Caller>> = LazyLock::new(|| {
         pod,
         groups: Vec::new(),
         team: None,
+        both: None,
     });
     let jobs = [
         (vec!["admins"], Some("red")),
@@ -146,21 +157,57 @@ pub(super) static CALLERS: LazyLock<Vec<Caller>> = LazyLock::new(|| {
         pod: None,
         groups,
         team,
+        both: None,
     });
-    pods.chain(jobs).collect()
+    let twice = [
+        (
+            ("shop", "web"),
+            vec!["admins"],
+            Some("red"),
+            Both::OneWorkload,
+        ),
+        (
+            ("shop", "job"),
+            vec!["staff"],
+            Some("blue"),
+            Both::OneWorkload,
+        ),
+        (
+            ("bank", "web"),
+            vec!["admins", "as"],
+            Some("red"),
+            Both::TwoWorkloads,
+        ),
+        (("lab", "job"), vec!["admins"], None, Both::TwoWorkloads),
+    ];
+    let twice = twice.into_iter().map(|(pod, groups, team, both)| Caller {
+        pod: Some(pod),
+        groups,
+        team,
+        both: Some(both),
+    });
+    pods.chain(jobs).chain(twice).collect()
 });
 
 impl Caller {
-    pub(super) const fn provider(&self) -> &'static str {
-        if self.pod.is_some() {
-            "cluster"
-        } else {
-            "forge"
+    /// Who proved it.
+    pub(super) const fn providers(&self) -> &'static [&'static str] {
+        match (self.pod, self.both) {
+            (None, _) => &["forge"],
+            (Some(_), None) => &["cluster"],
+            (Some(_), Some(_)) => &["cluster", "forge"],
         }
     }
 
     fn attestation(&self) -> Attestation {
-        let Some((namespace, account)) = self.pod else {
+        let (Some((namespace, account)), None) = (self.pod, self.both) else {
+            return self.with_job();
+        };
+        pod(namespace, account)
+    }
+
+    fn with_job(&self) -> Attestation {
+        let job = {
             let groups = self
                 .groups
                 .iter()
@@ -170,9 +217,21 @@ impl Caller {
                 .team
                 .map(|team| ("team", AttributeValue::One(team.into())));
             let claims = [("groups", AttributeValue::Many(groups))];
-            return build_job(&claims.into_iter().chain(team).collect::<Vec<_>>());
+            build_job(&claims.into_iter().chain(team).collect::<Vec<_>>())
         };
-        pod(namespace, account)
+        let (Some((namespace, account)), Some(both)) = (self.pod, self.both) else {
+            return job;
+        };
+        let pod = pod(namespace, account);
+        let agreed = match both {
+            Both::TwoWorkloads => pod.together([&job], Agreement::NamedByPolicy),
+            Both::OneWorkload => {
+                let (id, claims) = (pod.spiffe_id().clone(), job.attributes().clone());
+                let same = proven("forge", job.kind(), id, claims);
+                pod.together([&same], Agreement::OneWorkload)
+            }
+        };
+        agreed.expect("evidence that agrees")
     }
 }
 
@@ -223,18 +282,18 @@ impl Call {
             source: PARSED_SOURCES[self.source],
             geography: &Atlas,
             query: self.query,
-            headers: match self.environment {
+            headers: Some(match self.environment {
                 Some("prod") => &PRODUCTION,
                 Some(_) => &TESTING,
                 None => &[],
-            },
+            }),
         }
     }
 
     /// Its evidence, as an answer is kept under.
     pub(super) fn kept_under(self) -> Kept {
         let token = format!("{}.{}", self.caller, self.expiring);
-        Kept::Evidence(Secret::new(token))
+        Kept::Evidence(Evidence::Token(Secret::new(token)))
     }
 
     /// Any call.

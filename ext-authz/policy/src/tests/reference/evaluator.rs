@@ -18,13 +18,16 @@ use jiff::{
 };
 
 use super::{
-    call::{CALLERS, Call, Caller, EXPIRY, HOSTS, SOURCES},
+    call::{Both, CALLERS, Call, Caller, EXPIRY, HOSTS, SOURCES},
     set::{ANY, Action, CLIENTS, CONDITIONS, Match, Policy},
 };
 
-/// Which clients each caller is.
-static IS: LazyLock<Vec<[bool; CLIENTS.len()]>> = LazyLock::new(|| {
-    let clients = |caller: &Caller| CLIENTS.map(|client| caller.is(client));
+/// Which clients each caller is, by everything that is proven, by `cluster` alone, and by `forge` alone.
+static IS: LazyLock<Vec<[[bool; CLIENTS.len()]; 3]>> = LazyLock::new(|| {
+    let clients = |caller: &Caller| {
+        [caller.providers(), &["cluster"], &["forge"]]
+            .map(|counted| CLIENTS.map(|client| caller.is(client, counted)))
+    };
     CALLERS.iter().map(clients).collect()
 });
 
@@ -76,7 +79,14 @@ pub(super) fn evaluate(policies: &[Policy], call: Call) -> Answer {
     let of_caller: Vec<&Policy> = on_target
         .iter()
         .copied()
-        .filter(|it| IS[call.caller][it.client])
+        .filter(|it| {
+            let counted = match it.counted(caller) {
+                ["cluster"] => 1,
+                ["forge"] => 2,
+                _ => 0,
+            };
+            IS[call.caller][counted][it.client]
+        })
         .collect();
     let covering: Vec<Covering<'_>> = of_caller
         .iter()
@@ -87,7 +97,9 @@ pub(super) fn evaluate(policies: &[Policy], call: Call) -> Answer {
     let verdict = verdict(&enforced, call);
     let allows = |policies: &[&Policy]| policies.iter().any(|it| !it.deny && !it.dry_run);
     let code = match verdict.code {
-        "nothing" if !allows(&of_caller) && allows(&on_target) => "attribute-mismatch",
+        "nothing" if !allows(&of_caller) && on_target.iter().any(|it| it.asks_more(caller)) => {
+            "attribute-mismatch"
+        }
         "nothing" => "no-policy",
         code => code,
     };
@@ -208,8 +220,7 @@ fn covering<'p>(policy: &'p Policy, caller: &Caller, call: Call) -> Option<Cover
         }
     }
     let (path, action) = best?;
-    let accepted = policy.providers.contains(&caller.provider())
-        || (policy.deny && policy.providers.is_empty());
+    let accepted = policy.accepts(caller);
     // A deny for those whom another provider proved is about somebody else.
     if policy.deny && !accepted {
         return None;
@@ -220,7 +231,7 @@ fn covering<'p>(policy: &'p Policy, caller: &Caller, call: Call) -> Option<Cover
         rank: (host_rank(policy, call), path),
         accepted,
         outcome: if accepted {
-            all_hold(&policy.conditions, caller, call)
+            all_hold(policy, caller, call)
         } else {
             Met
         },
@@ -228,10 +239,11 @@ fn covering<'p>(policy: &'p Policy, caller: &Caller, call: Call) -> Option<Cover
 }
 
 /// One that does not hold settles it, then one that cannot be told.
-fn all_hold(conditions: &[usize], caller: &Caller, call: Call) -> ConditionOutcome {
-    let outcomes: Vec<_> = conditions
+fn all_hold(policy: &Policy, caller: &Caller, call: Call) -> ConditionOutcome {
+    let outcomes: Vec<_> = policy
+        .conditions
         .iter()
-        .map(|it| holds(*it, caller, call))
+        .map(|it| holds(*it, caller, policy.counted(caller), call))
         .collect();
     [NotMet, Unavailable]
         .into_iter()
@@ -247,14 +259,20 @@ fn looked_at(
     let mut looked_at = [None; CONDITIONS.len()];
     for it in covering.iter().filter(|it| it.accepted) {
         for condition in &it.policy.conditions {
-            looked_at[*condition] = Some(holds(*condition, caller, call));
+            let outcome = holds(*condition, caller, it.policy.counted(caller), call);
+            // Where policies count different proofs, what lets the least through is told.
+            let worst = |one: ConditionOutcome| {
+                let order = [NotMet, Unavailable, Met];
+                order.into_iter().find(|it| [one, outcome].contains(it))
+            };
+            looked_at[*condition] = looked_at[*condition].map_or(Some(outcome), worst);
         }
     }
     looked_at
 }
 
 /// What each of [`CONDITIONS`] says, in other words.
-fn holds(condition: usize, caller: &Caller, call: Call) -> ConditionOutcome {
+fn holds(condition: usize, caller: &Caller, counted: &[&str], call: Call) -> ConditionOutcome {
     use Weekday::{Saturday, Sunday};
     let when = |holds: bool| if holds { Met } else { NotMet };
     let source = SOURCES[call.source];
@@ -292,7 +310,10 @@ fn holds(condition: usize, caller: &Caller, call: Call) -> ConditionOutcome {
             Some("192.0.2.7") => NotMet,
             _ => Unavailable,
         },
-        6 => caller.team.map_or(Unavailable, |team| when(team == "red")),
+        6 => match caller.team.filter(|_| counted.contains(&"forge")) {
+            Some(team) => when(team == "red"),
+            None => Unavailable,
+        },
         7 => match call.environment {
             Some("prod") => Met,
             _ if call.query.contains("debug") => Met,
@@ -328,28 +349,82 @@ fn within(there: &Zoned, from: Time, to: Time) -> bool {
     from <= there.time() && there.time() < to
 }
 
+impl Policy {
+    /// Whether it is an allow for whom the caller is not, whoever's proof counts.
+    fn asks_more(&self, caller: &Caller) -> bool {
+        let is_client = caller.is(CLIENTS[self.client], caller.providers());
+        !self.deny && !self.dry_run && !is_client
+    }
+
+    /// Whether those proved the caller whom the policy asks for.
+    pub(super) fn accepts(&self, caller: &Caller) -> bool {
+        let proved = |name: &&str| caller.providers().contains(name);
+        let named = |name: &&str| self.providers.contains(name);
+        let enough = if self.all {
+            self.providers.iter().all(proved)
+        } else {
+            self.providers.iter().any(proved)
+        };
+        // Two workloads are let pass only by an allow that names the provers of both.
+        let both_named = self.all && caller.providers().iter().all(named);
+        let agreed = caller.both != Some(Both::TwoWorkloads) || both_named;
+        match self.deny {
+            true => enough || self.providers.is_empty(),
+            false => enough && agreed,
+        }
+    }
+
+    /// Whose proofs an allow looks at: those that it names, if there are any.
+    pub(super) fn counted(&self, caller: &Caller) -> &'static [&'static str] {
+        let named =
+            |name: &str| self.providers.contains(&name) && caller.providers().contains(&name);
+        match (self.deny, named("cluster"), named("forge")) {
+            (false, true, false) => &["cluster"],
+            (false, false, true) => &["forge"],
+            _ => caller.providers(),
+        }
+    }
+}
+
 impl Caller {
-    fn values(&self, attribute: &str) -> Vec<String> {
+    fn values(&self, attribute: &str, counted: &[&str]) -> Vec<String> {
         let many = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        if attribute == "spiffe.id" {
+            return self.ids(counted);
+        }
+        let by = attribute.split('.').next().map(|space| match space {
+            "k8s" => "cluster",
+            _ => "forge",
+        });
+        if !by.is_some_and(|by| counted.contains(&by)) {
+            return Vec::new();
+        }
         match (attribute, self.pod) {
             ("k8s.namespace", Some((namespace, _))) => vec![namespace.to_owned()],
             ("k8s.serviceAccount", Some((_, account))) => vec![account.to_owned()],
-            ("spiffe.id", Some((namespace, account))) => {
-                vec![format!(
-                    "spiffe://cluster.local/ns/{namespace}/sa/{account}"
-                )]
-            }
-            ("spiffe.id", None) => vec!["spiffe://cluster.local/forge/job".to_owned()],
-            ("claims.groups", None) => many(&self.groups),
-            ("claims.team", None) => many(self.team.as_slice()),
+            ("claims.groups", _) => many(&self.groups),
+            ("claims.team", _) => many(self.team.as_slice()),
             _ => Vec::new(),
         }
     }
 
-    pub(super) fn is(&self, client: Match) -> bool {
+    fn ids(&self, counted: &[&str]) -> Vec<String> {
+        let pod = self.pod.map(|(namespace, account)| {
+            format!("spiffe://cluster.local/ns/{namespace}/sa/{account}")
+        });
+        let job = "spiffe://cluster.local/forge/job".to_owned();
+        let one = self.both == Some(Both::OneWorkload);
+        let by_forge = if one { pod.clone() } else { Some(job) };
+        let mut ids = Vec::new();
+        ids.extend(pod.filter(|_| counted.contains(&"cluster")));
+        ids.extend(by_forge.filter(|_| counted.contains(&"forge")));
+        ids
+    }
+
+    pub(super) fn is(&self, client: Match, counted: &[&str]) -> bool {
         client.iter().any(|entry| {
             entry.iter().all(|(attribute, patterns)| {
-                let values = self.values(attribute);
+                let values = self.values(attribute, counted);
                 values
                     .iter()
                     .any(|value| patterns.iter().any(|pattern| glob(pattern, value)))

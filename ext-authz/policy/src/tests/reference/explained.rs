@@ -76,10 +76,9 @@ fn checks_are_true(explanation: &Explanation, set: &[Policy], call: Call) -> Tes
         let policy = set.iter().find(|policy| policy.name == considered.policy);
         let policy = policy.expect("a policy of the set");
         let caller = &CALLERS[call.caller];
-        let is_client = caller.is(CLIENTS[policy.client]);
+        let is_client = caller.is(CLIENTS[policy.client], policy.counted(caller));
         prop_assert_eq!(holds(considered, &[Subject::Attribute]), is_client);
-        let provider = policy.providers.contains(&caller.provider())
-            || (policy.deny && policy.providers.is_empty());
+        let provider = policy.accepts(caller);
         prop_assert_eq!(holds(considered, &[Subject::TrustProvider]), provider);
         prop_assert_eq!(
             holds(considered, &[Subject::Port]),

@@ -11,6 +11,8 @@ pub(super) struct Policy {
     pub(super) client: usize,
     pub(super) server: usize,
     pub(super) providers: Vec<&'static str>,
+    /// Whether each of the providers must have proven the caller.
+    pub(super) all: bool,
     /// Places in `CONDITIONS`.
     pub(super) conditions: Vec<usize>,
     pub(super) credential: Option<&'static str>,
@@ -68,12 +70,12 @@ const fn server(
 }
 
 pub(super) const SERVERS: [Server; 7] = [
-    server("api.example.com", 443, true, &["/"], "authorization"),
-    server("api.example.com", 443, true, &["/v1", "/v2"], "x-key"),
-    server("*.example.com", 443, true, &["/"], "x-key"),
-    server("*.com", 443, false, &["/", "/v1/x"], "authorization"),
-    server("api.example.com", 8443, false, &["/v1"], "authorization"),
-    server("*.b.example.com", 443, true, &["/v1"], "authorization"),
+    server("api.example.corp", 443, true, &["/"], "authorization"),
+    server("api.example.corp", 443, true, &["/v1", "/v2"], "x-key"),
+    server("*.example.corp", 443, true, &["/"], "x-key"),
+    server("*.corp", 443, false, &["/", "/v1/x"], "authorization"),
+    server("api.example.corp", 8443, false, &["/v1"], "authorization"),
+    server("*.b.example.corp", 443, true, &["/v1"], "authorization"),
     server("10.0.0.1", 443, false, &["/"], "x-other"),
 ];
 
@@ -157,7 +159,10 @@ fn policy(index: usize) -> impl Strategy<Value = Policy> {
         (prop::bool::weighted(0.2), prop::bool::weighted(0.2)),
         0..CLIENTS.len(),
         prop_oneof![1 => 0..3_usize, 1 => 0..SERVERS.len()],
-        subsequence(vec!["cluster", "forge"], 0..=2),
+        (
+            subsequence(vec!["cluster", "forge"], 0..=2),
+            prop::bool::weighted(0.3),
+        ),
         (credential, prop::option::weighted(0.1, Just(60_u64))),
         prop::collection::vec(action(), 1..=2),
         prop_oneof![
@@ -166,7 +171,15 @@ fn policy(index: usize) -> impl Strategy<Value = Policy> {
         ],
     );
     parts.prop_map(
-        move |((deny, dry_run), client, server, mut providers, credential, actions, conditions)| {
+        move |(
+            (deny, dry_run),
+            client,
+            server,
+            (mut providers, all),
+            credential,
+            actions,
+            conditions,
+        )| {
             let (credential, ttl) = credential;
             if !deny && providers.is_empty() {
                 providers.push("cluster");
@@ -184,6 +197,7 @@ fn policy(index: usize) -> impl Strategy<Value = Policy> {
                 dry_run,
                 client,
                 server,
+                all: all && !providers.is_empty(),
                 providers,
                 conditions,
                 ttl: ttl.filter(|_| credential.is_some()),
@@ -277,6 +291,9 @@ impl Policy {
         }
         if !providers.is_empty() {
             spec.push_str(&format!(", trustProviders: {providers:?}"));
+            if self.all {
+                spec.push_str(", attestation: all");
+            }
         }
         if !self.conditions.is_empty() {
             let names: Vec<_> = self.conditions.iter().map(|it| format!("if{it}")).collect();

@@ -1,0 +1,254 @@
+//! A workload takes a token into its own hands, for a target that it calls past this edge: evidence →
+//! attestation → decision → credential → audit, as with a call. No request of it is seen, so policy must
+//! allow every call of the target.
+//!
+//! INVARIANT: as in the pipeline, no token leaves whose audit event was not recorded, nor one that a policy
+//! set granted which is not in force any more. `observe` changes nothing here: nobody is in the way of
+//! anything, and who asks for a token does so knowingly.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use attache_core::{
+    decision::{DenyReason, Fault},
+    event::Outcome,
+    evidence::Evidence,
+    secret::Secret,
+    time::Timestamp,
+    token::TokenTarget,
+};
+use attache_credentials::Credential;
+use attache_policy::{Compiled, Context, Decision, Withheld};
+use attache_trust::NotAttested;
+use tokio::time::{Instant, timeout};
+use tracing::{error, info};
+
+use crate::{
+    clock,
+    peer::Peer,
+    pipeline::Edge,
+    question::Question,
+    refusal::Refusal,
+    settings::{Enforcement, Unmatched},
+    trail::Trail,
+};
+
+/// What the audit event calls the port.
+const LISTENER: &str = "token-endpoint";
+/// How long an exchange may take. Whoever asks has no proxy's patience to obey.
+const EXCHANGE_LIMIT: Duration = Duration::from_secs(5);
+/// How long its record may take.
+const RECORDING_LIMIT: Duration = Duration::from_secs(1);
+/// How often it is decided again because policy changed under it.
+const MAX_DECISIONS: usize = 3;
+
+/// What a workload asks for.
+pub struct Wanted {
+    /// What it shows of itself.
+    pub evidence: Evidence,
+    /// Whom the token is to be for.
+    pub audience: Option<String>,
+    /// Where it is to be used.
+    pub target: Option<TokenTarget>,
+    /// Where the request comes from.
+    pub source: Option<SocketAddr>,
+}
+
+/// What became of it.
+pub struct HandedOut {
+    /// The id of the audit event.
+    pub decision_id: String,
+    /// The token and what is left of its lifetime, or why there is none.
+    pub outcome: Result<(Secret, Duration), NotHandedOut>,
+}
+
+/// Why a workload gets no token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotHandedOut {
+    /// Its evidence is not accepted.
+    Evidence(DenyReason),
+    /// Policy gives it no such token.
+    Target(DenyReason),
+    /// Something is broken.
+    Unavailable(Fault),
+}
+
+impl Edge {
+    /// Decides about a token for the workload itself, records it, and gives it.
+    pub async fn hand_out(&self, wanted: &Wanted) -> HandedOut {
+        let source = wanted.source.map(|source| source.to_string());
+        let target = wanted.target.as_ref().map(|target| target.host.as_str());
+        let question = Question {
+            method: "POST",
+            target: "/token",
+            authority: target.or(wanted.audience.as_deref()).unwrap_or_default(),
+            headers: Vec::new(),
+            headers_are_known: false,
+            vouched: None,
+            source,
+            address: wanted.source.map(|source| source.ip()),
+            peer: Peer::default(),
+            given: None,
+        };
+        let began = Instant::now();
+        let mut trail = Trail::begin(clock::now(), began, &question);
+        // Held until the answer is there: recording can take the longest.
+        let slot = self.calls.enter();
+        let verdict = match &slot {
+            None => Err(NotHandedOut::Unavailable(Fault::Overloaded)),
+            Some(_) => {
+                let obtaining = self.obtain_for(wanted, &mut trail);
+                let late = |_elapsed| NotHandedOut::Unavailable(Fault::CredentialUnavailable);
+                let obtained = timeout(EXCHANGE_LIMIT, obtaining).await;
+                obtained.map_err(late).flatten()
+            }
+        };
+        let handed = self.hand_over(trail, verdict).await;
+        let (outcome, code) = match &handed.outcome {
+            Ok(_) => (Outcome::Permitted, None),
+            Err(refused @ NotHandedOut::Unavailable(_)) => (Outcome::Error, Some(refused.code())),
+            Err(refused) => (Outcome::Denied, Some(refused.code())),
+        };
+        self.metrics
+            .answered(LISTENER, outcome, code, began.elapsed());
+        handed
+    }
+
+    async fn obtain_for(
+        &self,
+        wanted: &Wanted,
+        trail: &mut Trail,
+    ) -> Result<Arc<Credential>, NotHandedOut> {
+        for _ in 0..MAX_DECISIONS {
+            let policies = self.live.in_force();
+            let verdict = self.obtain_under(&policies, wanted, trail).await;
+            // SECURITY: what an older revision granted is not given out; it is decided again.
+            if verdict.is_err() || self.live.is_current(&policies) {
+                return verdict;
+            }
+        }
+        Err(NotHandedOut::Unavailable(Fault::CredentialUnavailable))
+    }
+
+    async fn obtain_under(
+        &self,
+        policies: &Compiled,
+        wanted: &Wanted,
+        trail: &mut Trail,
+    ) -> Result<Arc<Credential>, NotHandedOut> {
+        trail.under(policies);
+        let now: Timestamp = trail.asked_at();
+        let attestation = self.trust.attest(&wanted.evidence, now).await?;
+        trail.attested(&attestation, policies);
+        let context = Context {
+            now,
+            source: wanted.source.map(|source| source.ip()),
+            geography: &*self.geography,
+            query: "",
+            headers: None,
+        };
+        let (audience, target) = (wanted.audience.as_deref(), wanted.target.as_ref());
+        let decided = match policies.hand_out(&attestation, audience, target, &context) {
+            Ok(decided) => decided,
+            Err(refused) => {
+                if let Some(decided) = &refused.decided {
+                    trail.decided(decided, Unmatched::Deny);
+                    match decided.decision() {
+                        Decision::Deny(denial) => trail.denied(denial),
+                        Decision::Allow(grant) => trail.granted(grant),
+                        Decision::Unavailable(_) => {}
+                    }
+                }
+                return Err(refused.why.into());
+            }
+        };
+        trail.decided(&decided, Unmatched::Deny);
+        let Decision::Allow(grant) = decided.into_decision() else {
+            return Err(NotHandedOut::Target(DenyReason::NoPolicy));
+        };
+        trail.granted(&grant);
+        let obtained = self.credentials.obtain(&grant, &wanted.evidence, now).await;
+        let credential = obtained.map_err(NotHandedOut::Unavailable)?;
+        let credential = credential.ok_or(NotHandedOut::Target(DenyReason::NoPolicy))?;
+        trail.obtained(&grant, &credential);
+        Ok(credential)
+    }
+
+    /// Records what happened; only then the token may leave.
+    async fn hand_over(
+        &self,
+        mut trail: Trail,
+        verdict: Result<Arc<Credential>, NotHandedOut>,
+    ) -> HandedOut {
+        if let Err(refusal) = &verdict {
+            trail.refused(&refusal.clone().into());
+        }
+        let event = trail.event(&self.name, LISTENER, Enforcement::Enforce);
+        let (id, workload, audience) = (
+            event.event_id.clone(),
+            event.workload_svid.clone(),
+            event.audience.clone(),
+        );
+        let recorded = timeout(RECORDING_LIMIT, self.journal.record(event)).await;
+        let Ok(Ok(recorded)) = recorded else {
+            error!(decision = id, "an exchange could not be recorded");
+            return HandedOut {
+                decision_id: id,
+                outcome: Err(NotHandedOut::Unavailable(Fault::AuditUnavailable)),
+            };
+        };
+        let outcome = verdict.map(|credential| {
+            info!(workload, audience, "token handed out");
+            let left = credential.lifetime().expires_at.since(clock::now());
+            (Secret::new(credential.token().to_owned()), left)
+        });
+        HandedOut {
+            decision_id: recorded.event_id,
+            outcome,
+        }
+    }
+}
+
+impl NotHandedOut {
+    /// The stable code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Evidence(reason) | Self::Target(reason) => reason.code(),
+            Self::Unavailable(fault) => fault.code(),
+        }
+    }
+
+    /// A sentence for a person.
+    pub const fn sentence(&self) -> &'static str {
+        match self {
+            Self::Evidence(reason) | Self::Target(reason) => reason.sentence(),
+            Self::Unavailable(fault) => fault.sentence(),
+        }
+    }
+}
+
+impl From<NotAttested> for NotHandedOut {
+    fn from(not_attested: NotAttested) -> Self {
+        match not_attested {
+            NotAttested::Denied(reason) => Self::Evidence(reason),
+            NotAttested::Unavailable(fault) => Self::Unavailable(fault),
+        }
+    }
+}
+
+impl From<Withheld> for NotHandedOut {
+    fn from(withheld: Withheld) -> Self {
+        match withheld {
+            Withheld::Denied(reason) => Self::Target(reason),
+            Withheld::Unavailable(fault) => Self::Unavailable(fault),
+        }
+    }
+}
+
+impl From<NotHandedOut> for Refusal {
+    fn from(not_handed_out: NotHandedOut) -> Self {
+        match not_handed_out {
+            NotHandedOut::Evidence(reason) | NotHandedOut::Target(reason) => Self::Denied(reason),
+            NotHandedOut::Unavailable(fault) => Self::Unavailable(fault),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What the edge counts and measures, in OpenMetrics text, which Prometheus reads. docs/metrics.md says what
+//! each one means.
+//!
+//! SECURITY: labels hold stable codes and names of the configuration and the policies alone, never what a
+//! caller sent: nobody outside can add a series, and no series can hold a secret.
+
+use std::{sync::Arc, time::Duration};
+
+use attache_core::event::Outcome;
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+use tokio::task::spawn_blocking;
+
+use self::state::EdgeState;
+use crate::admin::Admin;
+
+mod state;
+
+/// What the answer is (OpenMetrics 1.0, §5.3).
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The code of a decision that has none.
+const NO_CODE: &str = "none";
+
+/// Upper bounds in seconds: a warm decision takes less than a millisecond, one that waits for keys as long as
+/// the edge lets it.
+const DURATIONS: [f64; 14] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+];
+
+/// What is counted while calls are answered.
+#[derive(Clone)]
+pub struct Metrics {
+    decisions: Family<Decided, Counter>,
+    durations: Family<Ended, Histogram, fn() -> Histogram>,
+}
+
+/// INVARIANT: every value comes from the configuration or from a fixed list.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Decided {
+    listener: String,
+    outcome: &'static str,
+    code: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    outcome: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            decisions: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
+        }
+    }
+}
+
+impl Metrics {
+    /// A call of `listener` was answered after `took`; `code` is the stable code of the decision.
+    pub(crate) fn answered(
+        &self,
+        listener: &str,
+        outcome: Outcome,
+        code: Option<&str>,
+        took: Duration,
+    ) {
+        let outcome = outcome_name(outcome);
+        let decided = Decided {
+            listener: listener.to_owned(),
+            outcome,
+            code: code.unwrap_or(NO_CODE).to_owned(),
+        };
+        self.decisions.get_or_create(&decided).inc();
+        let ended = Ended { outcome };
+        let durations = self.durations.get_or_create(&ended);
+        durations.observe(took.as_secs_f64());
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "decisions",
+            "Calls that were answered",
+            self.decisions.clone(),
+        );
+        registry.register_with_unit(
+            "decision_duration",
+            "Time from a call's arrival to its answer, its recording included",
+            Unit::Seconds,
+            self.durations.clone(),
+        );
+    }
+}
+
+const fn outcome_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Permitted => "permitted",
+        Outcome::Denied => "denied",
+        Outcome::Error => "error",
+    }
+}
+
+/// Serves the metrics of `admin`'s edge at `/metrics`, and nothing else.
+pub fn router(admin: Arc<Admin>) -> Router {
+    let mut registry = Registry::with_prefix("attache");
+    admin.edge.metrics.register(&mut registry);
+    registry.register_collector(Box::new(EdgeState(admin)));
+    Router::new()
+        .route("/metrics", get(metrics))
+        .with_state(Arc::new(registry))
+}
+
+async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
+    // Some of it is gathered under locks; the threads that answer Envoy must not wait for it.
+    let encoding = spawn_blocking(move || {
+        let mut text = String::new();
+        text::encode(&mut text, &registry).map(|()| text)
+    });
+    match encoding.await {
+        Ok(Ok(text)) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Ok(Err(_)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! What is not counted call by call but stands somewhere already, read when somebody asks for it.
+
+use std::{
+    fmt::{self, Debug},
+    sync::Arc,
+};
+
+use attache_core::time::Timestamp;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeGaugeValue},
+    metrics::{MetricType, exemplar::Exemplar},
+    registry::Unit,
+};
+
+use crate::{admin::Admin, clock};
+
+/// The state of one edge.
+pub(super) struct EdgeState(pub(super) Arc<Admin>);
+
+impl Debug for EdgeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EdgeState")
+    }
+}
+
+impl Collector for EdgeState {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut told = Told(encoder);
+        let admin = &*self.0;
+        told.info(
+            "build",
+            "The program",
+            &[("version", env!("CARGO_PKG_VERSION"))],
+        )?;
+        let ready = admin.readiness.blocked_by().is_empty();
+        told.gauge(
+            "ready",
+            "1 while the edge is ready, 0 otherwise",
+            &u64::from(ready),
+        )?;
+        calls(&mut told, admin)?;
+        policy(&mut told, admin)?;
+        audit(&mut told, admin)?;
+        trust(&mut told, admin)
+    }
+}
+
+fn calls(told: &mut Told<'_>, admin: &Admin) -> fmt::Result {
+    let calls = &admin.edge.calls;
+    told.gauge(
+        "calls_in_flight",
+        "Calls that wait for their answers",
+        &calls.in_flight(),
+    )?;
+    told.gauge(
+        "calls_in_flight_limit",
+        "How many calls may wait for their answers at once",
+        &calls.most(),
+    )?;
+    told.counter(
+        "calls_turned_away",
+        "Calls that were answered with overloaded",
+        calls.turned_away(),
+    )?;
+    told.counter(
+        "calls_turned_away_unrecorded",
+        "Calls that were answered with overloaded and have no audit event",
+        calls.untold(),
+    )
+}
+
+fn policy(told: &mut Told<'_>, admin: &Admin) -> fmt::Result {
+    let state = admin.reload.state();
+    told.info(
+        "policy",
+        "The policy set in force",
+        &[("revision", &state.revision)],
+    )?;
+    told.timestamp(
+        "policy_accepted_timestamp",
+        "When the policy set in force was accepted",
+        state.accepted_at,
+    )?;
+    let refused = state.refused.is_some();
+    told.gauge(
+        "policy_refused",
+        "1 while what the policy directory holds is refused, 0 otherwise",
+        &u64::from(refused),
+    )?;
+    told.gauge(
+        "policy_stalled",
+        "1 while the policy directory or the folder of state does not answer, 0 otherwise",
+        &u64::from(state.stalled_since.is_some()),
+    )?;
+    told.gauge(
+        "policy_last_good",
+        "1 while the set in force is the last good one of an earlier run, 0 otherwise",
+        &u64::from(state.is_last_good),
+    )?;
+    told.counters(
+        "policy_reloads",
+        "How often what the policy directory holds was judged",
+        "result",
+        &[
+            ("accepted", state.judged.accepted),
+            ("unchanged", state.judged.unchanged),
+            ("refused", state.judged.refused),
+        ],
+    )
+}
+
+fn audit(told: &mut Told<'_>, admin: &Admin) -> fmt::Result {
+    let journal = admin.edge.journal.status();
+    told.counters(
+        "audit_events",
+        "Accesses, by what became of their audit event",
+        "result",
+        &[
+            ("recorded", journal.written),
+            ("coalesced", journal.coalesced),
+            ("refused", journal.refused),
+            ("lost", journal.lost),
+        ],
+    )?;
+    told.gauge(
+        "audit_queue_length",
+        "Audit events that wait to be written",
+        &journal.queued,
+    )?;
+    told.gauge(
+        "audit_failing",
+        "1 while the audit journal cannot be written, 0 otherwise",
+        &u64::from(journal.failing.is_some()),
+    )?;
+    told.gauge(
+        "audit_segments",
+        "Files of the audit journal",
+        &journal.segments,
+    )?;
+    told.bytes(
+        "audit_size",
+        "What the audit journal takes on its disk",
+        journal.bytes,
+    )
+}
+
+fn trust(told: &mut Told<'_>, admin: &Admin) -> fmt::Result {
+    let providers = admin.edge.trust.status(clock::now());
+    let by_name = |value: fn(&attache_trust::ProviderStatus) -> u64| -> Vec<(&str, u64)> {
+        let values = providers.iter();
+        values
+            .map(|provider| (provider.name.as_str(), value(provider)))
+            .collect()
+    };
+    told.gauges(
+        "trust_provider_usable",
+        "1 while evidence of the trust provider can be judged, 0 otherwise",
+        "provider",
+        &by_name(|provider| u64::from(provider.usable)),
+    )?;
+    told.gauges(
+        "trust_provider_failing",
+        "1 while the newest attempt to fetch the keys of the trust provider failed, 0 otherwise",
+        "provider",
+        &by_name(|provider| u64::from(provider.last_error.is_some())),
+    )
+}
+
+/// Writes one metric after another.
+struct Told<'e>(DescriptorEncoder<'e>);
+
+impl Told<'_> {
+    fn info(&mut self, name: &str, help: &str, labels: &[(&str, &str)]) -> fmt::Result {
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Info)?;
+        metric.encode_info(&labels)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: &impl EncodeGaugeValue) -> fmt::Result {
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        metric.encode_gauge(value)
+    }
+
+    /// One for each value of `label`.
+    fn gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: &[(&str, u64)],
+    ) -> fmt::Result {
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (of, value) in values {
+            metric.encode_family(&[(label, *of)])?.encode_gauge(value)?;
+        }
+        Ok(())
+    }
+
+    fn timestamp(&mut self, name: &str, help: &str, at: Timestamp) -> fmt::Result {
+        let unit = Unit::Seconds;
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, Some(&unit), MetricType::Gauge)?;
+        metric.encode_gauge(&at.as_seconds())
+    }
+
+    fn bytes(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let unit = Unit::Bytes;
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, Some(&unit), MetricType::Gauge)?;
+        metric.encode_gauge(&value)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        metric.encode_counter(&value, NO_EXEMPLAR)
+    }
+
+    /// One for each value of `label`.
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: &[(&str, u64)],
+    ) -> fmt::Result {
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (of, value) in values {
+            let labels = [(label, *of)];
+            let mut one = metric.encode_family(&labels)?;
+            one.encode_counter(value, NO_EXEMPLAR)?;
+        }
+        Ok(())
+    }
+}
+
+/// An exemplar would name one call.
+const NO_EXEMPLAR: Option<&Exemplar<[(&str, &str); 0], u64>> = None;

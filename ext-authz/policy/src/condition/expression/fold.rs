@@ -1,0 +1,100 @@
+//! What can be told of an expression without a call: a part that reads nothing, or only the time, is
+//! evaluated when the expression is compiled, and refused where it errs at any time.
+
+use cel_core::{Ast, CelType, Env, Expr, MapActivation, SpannedExpr, Timestamp, Value};
+
+use super::{
+    bounds::{children, kind_of, parts},
+    refused::{InvalidExpression, RefusedExpression},
+};
+
+/// Moments of different years, months, weekdays and hours, in seconds since 1970.
+const MOMENTS: [i64; 4] = [0, 1_782_000_123, 1_801_955_400, 1_830_345_678];
+
+/// What a part depends on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reads {
+    Nothing,
+    /// The time alone.
+    Time,
+    Call,
+}
+
+pub(super) fn check(environment: &Env, checked: &Ast) -> Result<(), RefusedExpression> {
+    reads(checked.expr(), environment)?;
+    for part in parts(checked.expr())? {
+        if let Expr::Index { expr, index, .. } = &part.node
+            && !matches!(kind_of(checked, expr), Some(CelType::Map(..)))
+            && !matches!(index.node, Expr::String(_))
+        {
+            check_index(index, environment)?;
+        }
+    }
+    Ok(())
+}
+
+/// SECURITY: the evaluator counts a negative place from the end, which CEL does not.
+fn check_index(index: &SpannedExpr, environment: &Env) -> Result<(), RefusedExpression> {
+    let value = match depends_on(index) {
+        Reads::Nothing => evaluated(index, environment, 0),
+        Reads::Time | Reads::Call => None,
+    };
+    match value {
+        Some(Value::Int(0..) | Value::UInt(_)) => Ok(()),
+        _ => Err(InvalidExpression::IndexNotLiteral.at(&index.span)),
+    }
+}
+
+/// The innermost part that can never be evaluated is the one that is told.
+fn reads(part: &SpannedExpr, environment: &Env) -> Result<Reads, RefusedExpression> {
+    let mut most = depends_on_itself(&part.node);
+    let inner = children(&part.node);
+    let is_whole = inner.is_empty() && !matches!(part.node, Expr::Call { .. });
+    for child in inner {
+        most = most.max(reads(child, environment)?);
+    }
+    let moments = match most {
+        Reads::Nothing => MOMENTS.get(..1),
+        Reads::Time => Some(MOMENTS.as_slice()),
+        Reads::Call => None,
+    };
+    let Some(moments) = moments.filter(|_| !is_whole) else {
+        return Ok(most);
+    };
+    let mut error = None;
+    for moment in moments {
+        match evaluated(part, environment, *moment) {
+            Some(Value::Error(told)) => error = Some(told),
+            Some(_) | None => return Ok(most),
+        }
+    }
+    match error {
+        Some(error) => Err(InvalidExpression::NeverEvaluated(error.message.clone()).at(&part.span)),
+        None => Ok(most),
+    }
+}
+
+fn depends_on(part: &SpannedExpr) -> Reads {
+    let inner = children(&part.node).into_iter().map(depends_on);
+    inner
+        .max()
+        .unwrap_or(Reads::Nothing)
+        .max(depends_on_itself(&part.node))
+}
+
+fn depends_on_itself(node: &Expr) -> Reads {
+    match node {
+        Expr::Ident(name) | Expr::RootIdent(name) if name == "now" => Reads::Time,
+        Expr::Ident(_) | Expr::RootIdent(_) => Reads::Call,
+        _ => Reads::Nothing,
+    }
+}
+
+fn evaluated(part: &SpannedExpr, environment: &Env, seconds: i64) -> Option<Value> {
+    let program = environment
+        .program(&Ast::new_unchecked(part.clone(), ""))
+        .ok()?;
+    let mut facts = MapActivation::new();
+    facts.insert("now", Value::Timestamp(Timestamp::new(seconds, 0)));
+    Some(program.eval(&facts))
+}

@@ -1,0 +1,151 @@
+//! Trust providers of SPIFFE trust domains, as documents say them.
+
+use std::path::PathBuf;
+
+use attache_core::{attestation::ProviderKind, spiffe_id::SpiffeId};
+
+use super::{compiled, refused};
+use crate::document::{BundleSource, KeySource};
+
+fn provider(kind: &str, fields: &str) -> String {
+    format!(
+        "apiVersion: attache.dev/v1\nkind: TrustProvider\nmetadata: {{name: {kind}}}\nspec:\n  type: {kind}\n{fields}\n---\n"
+    )
+}
+
+fn source(fields: &str) -> BundleSource {
+    let text = provider(
+        "spiffe-x509",
+        &format!("  trustDomain: example.org\n  bundle: {{{fields}}}"),
+    );
+    let compiled = compiled(&text);
+    let KeySource::Bundle(source) = &compiled.trust_providers()[0].keys else {
+        panic!("no bundle: {text}");
+    };
+    source.clone()
+}
+
+fn problem(kind: &str, fields: &str) -> String {
+    refused(&provider(kind, fields)).to_string()
+}
+
+#[test]
+fn a_bundle_comes_from_a_file_an_endpoint_or_a_workload_api() {
+    assert_eq!(
+        source("file: bundle.json"),
+        BundleSource::File("bundle.json".into())
+    );
+    let web = BundleSource::HttpsWeb("https://spire.example/b".to_owned());
+    assert_eq!(source("url: https://spire.example/b"), web);
+    let spiffe = source(
+        "url: https://spire.example/b, endpointSpiffeId: spiffe://example.org/server, endpointBundleFile: first.json",
+    );
+    let expected = BundleSource::HttpsSpiffe {
+        url: "https://spire.example/b".to_owned(),
+        endpoint_id: SpiffeId::parse("spiffe://example.org/server").unwrap(),
+        bundle_file: "first.json".into(),
+    };
+    assert_eq!(spiffe, expected);
+    let socket = BundleSource::WorkloadApi(PathBuf::from("/run/agent.sock"));
+    assert_eq!(source("workloadApi: unix:///run/agent.sock"), socket);
+    assert_eq!(source("workloadApi: /run/agent.sock"), socket);
+}
+
+#[test]
+fn both_kinds_of_svid_of_one_trust_domain_have_a_provider_each() {
+    let fields = "  trustDomain: example.org\n  bundle: {file: bundle.json}";
+    let set = compiled(&(provider("spiffe-jwt", fields) + &provider("spiffe-x509", fields)));
+    let kinds: Vec<_> = set.trust_providers().iter().map(|one| one.kind).collect();
+    assert_eq!(kinds, [ProviderKind::SpiffeJwt, ProviderKind::SpiffeX509]);
+    let twin = provider("spiffe-jwt", fields).replace("{name: spiffe-jwt}", "{name: twin}");
+    let told = refused(&(provider("spiffe-jwt", fields) + &twin)).to_string();
+    assert!(told.contains("spiffe://example.org"), "{told}");
+}
+
+#[test]
+fn a_trust_domain_and_a_bundle_must_be_written() {
+    let told = problem("spiffe-x509", "  bundle: {file: bundle.json}");
+    assert!(told.contains("trustDomain"), "{told}");
+    let told = problem("spiffe-x509", "  trustDomain: example.org");
+    assert!(told.contains("bundle"), "{told}");
+    let told = problem(
+        "spiffe-jwt",
+        "  trustDomain: Example.org\n  bundle: {file: b}",
+    );
+    assert!(told.contains("example.org"), "{told}");
+}
+
+#[test]
+fn exactly_one_way_to_the_bundle_is_written() {
+    for bundle in [
+        "{}",
+        "{file: b, url: \"https://a.example\"}",
+        "{url: \"https://a.example\", endpointSpiffeId: \"spiffe://example.org/a\"}",
+        "{endpointSpiffeId: \"spiffe://example.org/a\", endpointBundleFile: b}",
+        "{url: \"http://127.0.0.1/b\"}",
+        "{url: \"https://u:p@a.example/b\"}",
+        "{workloadApi: \"tcp://127.0.0.1:8081\"}",
+        "{workloadApi: run/agent.sock}",
+        "{url: \"https://a.example\", endpointSpiffeId: \"spiffe://example.org\", endpointBundleFile: b}",
+    ] {
+        let fields = format!("  trustDomain: example.org\n  bundle: {bundle}");
+        let told = problem("spiffe-x509", &fields);
+        assert!(told.contains("set.yaml"), "{bundle}: {told}");
+    }
+}
+
+#[test]
+fn fields_of_other_kinds_are_unknown() {
+    for field in [
+        "issuer: https://a.example",
+        "algorithms: [RS256]",
+        "spiffeId: a",
+        "keys: {discovery: true}",
+    ] {
+        let fields = format!("  trustDomain: example.org\n  bundle: {{file: b}}\n  {field}");
+        let told = problem("spiffe-jwt", &fields);
+        assert!(told.contains(field.split(':').next().unwrap()), "{told}");
+    }
+    let fields = "  trustDomain: example.org\n  bundle: {file: b}\n  audience: a";
+    assert!(
+        problem("spiffe-x509", fields).contains("audience"),
+        "a certificate has none"
+    );
+    let fields = "  trustDomain: example.org\n  bundle: {file: b}\n  caFile: ca.pem";
+    assert!(
+        problem("spiffe-jwt", fields).contains("caFile"),
+        "for https_web alone"
+    );
+}
+
+#[test]
+fn a_provider_vouches_by_what_its_kind_of_svid_proves() {
+    let with = |name: &str| {
+        format!(
+            "  trustDomain: example.org\n  bundle: {{file: b}}\n  match: [{{{name}: \"/a/*\"}}]"
+        )
+    };
+    let set = compiled(&provider("spiffe-x509", &with("spiffe.path")));
+    assert_eq!(set.trust_providers()[0].only.len(), 1);
+    assert!(problem("spiffe-x509", &with("claims.team")).contains("claims.team"));
+    assert!(problem("spiffe-jwt", &with("k8s.namespace")).contains("k8s.namespace"));
+    let set = compiled(&provider("spiffe-jwt", &with("claims.team")));
+    assert_eq!(set.trust_providers()[0].only.len(), 1);
+}
+
+#[test]
+fn a_workload_identity_names_a_spiffe_id() {
+    let identity = |id: &str| {
+        let fields = "  trustDomain: example.org\n  bundle: {file: b}";
+        provider("spiffe-x509", fields)
+            + &format!(
+                "apiVersion: attache.dev/v1\nkind: WorkloadIdentity\nmetadata: {{name: payment}}\nspec:\n  attestation: {{type: spiffe-x509, spiffeId: \"{id}\"}}\n"
+            )
+    };
+    let _ = compiled(&identity("spiffe://example.org/ns/shop/sa/payment"));
+    assert!(
+        refused(&identity("spiffe://Example.org/a"))
+            .to_string()
+            .contains("Example.org")
+    );
+}

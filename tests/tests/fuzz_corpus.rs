@@ -1,0 +1,47 @@
+//! What the fuzzers found worth keeping, and each input that once broke something, on the stable compiler.
+//! `tests/fuzz/README.md` says how it came to be.
+#![cfg(test)]
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use attache_tests::workspace;
+
+#[path = "../fuzz/src/lib.rs"]
+#[expect(
+    unreachable_pub,
+    reason = "it is the fuzzers' library, and public there"
+)]
+mod fuzz;
+
+/// Panics if something does not hold for an input.
+type Holds = fn(&[u8]);
+
+/// Each target with what must hold for its inputs.
+const TARGETS: [(&str, Holds); 7] = [
+    ("bundle", fuzz::bundle::holds),
+    ("jwks", fuzz::jwks::holds),
+    ("jwt", fuzz::jwt::holds),
+    ("policy", fuzz::policy::holds),
+    ("spiffe_id", fuzz::spiffe_id::holds),
+    ("x509", fuzz::x509::holds),
+    ("xfcc", fuzz::xfcc::holds),
+];
+
+#[test]
+fn everything_holds_for_every_input_of_the_corpus() -> Result<()> {
+    for (target, holds) in TARGETS {
+        let folder = workspace::root().join("tests/fuzz/corpus").join(target);
+        let inputs = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+        let mut count = 0;
+        for input in inputs {
+            let path = input?.path();
+            // The name of the input that fails stands above its panic.
+            println!("{}", path.display());
+            holds(&fs::read(&path)?);
+            count += 1;
+        }
+        assert!(count >= 10, "{target}: {count} inputs");
+    }
+    Ok(())
+}
