@@ -60,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) sealing_key_file: PathBuf,
     /// Requests per second that one address may make at the token endpoint.
     pub(crate) token_rate: u32,
+    /// Proxies of ours before the token endpoint; `None` if nobody said.
+    pub(crate) token_hops: Option<usize>,
     /// The edge.
     pub(crate) edge: EdgeSettings,
     /// How long calls in flight may take to end.
@@ -213,6 +215,7 @@ fn lower(mut root: Section<'_>, base: &Path) -> Option<Config> {
         issuer_listen: issuer.listen,
         sealing_key_file: issuer.sealing_key_file,
         token_rate: issuer.token_rate,
+        token_hops: issuer.trusted_hops,
         edge,
         drain,
         audit: audit?,

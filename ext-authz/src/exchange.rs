@@ -1,18 +1,28 @@
 //! Gives `control` the pipeline of this process's edge, without either knowing the other.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+};
 
 use attache_control::{
     Exchange,
     token::{Asked, Exchanged, Given, NotGiven},
 };
 use attache_edge::{
-    exchange::{HandedOut, NotHandedOut, Wanted},
+    exchange::{self, HandedOut, NotHandedOut, Wanted},
     pipeline::Edge,
 };
+use axum::http::HeaderMap;
 
 /// The edge in this process.
-pub(crate) struct LocalEdge(pub(crate) Arc<Edge>);
+pub(crate) struct LocalEdge {
+    pub(crate) edge: Arc<Edge>,
+    /// Proxies of ours before the token endpoint; `None` if nobody said.
+    pub(crate) trusted_hops: Option<usize>,
+}
 
 impl Exchange for LocalEdge {
     fn exchange(&self, asked: Asked) -> Pin<Box<dyn Future<Output = Exchanged> + Send + '_>> {
@@ -21,18 +31,13 @@ impl Exchange for LocalEdge {
             audience: asked.audience,
             target: asked.resource,
             source: asked.source,
+            origin: asked.origin,
         };
-        let edge = Arc::clone(&self.0);
         Box::pin(async move {
-            // A task of its own: when the workload stops waiting, the access is still recorded.
-            let deciding = tokio::spawn(async move { edge.hand_out(&wanted).await });
-            let Ok(HandedOut {
+            let HandedOut {
                 decision_id,
                 outcome,
-            }) = deciding.await
-            else {
-                return broken();
-            };
+            } = self.edge.hand_out(&wanted).await;
             let outcome = outcome
                 .map(|(token, expires_in)| Given { token, expires_in })
                 .map_err(|refusal| not_given(&refusal));
@@ -42,6 +47,14 @@ impl Exchange for LocalEdge {
             }
         })
     }
+
+    fn origin(&self, peer: SocketAddr, headers: &HeaderMap) -> Option<IpAddr> {
+        let headers = headers.iter();
+        let headers: Vec<_> = headers
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect();
+        exchange::origin(peer, &headers, self.trusted_hops?)
+    }
 }
 
 const fn not_given(refusal: &NotHandedOut) -> NotGiven {
@@ -50,16 +63,5 @@ const fn not_given(refusal: &NotHandedOut) -> NotGiven {
         NotHandedOut::Evidence(_) => NotGiven::Evidence(code, sentence),
         NotHandedOut::Target(_) => NotGiven::Target(code, sentence),
         NotHandedOut::Unavailable(_) => NotGiven::Unavailable(code, sentence),
-    }
-}
-
-fn broken() -> Exchanged {
-    let (code, sentence) = (
-        "credential-unavailable",
-        "the credential could not be obtained",
-    );
-    Exchanged {
-        decision_id: String::new(),
-        outcome: Err(NotGiven::Unavailable(code, sentence)),
     }
 }

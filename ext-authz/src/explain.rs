@@ -188,6 +188,7 @@ fn of_event(args: &ExplainArgs, id: &str) -> anyhow::Result<Report> {
         .context("name the configuration with --config FILE")?;
     let config = Config::load(path)?;
     let recorded = event::find(&config.audit.dir, id)?;
+    event::check(&recorded)?;
     let mut call = event::call(&recorded);
     call.at = args.request.at().or(call.at);
     let named = |listener: &str| config.edge.listeners.iter().any(|it| it.name == listener);

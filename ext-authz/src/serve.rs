@@ -225,11 +225,20 @@ fn credentials(issuer: &Arc<Issuer>) -> Credentials {
 
 /// Takes the steps of the signing keys as they fall due.
 async fn turn_keys(issuer: Arc<Issuer>) {
+    /// Every how many failures in a row one is told.
+    const TOLD: u32 = 60;
+    let mut failures: u32 = 0;
     loop {
         tokio::time::sleep(rotation::PACE).await;
-        if let Err(error) = issuer.turn(clock::now()).await {
-            warn!(%error, "the signing keys could not be looked after; those in use stay in use");
+        let Err(error) = issuer.turn(clock::now()).await else {
+            failures = 0;
+            continue;
+        };
+        if failures.is_multiple_of(TOLD) {
+            let until = rotation::STALE_AFTER.as_secs();
+            warn!(%error, "the signing keys could not be looked after; those in use sign for {until} s after they were last read");
         }
+        failures = failures.wrapping_add(1);
     }
 }
 
@@ -244,7 +253,13 @@ async fn serve_issuer(
     let port = TcpListener::bind(listen).await;
     let port = port.with_context(|| format!("issuer.listen: cannot listen on {listen}"))?;
     info!(url = %config.issuer.url, %listen, "serving the issuer's keys");
-    let exchange = Arc::new(LocalEdge(Arc::clone(edge)));
+    let exchange = Arc::new(LocalEdge {
+        edge: Arc::clone(edge),
+        trusted_hops: config.token_hops,
+    });
+    if issuer.exchanges() && !listen.ip().is_loopback() {
+        warn!(%listen, "tokens are exchanged in clear text: only what ends TLS may reach this address");
+    }
     let tokens = issuer
         .exchanges()
         .then(|| TokenEndpoint::new(exchange, config.token_rate));

@@ -62,13 +62,40 @@ apiVersion: attache.dev/v1
 kind: AccessPolicy
 metadata: {name: payments-to-shelves}
 spec: {effect: allow, client: payments, server: shelves, trustProviders: [cluster], credentialProvider: shelves-token, actions: [read]}
+---
+apiVersion: attache.dev/v1
+kind: ServerWorkload
+metadata: {name: desks}
+spec: {host: desks.example.com}
+---
+apiVersion: attache.dev/v1
+kind: CredentialProvider
+metadata: {name: desks-token}
+spec: {type: oidc-token, audience: desks}
+---
+apiVersion: attache.dev/v1
+kind: AccessCondition
+metadata: {name: at-home}
+spec: {source: {ranges: [127.0.0.0/8]}}
+---
+apiVersion: attache.dev/v1
+kind: AccessPolicy
+metadata: {name: payments-to-desks}
+spec: {effect: allow, client: payments, server: desks, trustProviders: [cluster], credentialProvider: desks-token, conditions: [at-home], actions: [all]}
 "#;
 
 /// A running server that exchanges tokens; no Envoy is needed.
 async fn server() -> Result<(Set, Attache)> {
+    server_with(&[]).await
+}
+
+/// The same with more settings of its issuer.
+async fn server_with(settings: &[&str]) -> Result<(Set, Attache)> {
+    let mut issuer = vec!["token_endpoint: true".to_owned()];
+    issuer.extend(settings.iter().map(|&setting| setting.to_owned()));
     let set = Set::build(Script {
         plan: EdgePlan {
-            issuer: vec!["token_endpoint: true".to_owned()],
+            issuer,
             ..EdgePlan::default()
         },
         policies: vec![("issued.yaml", POLICIES.to_owned())],
@@ -91,6 +118,11 @@ fn pod(set: &Set, name: &str) -> Result<String> {
 }
 
 async fn ask(set: &Set, fields: &[(&str, &str)]) -> Result<(u16, Value)> {
+    ask_through(set, fields, "127.0.0.1").await
+}
+
+/// Asks as a proxy does that saw `seen`.
+async fn ask_through(set: &Set, fields: &[(&str, &str)], seen: &str) -> Result<(u16, Value)> {
     let form = form_urlencoded::Serializer::new(String::new())
         .extend_pairs(fields)
         .finish();
@@ -98,6 +130,7 @@ async fn ask(set: &Set, fields: &[(&str, &str)]) -> Result<(u16, Value)> {
     let request = Request::post("/token")
         .header("host", address.to_string())
         .header("content-type", "application/x-www-form-urlencoded")
+        .header("x-forwarded-for", seen)
         .body(Full::new(Bytes::from(form)))?;
     let reply = client::http1(address, request).await?;
     ensure!(
@@ -253,7 +286,8 @@ async fn two_pods_of_one_service_account_never_receive_each_others_token() -> Re
     let (set, _attache) = server().await?;
     let set = std::sync::Arc::new(set);
     let mut asking = JoinSet::new();
-    for number in 0..60 {
+    // As many at once as one address may.
+    for number in 0..16 {
         let set = std::sync::Arc::clone(&set);
         let name = format!("payment-{}", ["a", "bb"][number % 2]);
         let evidence = pod(&set, &name)?;
@@ -279,6 +313,38 @@ async fn two_pods_of_one_service_account_never_receive_each_others_token() -> Re
         ids.insert((name, claims["jti"].to_string()));
     }
     assert_eq!(ids.len(), 2, "one token for each pod: {ids:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_address_counts_only_where_the_configuration_says_whose_it_is() -> Result<()> {
+    // From here, and from elsewhere by the word of a proxy.
+    for (settings, here, elsewhere) in [
+        (
+            [].as_slice(),
+            json!("condition-unavailable"),
+            json!("condition-unavailable"),
+        ),
+        (&["trusted_hops: 0"], json!(null), json!(null)),
+        (
+            &["trusted_hops: 1"],
+            json!(null),
+            json!("condition-not-met"),
+        ),
+    ] {
+        let (set, _attache) = server_with(settings).await?;
+        let evidence = pod(&set, "payment-a")?;
+        let asked = [
+            ("grant_type", JWT_BEARER),
+            ("assertion", &*evidence),
+            ("audience", "desks"),
+        ];
+        for (seen, code) in [("127.0.0.1", here), ("192.0.2.1", elsewhere)] {
+            let (_, answer) = ask_through(&set, &asked, seen).await?;
+            assert_eq!(answer["code"], code, "{settings:?} {seen}: {answer}");
+            assert_eq!(answer["access_token"].is_string(), code.is_null());
+        }
+    }
     Ok(())
 }
 

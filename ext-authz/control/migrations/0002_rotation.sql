@@ -1,4 +1,5 @@
--- Keys take turns: each moment of a key's life, and a sequence that grows with every change.
+-- Keys take turns: each moment of a key's life, and a sequence that grows with every change and is at least
+-- the Unix time in seconds of the last one.
 ALTER TABLE signing_key ADD COLUMN published_at_ms INTEGER;
 ALTER TABLE signing_key ADD COLUMN active_at_ms INTEGER;
 ALTER TABLE signing_key ADD COLUMN due_at_ms INTEGER;
@@ -17,4 +18,5 @@ CREATE TABLE key_ring (
     revocations INTEGER NOT NULL
 ) STRICT;
 
-INSERT INTO key_ring (one, sequence, revocations) VALUES (1, 0, 0);
+INSERT INTO key_ring (one, sequence, revocations)
+SELECT 1, coalesce(max(created_at_ms) / 1000, 0), 0 FROM signing_key;

@@ -133,6 +133,9 @@ async fn connect(path: &Path) -> Result<SqlitePool, UnusableStore> {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true)
+        // SECURITY: what is deleted is overwritten, and no copy of it is made in a temporary file.
+        .pragma("secure_delete", "ON")
+        .pragma("temp_store", "MEMORY")
         // A file that someone prepared must not run functions through its schema.
         .pragma("trusted_schema", "OFF");
     let mut attempt = 0;

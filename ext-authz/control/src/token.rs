@@ -8,6 +8,7 @@
 mod answer;
 mod form;
 mod pace;
+mod slots;
 
 use std::{
     future::Future,
@@ -21,17 +22,17 @@ use attache_core::{evidence::Evidence, secret::Secret, token::TokenTarget};
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::header::{AUTHORIZATION, CONTENT_TYPE},
+    http::{
+        HeaderMap,
+        header::{AUTHORIZATION, CONTENT_TYPE},
+    },
     response::{IntoResponse, Response},
     routing::{MethodRouter, post},
 };
 use http_body_util::{BodyExt as _, Limited};
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 
-use self::{answer::Refusal, form::Form, pace::Pace};
+use self::{answer::Refusal, form::Form, pace::Pace, slots::Slots};
 use crate::server::{Peer, neighbourhood};
 
 /// Bytes of a form. The evidence is the largest part of it.
@@ -40,11 +41,19 @@ pub const MAX_FORM_BYTES: usize = 48 * 1024;
 const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests that are decided at once; more are told to come again.
 const MAX_IN_FLIGHT: usize = 64;
+/// Of these, requests of one address.
+const MAX_OF_ONE: usize = 16;
 
 /// Decides who may have which token, and gives it.
 pub trait Exchange: Send + Sync {
     /// Judges the evidence, decides by policy, records the access, and mints.
     fn exchange(&self, asked: Asked) -> Pin<Box<dyn Future<Output = Exchanged> + Send + '_>>;
+
+    /// Where the request really comes from, told by the connection's `peer` and the proxies before it. `None`
+    /// if it is not known for certain, as without any word of what stands before this port.
+    fn origin(&self, _peer: SocketAddr, _headers: &HeaderMap) -> Option<IpAddr> {
+        None
+    }
 }
 
 /// What is asked for.
@@ -55,8 +64,10 @@ pub struct Asked {
     pub audience: Option<String>,
     /// `resource` (RFC 8707 §2): the target.
     pub resource: Option<TokenTarget>,
-    /// Where the request comes from.
+    /// The connection's peer.
     pub source: Option<SocketAddr>,
+    /// [`Exchange::origin`].
+    pub origin: Option<IpAddr>,
 }
 
 /// What became of it.
@@ -65,6 +76,20 @@ pub struct Exchanged {
     pub decision_id: String,
     /// The token, or why there is none.
     pub outcome: Result<Given, NotGiven>,
+}
+
+impl Exchanged {
+    /// It was not decided to its end.
+    fn broken() -> Self {
+        let (code, sentence) = (
+            "credential-unavailable",
+            "the credential could not be obtained",
+        );
+        Self {
+            decision_id: String::new(),
+            outcome: Err(NotGiven::Unavailable(code, sentence)),
+        }
+    }
 }
 
 /// A token, and how long it is good from now.
@@ -90,7 +115,7 @@ pub enum NotGiven {
 pub struct TokenEndpoint {
     exchange: Arc<dyn Exchange>,
     pace: Pace,
-    in_flight: Semaphore,
+    slots: Slots,
 }
 
 impl TokenEndpoint {
@@ -99,7 +124,7 @@ impl TokenEndpoint {
         Self {
             exchange,
             pace: Pace::new(per_second),
-            in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            slots: Slots::new(MAX_IN_FLIGHT, MAX_OF_ONE),
         }
     }
 }
@@ -119,25 +144,35 @@ async fn respond(State(endpoint): State<Arc<TokenEndpoint>>, request: Request) -
 impl TokenEndpoint {
     async fn answer(&self, request: Request) -> Result<Response, Refusal> {
         let source = request.extensions().get::<Peer>().map(|peer| peer.0);
-        let address = source.map_or(IpAddr::from([0, 0, 0, 0]), |source| source.ip());
-        if !self.pace.admits(neighbourhood(address), Instant::now()) {
+        let origin = source.and_then(|peer| self.exchange.origin(peer, request.headers()));
+        let peer = || source.map_or(IpAddr::from([0, 0, 0, 0]), |source| source.ip());
+        let from = neighbourhood(origin.unwrap_or_else(peer));
+        if !self.pace.admits(from, Instant::now()) {
             return Err(Refusal::too_many());
         }
-        let _slot = self
-            .in_flight
-            .try_acquire()
-            .map_err(|_all_taken| Refusal::busy())?;
+        // SECURITY: read before it takes a slot, so that no client keeps one by sending slowly. What is read
+        // at once is bounded by the connections of the port.
         let form = read(request).await?;
+        let slot = self.slots.take(from).ok_or_else(Refusal::busy)?;
         let asked = Asked {
             evidence: Evidence::Token(form.evidence),
             audience: form.audience,
             resource: form.resource,
             source,
+            origin,
         };
+        let exchange = Arc::clone(&self.exchange);
+        // A task of its own: when the workload stops waiting, the access is still recorded, and its slot is
+        // taken until it is.
+        let deciding = tokio::spawn(async move {
+            let exchanged = exchange.exchange(asked).await;
+            drop(slot);
+            exchanged
+        });
         let Exchanged {
             decision_id,
             outcome,
-        } = self.exchange.exchange(asked).await;
+        } = deciding.await.unwrap_or_else(|_panic| Exchanged::broken());
         match outcome {
             Ok(given) => Ok(answer::token(&given, form.grant, &decision_id)),
             Err(reason) => Err(Refusal::of(reason, form.grant, decision_id)),

@@ -4,7 +4,11 @@ use alloc::{string::String, sync::Arc, vec::Vec};
 
 use thiserror::Error;
 
-use crate::{attributes::Attributes, spiffe_id::SpiffeId, time::Timestamp};
+use crate::{
+    attributes::{Attributes, SPIFFE_ID, is_single},
+    spiffe_id::SpiffeId,
+    time::Timestamp,
+};
 
 #[cfg(test)]
 mod tests;
@@ -104,14 +108,23 @@ pub enum Agreement {
     NamedByPolicy,
 }
 
-/// Two pieces of evidence of one call prove two workloads.
+/// Two pieces of evidence of one call cannot both be about its caller.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the evidence proves two workloads, {one} and {other}")]
-pub struct Disagreement {
-    /// By the first.
-    pub one: SpiffeId,
-    /// By another.
-    pub other: SpiffeId,
+pub enum Disagreement {
+    /// They prove two SPIFFE IDs, where they must prove one.
+    #[error("the evidence proves two workloads, {one} and {other}")]
+    TwoWorkloads {
+        /// By the first.
+        one: SpiffeId,
+        /// By another.
+        other: SpiffeId,
+    },
+    /// One trust provider verified both: a policy that names it could not tell them apart.
+    #[error("the trust provider {0} verified two pieces of the evidence, show one of them")]
+    OneProvider(String),
+    /// They prove two values of an attribute that a workload has once.
+    #[error("the evidence proves two values of {0}")]
+    TwoValues(String),
 }
 
 impl Attestation {
@@ -127,7 +140,8 @@ impl Attestation {
 
     /// This one and `others`, each made from a piece of evidence of the same call.
     ///
-    /// SECURITY: nothing is proven here that one of them did not prove.
+    /// SECURITY: nothing is proven here that one of them did not prove, and no workload is put together
+    /// from two: neither from two pieces of one provider, nor from two values of what a workload has once.
     pub fn together<'a>(
         &self,
         others: impl IntoIterator<Item = &'a Self>,
@@ -135,13 +149,12 @@ impl Attestation {
     ) -> Result<Self, Disagreement> {
         let mut proofs: Vec<Arc<Proven>> = self.proofs().map(Arc::clone).collect();
         for other in others {
-            if agreement == Agreement::OneWorkload && other.spiffe_id() != self.spiffe_id() {
-                return Err(Disagreement {
-                    one: self.spiffe_id().clone(),
-                    other: other.spiffe_id().clone(),
-                });
+            for proof in other.proofs() {
+                for known in &proofs {
+                    known.agrees_with(proof, agreement)?;
+                }
+                proofs.push(Arc::clone(proof));
             }
-            proofs.extend(other.proofs().map(Arc::clone));
         }
         Ok(Self::of(Arc::clone(&self.first), proofs.split_off(1)))
     }
@@ -210,5 +223,28 @@ impl Attestation {
     pub fn expires_at(&self) -> Timestamp {
         let ends = self.proofs().map(|proof| proof.expires_at);
         ends.min().unwrap_or(self.first.expires_at)
+    }
+}
+
+impl Proven {
+    fn agrees_with(&self, other: &Self, agreement: Agreement) -> Result<(), Disagreement> {
+        if agreement == Agreement::OneWorkload && other.spiffe_id != self.spiffe_id {
+            return Err(Disagreement::TwoWorkloads {
+                one: self.spiffe_id.clone(),
+                other: other.spiffe_id.clone(),
+            });
+        }
+        if other.provider == self.provider {
+            return Err(Disagreement::OneProvider(self.provider.clone()));
+        }
+        let twice = self.attributes.iter().find(|(name, value)| {
+            // Whether two IDs agree is said by `agreement`.
+            let single = *name != SPIFFE_ID && is_single(name);
+            let others = other.attributes.value(name);
+            single && others.is_some_and(|other| other != *value)
+        });
+        twice.map_or(Ok(()), |(name, _)| {
+            Err(Disagreement::TwoValues(String::from(name)))
+        })
     }
 }

@@ -45,6 +45,13 @@ pub enum InvalidBundle {
     Ambiguous,
 }
 
+impl InvalidBundle {
+    /// Whether a key of the bundle is nobody's secret any more, so that what was held of it must go, too.
+    pub const fn publishes_private_key(&self) -> bool {
+        matches!(self, Self::KeySet(invalid) if invalid.publishes_private_key())
+    }
+}
+
 /// The bundle of one trust domain. By default it is empty: nothing of that domain is trusted then.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bundle {
@@ -75,6 +82,8 @@ impl Bundle {
     }
 
     fn read(document: &Map<String, Value>) -> Result<Self, InvalidBundle> {
+        // SECURITY: first, for a private key among them is worse than all else.
+        let entries = jwks::entries(document)?;
         let number = |name, invalid| match document.get(name) {
             None => Ok(None),
             Some(value) => value.as_u64().map(Some).ok_or(invalid),
@@ -86,7 +95,7 @@ impl Bundle {
             refresh_hint: refresh_hint.map(Duration::from_secs),
             ..Self::default()
         };
-        for (index, jwk) in jwks::entries(document)?.into_iter().enumerate() {
+        for (index, jwk) in entries.into_iter().enumerate() {
             bundle.add(index, jwk);
         }
         Ok(bundle)

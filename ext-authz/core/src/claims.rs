@@ -29,9 +29,9 @@ pub const MAX_TEMPLATE_BYTES: usize = 1024;
 pub const MAX_VALUE_BYTES: usize = 2048;
 
 /// SECURITY: the claims that say who a token is about, for whom, how long, under which proof, and what kind
-/// of token it is (RFC 7519 §4.1; RFC 7800 §3.1; RFC 8693 §4; RFC 8417 §2.2; OpenID Connect Core §2, §3.3.2.11
+/// of token it is (RFC 7519 §4.1; RFC 7800 §3.1; RFC 8693 §4; RFC 9493 §3; RFC 8417 §2.2; OpenID Connect Core §2, §3.3.2.11
 /// and §7.4, Back-Channel Logout §2.4). A policy that could write one of them could speak for someone else.
-pub const RESERVED: [&str; 20] = [
+pub const RESERVED: [&str; 22] = [
     "acr",
     "act",
     "amr",
@@ -40,6 +40,7 @@ pub const RESERVED: [&str; 20] = [
     "auth_time",
     "azp",
     "c_hash",
+    "client_id",
     "cnf",
     "events",
     "exp",
@@ -51,6 +52,7 @@ pub const RESERVED: [&str; 20] = [
     "nonce",
     "sid",
     "sub",
+    "sub_id",
     "sub_jwk",
 ];
 
@@ -129,7 +131,9 @@ pub enum UnavailableClaim {
 
 /// Whether a policy may set a claim of that name.
 pub fn check_name(name: &str) -> Result<(), InvalidClaimName> {
-    if RESERVED.contains(&name) {
+    // SECURITY: some JSON decoders read `Sub` as `sub`, and the later of the two wins.
+    let is_reserved = |reserved: &&str| reserved.eq_ignore_ascii_case(name);
+    if RESERVED.iter().any(is_reserved) {
         return Err(InvalidClaimName::Reserved);
     }
     let visible = name.bytes().all(|byte| byte.is_ascii_graphic());

@@ -63,6 +63,13 @@ pub enum InvalidKeySet {
     },
 }
 
+impl InvalidKeySet {
+    /// Whether a key of the set is nobody's secret any more, so that what was held of it must go, too.
+    pub const fn publishes_private_key(&self) -> bool {
+        matches!(self, Self::PrivateKey { .. })
+    }
+}
+
 /// What the keys of a set are for, and so what their `use` may be (RFC 7517 §4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyUse {
@@ -296,18 +303,27 @@ pub(crate) fn entries(set: &Map<String, Value>) -> Result<Vec<&Map<String, Value
         .get("keys")
         .and_then(Value::as_array)
         .ok_or(InvalidKeySet::NoKeys)?;
+    // SECURITY: before the set is refused for anything else, which would leave the keys of before in force.
+    if let Some(published) = published(entries) {
+        return Err(published);
+    }
     if entries.len() > MAX_KEYS {
         return Err(InvalidKeySet::TooMany(entries.len()));
     }
-    let objects = entries.iter().enumerate().map(|(index, entry)| {
-        let jwk = entry.as_object().ok_or(InvalidKeySet::NoKeys)?;
+    let objects = entries.iter().map(Value::as_object);
+    objects
+        .map(|jwk| jwk.ok_or(InvalidKeySet::NoKeys))
+        .collect()
+}
+
+/// The first private key among `entries`.
+fn published(entries: &[Value]) -> Option<InvalidKeySet> {
+    entries.iter().enumerate().find_map(|(index, entry)| {
+        let jwk = entry.as_object()?;
         let mut private = PRIVATE_MEMBERS.into_iter();
-        match private.find(|name| jwk.contains_key(*name)) {
-            Some(member) => Err(InvalidKeySet::PrivateKey { index, member }),
-            None => Ok(jwk),
-        }
-    });
-    objects.collect()
+        let member = private.find(|name| jwk.contains_key(*name))?;
+        Some(InvalidKeySet::PrivateKey { index, member })
+    })
 }
 
 fn read_key(jwk: &Map<String, Value>) -> Result<Key, UnusableKey> {

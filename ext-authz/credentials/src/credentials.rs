@@ -82,7 +82,8 @@ impl Credentials {
 
     /// The credential that `grant` allows; `None` if it allows the call without one.
     ///
-    /// `evidence` is what the grant's attestation was made from. The credential is good at `now`.
+    /// `evidence` is what the caller's attestation was made from; what the grant does not count of it goes
+    /// nowhere. The credential is good at `now`.
     pub async fn obtain(
         &self,
         grant: &Grant<'_>,
@@ -93,6 +94,8 @@ impl Credentials {
             return Ok(None);
         };
         let (attestation, placement) = (grant.attestation(), grant.placement());
+        let evidence = grant.evidence(evidence);
+        let evidence = evidence.ok_or(Fault::CredentialUnavailable)?;
         let CredentialKind::Token(plan) = &provider.kind;
         let claims = plan.claims.render(attestation).map_err(|unavailable| {
             let (workload, provider) = (attestation.spiffe_id(), &provider.name);
@@ -110,7 +113,7 @@ impl Credentials {
             generation: self.mint.generation(),
         };
         for _ in 0..MAX_GENERATIONS {
-            let fetch = || self.fetch(key.clone(), evidence.clone(), now);
+            let fetch = || self.fetch(key.clone(), Evidence::clone(&evidence), now);
             let obtained = self.cache.obtain(&key, now, fetch).await;
             let generation = self.mint.generation();
             // SECURITY: a token of a key that was revoked while it was obtained does not leave.

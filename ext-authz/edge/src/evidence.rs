@@ -7,7 +7,7 @@ use std::{
 };
 
 use attache_core::{
-    attestation::Attestation,
+    attestation::{Agreement, Attestation, Proven},
     attributes::{Attributes, unproven},
     decision::{DenyReason, Fault},
     evidence::Evidence,
@@ -35,7 +35,9 @@ pub(crate) struct Offered {
     pub(crate) evidence: Option<Evidence>,
     /// For each piece, the name that it must turn out to prove, if a proxy says one.
     named: Vec<Option<SpiffeId>>,
-    /// The proxy whose word the evidence is.
+    /// The name that all of it must prove, though no certificate comes with it.
+    said: Option<SpiffeId>,
+    /// The proxy whose word the evidence is, or the name.
     proxy: Option<Shown>,
     /// What is said of the caller beside.
     pub(crate) unproven: Attributes,
@@ -100,10 +102,16 @@ impl RequestEvidence {
         }
         if let Some(rule) = &self.peer {
             let spoken = peer::read(rule, question.peer, question.lines(xfcc::HEADER))?;
+            // A name counts where nothing is proven.
+            if spoken.caller.is_some() || (pieces.is_empty() && spoken.named.is_some()) {
+                offered.proxy = spoken.proxy;
+            }
             if let Some(shown) = spoken.caller {
                 pieces.push(Evidence::Certificate(shown.chain));
                 offered.named.push(Some(shown.named));
-                offered.proxy = spoken.proxy;
+            }
+            if self.agreement == Agreement::OneWorkload {
+                offered.said = spoken.said;
             }
             if let Some(named) = spoken.named {
                 offered.unproven.set(unproven::PRINCIPAL, named.as_str());
@@ -155,15 +163,26 @@ impl Offered {
             return Ok(None);
         };
         let attestation = trust.attest(evidence, now).await?;
-        let misnamed = attestation.proofs().zip(&self.named).any(|(proof, named)| {
+        self.check_names(&attestation)?;
+        Ok(Some(attestation))
+    }
+
+    /// SECURITY: whoever is named beside a token did not steal it.
+    fn check_names(&self, attestation: &Attestation) -> Result<(), DenyReason> {
+        let differs = |named: &Option<SpiffeId>, proof: &Proven| {
             named
                 .as_ref()
                 .is_some_and(|named| *named != proof.spiffe_id)
-        });
-        if misnamed {
-            return Err(DenyReason::PeerMismatch.into());
+        };
+        let mut proofs = attestation.proofs().zip(&self.named);
+        if proofs.any(|(proof, named)| differs(named, proof)) {
+            return Err(DenyReason::PeerMismatch);
         }
-        Ok(Some(attestation))
+        let mut proofs = attestation.proofs();
+        if proofs.any(|proof| differs(&self.said, proof)) {
+            return Err(DenyReason::EvidenceConflict);
+        }
+        Ok(())
     }
 }
 

@@ -6,7 +6,11 @@
 //! set granted which is not in force any more. `observe` changes nothing here: nobody is in the way of
 //! anything, and who asks for a token does so knowingly.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use attache_core::{
     decision::{DenyReason, Fault},
@@ -29,11 +33,12 @@ use crate::{
     question::Question,
     refusal::Refusal,
     settings::{Enforcement, Unmatched},
+    source,
     trail::Trail,
 };
 
 /// What the audit event calls the port.
-const LISTENER: &str = "token-endpoint";
+pub const LISTENER: &str = "token-endpoint";
 /// How long an exchange may take. Whoever asks has no proxy's patience to obey.
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(5);
 /// How long its record may take.
@@ -49,8 +54,21 @@ pub struct Wanted {
     pub audience: Option<String>,
     /// Where it is to be used.
     pub target: Option<TokenTarget>,
-    /// Where the request comes from.
+    /// The connection's peer.
     pub source: Option<SocketAddr>,
+    /// The caller's address ([`origin`]); `None` if it is not known for certain.
+    pub origin: Option<IpAddr>,
+}
+
+/// The caller's address, by the rule of the listeners: the connection's `peer`, or behind `trusted_hops`
+/// proxies what these wrote into `x-forwarded-for`, a field of `headers` (names in lower case).
+pub fn origin(peer: SocketAddr, headers: &[(&str, &[u8])], trusted_hops: usize) -> Option<IpAddr> {
+    let address = peer.ip().to_string();
+    source::address(
+        Some((&address, u32::from(peer.port()))),
+        headers,
+        trusted_hops,
+    )
 }
 
 /// What became of it.
@@ -85,7 +103,7 @@ impl Edge {
             headers_are_known: false,
             vouched: None,
             source,
-            address: wanted.source.map(|source| source.ip()),
+            address: wanted.origin,
             peer: Peer::default(),
             given: None,
         };
@@ -141,7 +159,8 @@ impl Edge {
         trail.attested(&attestation, policies);
         let context = Context {
             now,
-            source: wanted.source.map(|source| source.ip()),
+            // SECURITY: the peer may be the proxy that ends TLS, which is no caller's address.
+            source: wanted.origin,
             geography: &*self.geography,
             query: "",
             headers: None,
@@ -252,3 +271,6 @@ impl From<NotHandedOut> for Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,7 +39,9 @@ pub(crate) struct Spoken {
     pub(crate) caller: Option<Shown>,
     /// The proxy's by which it came. SECURITY: before it is proven, `caller` is nobody's word.
     pub(crate) proxy: Option<Shown>,
-    /// The caller's name, without a certificate, from one who may name it.
+    /// The caller's name where no certificate comes with it. It proves nothing, and may contradict.
+    pub(crate) said: Option<SpiffeId>,
+    /// The same, if it may be named so. SECURITY: before `proxy` is proven, if there is one, it does not count.
     pub(crate) named: Option<SpiffeId>,
 }
 
@@ -67,34 +69,36 @@ pub(crate) fn read<'a>(
     if rule.proxies.contains(&principal) {
         return forwarded_by(rule, shown, &elements);
     }
-    let named = shown.is_none() && rule.may_name(&principal);
+    let said = shown.is_none().then_some(principal);
     Ok(Spoken {
         caller: shown,
         proxy: None,
-        named: named.then_some(principal),
+        named: said.clone().filter(|said| rule.may_name(said)),
+        said,
     })
 }
 
 /// The peer's certificate. Envoy's own element of the header, the last, may hold it with its chain.
+///
+/// SECURITY: the element adds to the leaf that Envoy shows, and does not stand in for it: where Envoy appends
+/// none, the last element is the client's word.
 fn shown(
     certificate: &str,
     principal: &SpiffeId,
     last: Option<&Element>,
 ) -> Result<Option<Shown>, DenyReason> {
+    if certificate.is_empty() {
+        return Ok(None);
+    }
+    let leaf = pem::certificates(certificate, 1).map_err(|invalid| {
+        debug!(%invalid, "source.certificate");
+        DenyReason::PeerMismatch
+    })?;
     let own = last.filter(|element| element.uri() == Some(principal.as_str()));
     let written = own.and_then(Element::certificates);
-    let chain = if certificate.is_empty() {
-        written.cloned()
-    } else {
-        let leaf = pem::certificates(certificate, 1).map_err(|invalid| {
-            debug!(%invalid, "source.certificate");
-            DenyReason::PeerMismatch
-        })?;
-        let longer = written.filter(|chain| chain.leaf() == leaf.leaf());
-        Some(longer.cloned().unwrap_or(leaf))
-    };
-    Ok(chain.map(|chain| Shown {
-        chain,
+    let longer = written.filter(|chain| chain.leaf() == leaf.leaf());
+    Ok(Some(Shown {
+        chain: longer.cloned().unwrap_or(leaf),
         named: principal.clone(),
     }))
 }
@@ -128,11 +132,14 @@ fn forwarded_by(
         chain: chain.clone(),
         named: named.clone(),
     });
-    let unproven = caller.is_none() && rule.may_name(&named);
+    let said = caller.is_none().then_some(named);
+    // SECURITY: a proxy that shows no certificate is not proven, and names nobody.
+    let unproven = said.clone().filter(|_| proxy.is_some());
     Ok(Spoken {
         caller,
         proxy,
-        named: unproven.then_some(named),
+        named: unproven.filter(|named| rule.may_name(named)),
+        said,
     })
 }
 

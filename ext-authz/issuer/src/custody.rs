@@ -1,24 +1,36 @@
 //! The keys in custody: the ring in use, the store behind it, and the steps between them. Each step is in
 //! the store before it shows, and every process on one store takes the same.
 
-use std::{sync::Arc, time::Duration};
+mod changes;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use attache_core::{jwt::Algorithm, time::Timestamp};
 use thiserror::Error;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::Instant,
+};
 
+use self::changes::{activated, algorithm_of, named, removal, revocation, succession};
 use crate::{
     config::IssuerConfig,
     keys::{KeyRing, UnusableKeys, bound_to},
-    rotation::{self, Schedule, Step},
+    rotation::{self, STALE_AFTER, Schedule, Step},
     sealing::SealingKey,
     signer::{self, ALGORITHMS},
     store::{Change, Changed, KeyState, KeyStore, StoredKey, StoredRing},
 };
 
-/// Most attempts at one change while other processes make theirs.
-const MAX_ATTEMPTS: usize = 32;
+/// How often others may be first before something is wrong.
+const MAX_OVERTAKEN: usize = 32;
 
 /// The signing keys, and how they change.
 pub(crate) struct Custody {
@@ -27,6 +39,10 @@ pub(crate) struct Custody {
     schedule: Schedule,
     max_ttl: Duration,
     ring: ArcSwap<KeyRing>,
+    /// When the store was last asked for what is in use.
+    read_at: ArcSwap<Instant>,
+    /// Whether the store's files may still hold the private part of a key that is gone.
+    unerased: AtomicBool,
     /// One change of ours at a time.
     changing: Mutex<()>,
 }
@@ -55,13 +71,19 @@ impl Custody {
     ) -> Result<Self, UnusableKeys> {
         // INVARIANT: what is there opens before anything is added, so that a wrong sealing key never
         // leads to a second set of keys.
+        let read_at = Instant::now();
         let ring = KeyRing::of(store.load().await?, &sealing_key, None)?;
+        // A process that was killed may have left something.
+        let is_gone = |key: &StoredKey| !key.state().is_kept();
+        let unerased = ring.stored.keys.iter().any(is_gone);
         let custody = Self {
             store,
             sealing_key: Arc::new(sealing_key),
             schedule: config.schedule.clone(),
             max_ttl: config.max_ttl,
             ring: ArcSwap::from_pointee(ring),
+            read_at: ArcSwap::from_pointee(read_at),
+            unerased: AtomicBool::new(unerased),
             changing: Mutex::default(),
         };
         custody.turn(now, Urgency::ToStart).await?;
@@ -71,6 +93,13 @@ impl Custody {
             }
         }
         Ok(custody)
+    }
+
+    /// The ring to sign with; `None` while the store has not been read for [`STALE_AFTER`].
+    ///
+    /// SECURITY: another process may have revoked a key of it since, and only the store says so.
+    pub(crate) fn fresh(&self) -> Option<Arc<KeyRing>> {
+        (self.read_at.load().elapsed() < STALE_AFTER).then(|| self.ring())
     }
 
     /// The ring in use.
@@ -95,7 +124,12 @@ impl Custody {
         urgency: Urgency,
     ) -> Result<Vec<Step>, UnusableKeys> {
         let changing = self.changing.lock().await;
-        self.steps(&changing, now, urgency).await
+        let taken = self.steps(&changing, now, urgency).await?;
+        drop(changing);
+        if urgency == Urgency::All {
+            self.erase().await?;
+        }
+        Ok(taken)
     }
 
     async fn steps(
@@ -104,9 +138,14 @@ impl Custody {
         now: Timestamp,
         urgency: Urgency,
     ) -> Result<Vec<Step>, UnusableKeys> {
+        let read_at = Instant::now();
         let mut stored = self.store.load().await?;
-        let mut taken = Vec::new();
-        for _ in 0..MAX_ATTEMPTS {
+        // SECURITY: before any step, which may fail: a store that cannot be written still tells what others
+        // revoked.
+        self.adopt(stored.clone())?;
+        self.read_at.store(Arc::new(read_at));
+        let (mut taken, mut overtaken) = (Vec::new(), 0);
+        while overtaken < MAX_OVERTAKEN {
             let step = rotation::due(&stored.keys, &self.schedule, self.max_ttl, now);
             let Some(step) = step.filter(|step| urgency.allows(step)) else {
                 self.adopt(stored)?;
@@ -114,12 +153,15 @@ impl Custody {
             };
             let change = self.change_of(&step, &stored, now).await?;
             stored = match self.store.change(stored.sequence, &change).await? {
-                Changed::Overtaken(stored) => stored,
+                Changed::Overtaken(newer) => {
+                    overtaken += 1;
+                    newer
+                }
                 Changed::Done(stored) => {
                     report(&change);
                     taken.push(step);
                     // INVARIANT: what the store says shows before the next step is taken.
-                    self.adopt(stored.clone())?;
+                    self.made(&change, stored.clone())?;
                     stored
                 }
             };
@@ -145,6 +187,7 @@ impl Custody {
                 ..key.clone()
             });
             Ok(Change {
+                at: now,
                 keys: keys.collect(),
                 revokes: false,
             })
@@ -155,12 +198,16 @@ impl Custody {
 
     /// Takes a key out of the documents at once, with a successor in its place if it signed.
     pub(crate) async fn revoke(&self, key_id: &str, now: Timestamp) -> Result<(), NotRevoked> {
-        let _changing = self.changing.lock().await;
+        let changing = self.changing.lock().await;
         // Made before it is known to be needed: the store's answer must not wait for it.
         let spare = self.spare(key_id, now).await?;
         self.change(|stored| revocation(stored, key_id, spare.as_ref(), self.max_ttl, now))
             .await?;
         tracing::warn!(kid = key_id, "signing key revoked");
+        drop(changing);
+        if let Err(error) = self.erase().await {
+            tracing::warn!(kid = key_id, %error, "its private part is not erased yet; tried again soon");
+        }
         Ok(())
     }
 
@@ -184,18 +231,37 @@ impl Custody {
     ) -> Result<(), E> {
         let failed = |error| E::from(UnusableKeys::Store(error));
         let mut stored = self.store.load().await.map_err(failed)?;
-        for _ in 0..MAX_ATTEMPTS {
+        for _ in 0..MAX_OVERTAKEN {
             let change = plan(&stored)?;
             if change.keys.is_empty() {
                 return Ok(());
             }
             let changed = self.store.change(stored.sequence, &change).await;
             match changed.map_err(failed)? {
-                Changed::Done(stored) => return Ok(self.adopt(stored)?),
+                Changed::Done(stored) => return Ok(self.made(&change, stored)?),
                 Changed::Overtaken(newer) => stored = newer,
             }
         }
         Err(E::from(UnusableKeys::Restless))
+    }
+
+    /// Puts what `change` made of the ring into use.
+    fn made(&self, change: &Change, stored: StoredRing) -> Result<(), UnusableKeys> {
+        if change.keys.iter().any(|key| !key.state().is_kept()) {
+            self.unerased.store(true, Ordering::Release);
+        }
+        self.adopt(stored)
+    }
+
+    /// Has the store erase the private parts of keys that are gone. What fails is tried again next time.
+    async fn erase(&self) -> Result<(), UnusableKeys> {
+        if self.unerased.swap(false, Ordering::AcqRel)
+            && let Err(error) = self.store.erase().await
+        {
+            self.unerased.store(true, Ordering::Release);
+            return Err(error.into());
+        }
+        Ok(())
     }
 
     /// Puts what is stored into use.
@@ -241,16 +307,13 @@ impl Custody {
                 })
                 .collect(),
             Step::Activate(key_id) => succession(stored, key_id, self.max_ttl, now),
-            Step::Remove(key_id) => named(stored, key_id)
-                .map(|key| StoredKey {
-                    removed_at: Some(now),
-                    sealed_private: Vec::new(),
-                    ..key.clone()
-                })
-                .collect(),
+            Step::Remove(key_ids) => removal(stored, key_ids, now),
         };
-        let revokes = false;
-        Ok(Change { keys, revokes })
+        Ok(Change {
+            at: now,
+            keys,
+            revokes: false,
+        })
     }
 
     /// Makes keys, off the asynchronous threads: a key for RS256 takes up to a second.
@@ -285,76 +348,6 @@ impl Urgency {
     const fn allows(self, step: &Step) -> bool {
         matches!(self, Self::All) || !matches!(step, Step::Prepare(_))
     }
-}
-
-fn named<'k>(stored: &'k StoredRing, key_id: &'k str) -> impl Iterator<Item = &'k StoredKey> {
-    stored.keys.iter().filter(move |key| key.key_id == key_id)
-}
-
-fn algorithm_of(key: &StoredKey) -> Option<Algorithm> {
-    let mut known = ALGORITHMS.into_iter();
-    known.find(|algorithm| algorithm.name() == key.algorithm)
-}
-
-fn activated(key: &StoredKey, max_ttl: Duration, now: Timestamp) -> StoredKey {
-    StoredKey {
-        published_at: key.published_at.or(Some(now)),
-        active_at: Some(now),
-        longest_ttl: max_ttl,
-        ..key.clone()
-    }
-}
-
-/// `key_id` begins to sign, and whoever signed retires.
-fn succession(
-    stored: &StoredRing,
-    key_id: &str,
-    max_ttl: Duration,
-    now: Timestamp,
-) -> Vec<StoredKey> {
-    let successor = named(stored, key_id).next();
-    let algorithm = successor.map(|key| key.algorithm.as_str());
-    let retiring = stored
-        .keys
-        .iter()
-        .filter(|key| key.state() == KeyState::Active && Some(key.algorithm.as_str()) == algorithm);
-    let retiring = retiring.map(|key| StoredKey {
-        retired_at: Some(now),
-        ..key.clone()
-    });
-    let successor = successor.map(|key| activated(key, max_ttl, now));
-    retiring.chain(successor).collect()
-}
-
-/// `key_id` is revoked, and whoever is next signs if it did.
-fn revocation(
-    stored: &StoredRing,
-    key_id: &str,
-    spare: Option<&StoredKey>,
-    max_ttl: Duration,
-    now: Timestamp,
-) -> Result<Change, NotRevoked> {
-    let unknown = || NotRevoked::Unknown(key_id.to_owned());
-    let key = named(stored, key_id).next().ok_or_else(unknown)?;
-    if !key.state().is_kept() {
-        return Err(NotRevoked::Gone(key_id.to_owned(), key.state()));
-    }
-    let mut keys = vec![StoredKey {
-        revoked_at: Some(now),
-        sealed_private: Vec::new(),
-        ..key.clone()
-    }];
-    if key.state() == KeyState::Active {
-        let next = algorithm_of(key)
-            .and_then(|algorithm| rotation::successor(&stored.keys, algorithm))
-            .or(spare);
-        // Without one nothing signs until the next turn makes a key.
-        keys.extend(next.map(|next| activated(next, max_ttl, now)));
-    }
-    Ok(Change {
-        keys,
-        revokes: true,
-    })
 }
 
 fn make_one(

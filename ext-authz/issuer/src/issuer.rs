@@ -26,7 +26,7 @@ use crate::{
     custody::{Custody, NotRevoked, Urgency},
     keys::{SigningKey, UnusableKeys},
     publication,
-    rotation::Step,
+    rotation::{STALE_AFTER, Step},
     sealing::SealingKey,
     signer::ALGORITHMS,
     store::KeyStore,
@@ -109,6 +109,9 @@ pub enum NotMinted {
     /// A claim cannot be made of what is proven.
     #[error(transparent)]
     Claim(#[from] UnavailableClaim),
+    /// SECURITY: a key that another process revoked must not sign on because we cannot learn of it.
+    #[error("the store of the signing keys could not be read for {} s, and nothing is signed until it is", STALE_AFTER.as_secs())]
+    Stale,
     /// The key or the operating system's randomness failed.
     #[error("the token could not be signed")]
     Signing,
@@ -134,6 +137,7 @@ impl NotMinted {
             | Self::Ttl { .. }
             | Self::Algorithm(_)
             | Self::ForeignTrustDomain { .. }
+            | Self::Stale
             | Self::Signing => Fault::CredentialUnavailable,
         }
     }
@@ -312,7 +316,7 @@ impl Issuer {
         let slot = Arc::clone(&self.signing).acquire_owned().await;
         let slot = slot.map_err(|_closed| NotMinted::Signing)?;
         // Chosen after the wait: a key that retired meanwhile signs no more.
-        let ring = self.keys.ring();
+        let ring = self.keys.fresh().ok_or(NotMinted::Stale)?;
         let key: Option<Arc<SigningKey>> = ring.signing(algorithm).map(Arc::clone);
         let key = key.ok_or(NotMinted::Algorithm(algorithm))?;
         let signing = tokio::task::spawn_blocking(move || {

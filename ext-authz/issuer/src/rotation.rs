@@ -18,7 +18,9 @@ use crate::{
 /// `spiffe_refresh_hint`.
 pub const DOCUMENTS_MAX_AGE: Duration = Duration::from_secs(300);
 /// How often the ring is looked at. Other processes on the same store learn of a step as late as this.
-pub const PACE: Duration = Duration::from_secs(10);
+pub const PACE: Duration = Duration::from_secs(1);
+/// How long keys sign on while the store cannot be read: one that another process revoked signs no longer.
+pub const STALE_AFTER: Duration = Duration::from_secs(60);
 /// How long a key rests in the store before it is published: backups and the other processes have it then.
 pub const PREPARED_FOR: Duration = Duration::from_secs(60);
 /// How long a key stays after the last token that it signed: the leeway that verifiers give, and ours.
@@ -118,8 +120,8 @@ pub enum Step {
     Lengthen,
     /// Nothing signs for an algorithm, or its successor is due and known: this key signs from now on.
     Activate(String),
-    /// The last token of this key is over: it leaves the documents.
-    Remove(String),
+    /// The last tokens of these keys are over: they leave the documents.
+    Remove(Vec<String>),
     /// This key has rested long enough: it enters the documents.
     Publish(String),
     /// There is no successor: one is made.
@@ -145,6 +147,13 @@ pub(crate) fn due(
     if active.clone().any(|key| key.longest_ttl < max_ttl) {
         return Some(Step::Lengthen);
     }
+    let over = keys
+        .iter()
+        .filter(|key| removal(key).is_some_and(|end| end <= now));
+    let over: Vec<_> = over.map(|key| key.key_id.clone()).collect();
+    if !over.is_empty() {
+        return Some(Step::Remove(over));
+    }
     let mut steps = ALGORITHMS
         .into_iter()
         .filter_map(|algorithm| due_of(keys, algorithm, schedule, now));
@@ -159,10 +168,6 @@ fn due_of(
 ) -> Option<Step> {
     let active = kept(keys, algorithm).find(|key| key.state() == KeyState::Active);
     let successor = successor(keys, algorithm);
-    let over = kept(keys, algorithm).find(|key| removal(key).is_some_and(|end| end <= now));
-    if let Some(over) = over {
-        return Some(Step::Remove(over.key_id.clone()));
-    }
     let Some(successor) = successor else {
         return Some(Step::Prepare(algorithm));
     };

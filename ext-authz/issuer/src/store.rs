@@ -109,7 +109,7 @@ impl KeyState {
 /// All keys of an issuer, as they stand after one change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredRing {
-    /// One more with every change; never less, also after a restart.
+    /// Grows with every change ([`Self::next_sequence`]); never less, also after a restart.
     pub sequence: u64,
     /// One more with every change that revoked a key.
     pub revocations: u64,
@@ -117,9 +117,23 @@ pub struct StoredRing {
     pub keys: Vec<StoredKey>,
 }
 
+impl StoredRing {
+    /// The sequence after a change at `at`: one more, and no less than that moment in seconds since the
+    /// Unix epoch.
+    ///
+    /// INVARIANT: a store that was made anew, or brought back from a copy, goes on above all that the lost
+    /// one said: consumers refuse a bundle whose sequence went back (SPIFFE Trust Domain and Bundle §4.1.1).
+    pub fn next_sequence(&self, at: Timestamp) -> u64 {
+        let seconds = u64::try_from(at.as_seconds()).unwrap_or(0);
+        self.sequence.saturating_add(1).max(seconds)
+    }
+}
+
 /// One step, all of it or nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
+    /// When it is made.
+    pub at: Timestamp,
     /// Keys that are new, or that replace the one of the same name.
     pub keys: Vec<StoredKey>,
     /// Whether one of them is revoked by it.
@@ -146,6 +160,10 @@ pub trait KeyStore: Send + Sync {
     /// Makes `change` if the ring's sequence is still `expected`. Of two processes that do so at once, one
     /// wins and the other learns of it.
     fn change<'a>(&'a self, expected: u64, change: &'a Change) -> Stored<'a, Changed>;
+
+    /// Leaves nothing in its files of what earlier changes replaced, such as the private part of a key that
+    /// was revoked.
+    fn erase(&self) -> Stored<'_, ()>;
 }
 
 /// The store could not answer; its own error says why.

@@ -22,7 +22,7 @@ use attache_core::{
 
 use crate::{
     compile::Meaning,
-    condition::{Facts, Horizon},
+    condition::{Facts, Horizon, Seen},
     context::Context,
     decision::{Checked, Decided, Decision, Denial, Ground},
     document::TrustProvider,
@@ -167,10 +167,22 @@ impl Compiled {
         request: &Request<'a>,
         context: &Context<'a>,
     ) -> Decided<'a> {
+        self.decide_seeing(Seen::Whole, attestation, request, context)
+    }
+
+    /// The same of a call that stands for several, where not all of it is seen.
+    fn decide_seeing<'a>(
+        &'a self,
+        seen: Seen,
+        attestation: &'a Attestation,
+        request: &Request<'a>,
+        context: &Context<'a>,
+    ) -> Decided<'a> {
         let facts = Facts {
             attestation,
             request: *request,
             context: *context,
+            seen,
         };
         if attestation.expires_at() <= context.now {
             return self.expired(&facts);

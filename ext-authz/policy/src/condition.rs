@@ -46,6 +46,18 @@ pub(crate) struct Facts<'a> {
     pub(crate) attestation: &'a Attestation,
     pub(crate) request: Request<'a>,
     pub(crate) context: Context<'a>,
+    pub(crate) seen: Seen,
+}
+
+/// What of a call is a real call's. The rest stands for every call, and no expression may read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// All of it.
+    Whole,
+    /// Its host and its port.
+    Target,
+    /// Its port.
+    Port,
 }
 
 /// The answer of a condition.

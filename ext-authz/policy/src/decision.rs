@@ -1,12 +1,13 @@
 //! The answers: a [`Grant`], which nothing else can make, a [`Denial`], or a fault; and what an audit
 //! event tells beside them.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use attache_core::{
     attestation::Attestation,
     decision::{DenyReason, Fault},
     event::{ConditionOutcome, Outcome},
+    evidence::Evidence,
     request::Request,
     scope::{Caller, Scope},
     time::Timestamp,
@@ -45,6 +46,8 @@ pub enum Decision<'a> {
 pub struct Grant<'a> {
     permit: PolicyRef<'a>,
     ground: Ground<'a>,
+    /// The caller as the policy counts it; `None` if all that was proven counts.
+    counted: Option<Attestation>,
 }
 
 /// A refusal.
@@ -139,8 +142,13 @@ impl<'a> PolicyRef<'a> {
 
 impl<'a> Grant<'a> {
     /// SECURITY: called once, at the end of a decision.
-    pub(crate) const fn of(permit: PolicyRef<'a>, ground: Ground<'a>) -> Self {
-        Self { permit, ground }
+    pub(crate) fn of(permit: PolicyRef<'a>, ground: Ground<'a>) -> Self {
+        let counted = permit.rule.narrowed(ground.attestation);
+        Self {
+            permit,
+            ground,
+            counted,
+        }
     }
 
     /// `policy_matched` of the audit event: `allow:payment-service:stripe-api:read`.
@@ -153,9 +161,32 @@ impl<'a> Grant<'a> {
         self.permit.name()
     }
 
-    /// Who calls.
-    pub const fn attestation(&self) -> &'a Attestation {
-        self.ground.attestation
+    /// Who calls. SECURITY: only what the providers proved that the policy names.
+    pub fn attestation(&self) -> &Attestation {
+        self.counted.as_ref().unwrap_or(self.ground.attestation)
+    }
+
+    /// Of `shown`, the evidence that the caller's attestation was made from, what [`Self::attestation`] rests
+    /// on. `None` if `shown` is other evidence.
+    ///
+    /// SECURITY: the issuer believes all that it is handed, so nothing else is handed to it.
+    pub fn evidence<'e>(&self, shown: &'e Evidence) -> Option<Cow<'e, Evidence>> {
+        if self.counted.is_none() {
+            return Some(Cow::Borrowed(shown));
+        }
+        let Evidence::Several(several) = shown else {
+            return None;
+        };
+        let proofs = self.ground.attestation.proofs();
+        if proofs.count() != several.pieces().len() {
+            return None;
+        }
+        let proofs = self.ground.attestation.proofs();
+        let counting = several.pieces().iter().zip(proofs);
+        let counting =
+            counting.filter(|(_, proof)| self.permit.rule.accepts.includes(&proof.provider));
+        let counting = counting.map(|(piece, _)| piece.clone()).collect();
+        Evidence::together(counting, several.agreement()).map(Cow::Owned)
     }
 
     /// With which credential; `None` lets the call pass without one.

@@ -19,7 +19,11 @@ pub use verdict::{CredentialTold, MismatchTold, Verdict, WouldBeTold};
 use attache_core::{attestation::Attestation, request::Request};
 use serde::{Deserialize, Serialize};
 
-use crate::{compiled::Compiled, condition::Facts, context::Context};
+use crate::{
+    compiled::Compiled,
+    condition::{Facts, Seen},
+    context::Context,
+};
 use part::Judged;
 
 /// Why one call is decided as it is.
@@ -68,6 +72,7 @@ impl Compiled {
             attestation,
             request: *request,
             context: *context,
+            seen: Seen::Whole,
         };
         let decided = self.decide(attestation, request, context);
         let mut judged: Vec<Judged<'_>> = Vec::new();

@@ -9,7 +9,10 @@ use attache_edge::settings::{
     Bind, DestinationRule, EdgeSettings, Enforcement, ListenerSettings, OverrideHeaders, UnixBind,
     Unmatched,
 };
-use attache_policy::yaml::At;
+use attache_policy::{
+    problem::{Code, quoted},
+    yaml::At,
+};
 
 use super::{
     bind::{Places, bind, own_uid},
@@ -22,7 +25,7 @@ use super::{
 const MAX_CALLS_IN_FLIGHT: usize = 4096;
 
 /// No chain of proxies is longer.
-const MAX_HOPS: u64 = 16;
+pub(super) const MAX_HOPS: u64 = 16;
 
 /// The shortest and the longest patience of an answer: Envoy's own is at most as long.
 const ANSWER_WITHIN: std::ops::RangeInclusive<Duration> =
@@ -88,6 +91,13 @@ fn listener(at: &At<'_>, names: &Taken, places: &Places, base: &Path) -> Option<
     let mut fields = at.fields()?;
     let name = fields.required("name", |at| {
         let name = at.text()?;
+        if name == attache_edge::exchange::LISTENER {
+            return at.refuse_with(
+                Code::InvalidName,
+                format!("{} is what events call the token endpoint", quoted(name)),
+                "write another name",
+            );
+        }
         names.take(at, name).map(|()| name.to_owned())
     });
     let roles = [

@@ -26,6 +26,7 @@ pub(super) struct Issuer {
     pub(super) listen: SocketAddr,
     pub(super) sealing_key_file: PathBuf,
     pub(super) token_rate: u32,
+    pub(super) trusted_hops: Option<usize>,
 }
 
 pub(super) fn lower(
@@ -50,8 +51,21 @@ pub(super) fn lower(
         path(at, base)
     });
     let token_endpoint = section.or("token_endpoint", false, |at| at.boolean());
+    let plaintext = section.or("plaintext", false, |at| at.boolean());
+    // Whether anything stands before the port is not guessed: a condition must not take it for the caller.
+    let trusted_hops = section.or("trusted_hops", None, |at| {
+        let hops = at.integer(0..=super::edge::MAX_HOPS)?;
+        usize::try_from(hops).ok().map(Some)
+    });
     let token_rate = section.or("token_rate", TOKEN_RATE, |at| at.integer(1..=100_000));
     let schedule = schedule(section.section("keys"));
+    let in_clear = !listen?.ip().is_loopback() && token_endpoint?;
+    if in_clear && !plaintext? {
+        let message = "evidence and tokens would pass in clear text over the network".to_owned();
+        let way_out = "write a loopback address, or `plaintext: true` if only a proxy of yours that ends TLS reaches it";
+        section.refuse("listen", message, way_out.to_owned());
+        return None;
+    }
     let mut config = IssuerConfig::new(url??, environment?, trust_domain?);
     config.max_ttl = max_ttl?;
     config.schedule = schedule?;
@@ -61,6 +75,7 @@ pub(super) fn lower(
         listen: listen?,
         sealing_key_file: sealing?,
         token_rate: u32::try_from(token_rate?).ok()?,
+        trusted_hops: trusted_hops?,
     })
 }
 

@@ -453,3 +453,39 @@ fn keys_that_verifiers_could_not_follow_are_refused() {
         assert!(problems.contains(told), "{problems}");
     }
 }
+
+#[test]
+fn a_token_endpoint_on_the_network_must_be_asked_for() {
+    let open = "token_endpoint: true, listen: 0.0.0.0:8200";
+    tells(
+        &format!("issuer: {{ {open} }}"),
+        &[("attache.yaml:1:", "`plaintext: true`")],
+    );
+    for text in [
+        format!("{open}, plaintext: true"),
+        "listen: 0.0.0.0:8200".to_owned(),
+        "token_endpoint: true, listen: \"[::1]:8200\"".to_owned(),
+    ] {
+        assert!(
+            read(&format!("issuer: {{ {text} }}"), &[]).is_ok(),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn what_stands_before_the_token_endpoint_is_never_guessed() {
+    assert_eq!(read("{}", &[]).unwrap().token_hops, None);
+    for hops in [0, 2] {
+        let config = read(&format!("issuer: {{ trusted_hops: {hops} }}"), &[]).unwrap();
+        assert_eq!(config.token_hops, Some(hops));
+    }
+}
+
+#[test]
+fn no_listener_has_the_name_of_the_token_endpoint() {
+    tells(
+        "edge: { listeners: [{ name: token-endpoint, role: gateway, unix: /run/a.sock }] }",
+        &[("attache.yaml:1:", "write another name")],
+    );
+}

@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use attache_core::{
     attributes::{Attributes, SPIFFE_ID, kubernetes},
     event::{CheckedCondition, ConditionOutcome, Event, Mode, Outcome},
@@ -14,6 +14,7 @@ use attache_core::{
     time::Timestamp,
 };
 use attache_edge::{
+    exchange::LISTENER,
     explain::{Call, Caller, Explained, Stage},
     journal::Query,
 };
@@ -65,6 +66,17 @@ pub(super) fn find(dir: &Path, id: &str) -> anyhow::Result<Event> {
             dir.display()
         )
     })
+}
+
+/// Whether an event tells of a call: who asks for a token makes none.
+pub(super) fn check(event: &Event) -> anyhow::Result<()> {
+    if event.listener == LISTENER {
+        bail!(
+            "event {} is of the token endpoint, and such an access cannot be explained yet; the event itself tells its code and its policy",
+            event.event_id
+        );
+    }
+    Ok(())
 }
 
 /// The call that the event tells of.

@@ -12,10 +12,12 @@ use url::{Host, Url};
 mod tests;
 
 /// Metadata services of clouds that stand on addresses which are not link-local: Alibaba Cloud, AWS (IPv6),
-/// Azure, Oracle Cloud.
-const METADATA: [IpAddr; 4] = [
+/// AWS EKS (IPv6), Google Cloud (IPv6), Azure, Oracle Cloud.
+const METADATA: [IpAddr; 6] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
 ];
@@ -44,15 +46,23 @@ pub(crate) fn is_allowed(address: IpAddr) -> bool {
         }
         IpAddr::V6(address) => {
             let translated = translated(address).is_none_or(|inner| is_allowed(inner.into()));
-            !address.is_unicast_link_local() && translated
+            // RFC 8215: whoever runs a translator there says where in it the IPv4 address stands.
+            let local_translator = matches!(address.segments(), [0x64, 0xff9b, 1, ..]);
+            !address.is_unicast_link_local() && !local_translator && translated
         }
     }
 }
 
-/// The IPv4 address that a translator takes an IPv6 address for (RFC 6052 §2.1, `64:ff9b::/96`).
+/// The IPv4 address that somebody on the way may take an IPv6 address for: a translator (RFC 6052 §2.1,
+/// `64:ff9b::/96`), a tunnel (6to4, RFC 3056 §2, `2002::/16`), or a host that still knows IPv4-compatible
+/// addresses (RFC 4291 §2.5.5.1, `::/96`), of which `::1` is none.
 fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = address.segments() else {
-        return None;
+    let (high, low) = match address.segments() {
+        _ if address.is_loopback() => return None,
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0, 0, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => (high, low),
+        _other => return None,
     };
     Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
 }

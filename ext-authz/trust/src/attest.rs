@@ -181,7 +181,8 @@ impl Trust {
     }
 
     /// Puts `configs` in force as a whole, or refuses them as a whole. Providers that did not change keep
-    /// their keys and verified tokens. Must be called within a tokio runtime.
+    /// their keys and verified tokens; one that did keeps its keys if they come from where they came from, and
+    /// is asked for them again at once. Must be called within a tokio runtime.
     pub fn replace(&self, configs: Vec<ProviderConfig>) -> Result<(), InvalidProviders> {
         provider::check(&configs)?;
         let mut last_revision = self
@@ -194,8 +195,10 @@ impl Trust {
             let unchanged = before.like(&config).filter(|known| *known.config == config);
             let provider = unchanged.cloned().unwrap_or_else(|| {
                 *last_revision = last_revision.saturating_add(1);
+                let before = before.like(&config).map(|before| &*before.keyring);
                 Arc::new(Provider::start(
                     config,
+                    before,
                     *last_revision,
                     &self.settings.clock,
                 ))
@@ -331,10 +334,16 @@ impl Trust {
 }
 
 impl Provider {
-    fn start(config: ProviderConfig, revision: u64, clock: &Clock) -> Self {
+    /// `before` is the keyring of the provider in whose place it is put.
+    fn start(
+        config: ProviderConfig,
+        before: Option<&Keyring>,
+        revision: u64,
+        clock: &Clock,
+    ) -> Self {
         let config = Arc::new(config);
         let mut tasks = JoinSet::new();
-        let keyring = Keyring::start(Arc::clone(&config), Arc::clone(clock), &mut tasks);
+        let keyring = Keyring::start(Arc::clone(&config), before, Arc::clone(clock), &mut tasks);
         Self {
             config,
             revision,

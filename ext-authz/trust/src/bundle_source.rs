@@ -42,7 +42,7 @@ pub enum BundleSource {
         /// Whom its certificate must name.
         endpoint_id: SpiffeId,
         /// A file with a bundle of that ID's trust domain: the first one, got on another way. Once the
-        /// endpoint's own trust domain was fetched, what was fetched counts.
+        /// endpoint's own trust domain was fetched, what was fetched counts, until it is too old.
         bundle_file: PathBuf,
     },
     /// A SPIFFE Workload API on a unix socket, such as SPIRE's agent offers.
@@ -59,9 +59,17 @@ pub(crate) enum RefusedBundle {
         "the bundle's `spiffe_sequence` is {found}, and {held} was seen before; an older bundle is not taken"
     )]
     WentBack { found: u64, held: u64 },
+    #[error(
+        "the bundle has no `spiffe_sequence`, and {0} was seen before; it cannot be told whether it is an older one"
+    )]
+    SequenceMissing(u64),
+    #[error(
+        "the bundle has new keys or authorities and still the `spiffe_sequence` {0}; give each change a higher one"
+    )]
+    SequenceKept(u64),
 }
 
-/// Reads a bundle once. `held` are the authorities that the provider holds already.
+/// Reads a bundle once. `held` are the authorities that the provider holds and that are not too old.
 pub(crate) async fn fetch(
     source: &BundleSource,
     config: &ProviderConfig,

@@ -2,11 +2,13 @@
 //! a path is spelled like says nothing, for a link in such a folder can lead anywhere.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, Read as _},
-    os::fd::AsRawFd as _,
+    os::{fd::AsRawFd as _, unix::fs::OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
+
+use rustix::fs::OFlags;
 
 use crate::regular_file;
 
@@ -24,6 +26,18 @@ pub(crate) fn read(path: &Path, roots: Roots<'_>, limit: usize) -> io::Result<Ve
     let mut bytes = Vec::new();
     file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// A socket, links followed: not connected to, but held, so that what was checked is what is dialled.
+pub(crate) fn socket(path: &Path, roots: Roots<'_>) -> io::Result<File> {
+    // open(2): `O_PATH` says where something lies, and does nothing to it.
+    let only_place = i32::try_from(OFlags::PATH.bits()).map_err(io::Error::other)?;
+    let mut options = OpenOptions::new();
+    let place = options.read(true).custom_flags(only_place).open(path)?;
+    if let Some(roots) = roots {
+        check(&real_path(&place)?, roots)?;
+    }
+    Ok(place)
 }
 
 /// Whether `path`, links followed, leads out of `roots` as things are now; it may not be there yet.

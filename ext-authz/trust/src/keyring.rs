@@ -2,18 +2,12 @@
 //! the issuer is away, and dropped from use when they are too old.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
-use attache_core::{
-    attestation::ProviderKind,
-    certificate::{CertificateChain, RejectedCertificate},
-    jwks::{Key, KeySet, MAX_KEYS},
-    jwt::Algorithm,
-    time::Timestamp,
-};
+use attache_core::{jwks::KeySet, time::Timestamp};
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
@@ -28,8 +22,12 @@ use crate::{
     provider::{KeySource, ProviderConfig},
     source::{self, FetchFailed, Fetched},
     workload_api,
-    x509::{self, Authorities, VerifiedCertificate},
+    x509::Authorities,
 };
+
+mod keys;
+
+pub(crate) use keys::Keys;
 
 #[cfg(test)]
 mod tests;
@@ -40,82 +38,6 @@ const COLD_WAIT: Duration = Duration::from_secs(2);
 const FIRST: u64 = 1;
 /// Requests together cause at most one fetch in this time.
 const DEMAND_INTERVAL: Duration = Duration::from_secs(10);
-
-/// One set of keys, ready to verify.
-pub(crate) struct Keys {
-    pub(crate) set: KeySet,
-    pub(crate) verifier: AwsLc,
-    /// Grows with every change of the set.
-    pub(crate) epoch: u64,
-    /// A number for each key of the set, which no other key of this issuer ever has: what a key proved is
-    /// remembered under it. A withdrawn key takes that along, even if it comes back; all others keep theirs.
-    numbers: Vec<u64>,
-    /// The X.509 authorities, if they are a trust domain's.
-    pub(crate) authorities: Option<Authorities>,
-    /// The epoch in which they last changed: what one of them proved is remembered under it.
-    pub(crate) authorities_since: u64,
-}
-
-impl Keys {
-    /// `set` and `authorities` after `before`.
-    fn after(
-        before: Option<&Self>,
-        set: KeySet,
-        authorities: Option<Authorities>,
-        algorithms: &[Algorithm],
-    ) -> Self {
-        let epoch = before.map_or(1, |before| before.epoch.saturating_add(1));
-        let kept = |key: &Key| before.and_then(|before| before.number(key));
-        let most = u64::try_from(MAX_KEYS).unwrap_or(u64::MAX);
-        let new = (epoch.saturating_mul(most)..).take(set.keys().len());
-        let numbers = set.keys().iter().zip(new);
-        let same = before.filter(|before| before.authorities == authorities);
-        Self {
-            authorities_since: same.map_or(epoch, |before| before.authorities_since),
-            authorities,
-            numbers: numbers.map(|(key, new)| kept(key).unwrap_or(new)).collect(),
-            verifier: AwsLc::prepared(&set, algorithms),
-            set,
-            epoch,
-        }
-    }
-
-    /// The number of `key`; `None` if it is not in the set.
-    pub(crate) fn number(&self, key: &Key) -> Option<u64> {
-        let place = self.set.keys().iter().position(|own| own == key)?;
-        self.numbers.get(place).copied()
-    }
-
-    /// Holds an X.509-SVID against the authorities; without any, nothing is trusted.
-    pub(crate) fn verify_certificate(
-        &self,
-        chain: &CertificateChain,
-        now: Timestamp,
-    ) -> Result<VerifiedCertificate, RejectedCertificate> {
-        let authorities = self.authorities.as_ref();
-        x509::verify(
-            chain,
-            authorities.ok_or(RejectedCertificate::Untrusted)?,
-            now,
-        )
-    }
-
-    /// How many may vouch for the evidence that a provider of `kind` reads.
-    pub(crate) fn count(&self, kind: ProviderKind) -> usize {
-        match &self.authorities {
-            Some(authorities) if kind == ProviderKind::SpiffeX509 => authorities.count(),
-            Some(_) | None => self.set.keys().len(),
-        }
-    }
-
-    /// What of the set may not vouch, and why.
-    pub(crate) fn ignored(&self) -> Vec<String> {
-        let authorities = self.authorities.iter().flat_map(Authorities::ignored);
-        let authorities = authorities.map(ToString::to_string);
-        let keys = self.set.ignored().iter().map(ToString::to_string);
-        keys.chain(authorities).collect()
-    }
-}
 
 /// What an unknown `kid` led to.
 pub(crate) enum Newer {
@@ -132,8 +54,27 @@ struct Loaded {
     keys: Arc<Keys>,
     /// `None` for keys that stand in the configuration: those do not age.
     fetched_at: Option<Timestamp>,
-    /// The highest `spiffe_sequence` that was seen.
+}
+
+/// What a keyring takes over of the one in whose place it is put.
+#[derive(Default)]
+struct Heritage {
+    loaded: Option<Arc<Loaded>>,
     sequence: Option<u64>,
+}
+
+impl Loaded {
+    /// The same keys for a provider with other rules; what they proved under the old ones does not count.
+    fn prepared_for(&self, config: &ProviderConfig) -> Self {
+        let Keys {
+            set, authorities, ..
+        } = &*self.keys;
+        let keys = Keys::after(None, set.clone(), authorities.clone(), &config.algorithms);
+        Self {
+            keys: Arc::new(keys),
+            fetched_at: self.fetched_at,
+        }
+    }
 }
 
 /// What the background task has done; requests wait for it to change.
@@ -155,6 +96,10 @@ struct Demand {
 pub(crate) struct Keyring {
     config: Arc<ProviderConfig>,
     loaded: ArcSwapOption<Loaded>,
+    /// The highest `spiffe_sequence` that was seen.
+    sequence: Mutex<Option<u64>>,
+    /// Until when requests wait for the first fetch; the first of them says it for all.
+    cold_until: OnceLock<Instant>,
     progress: watch::Sender<Progress>,
     demand: Mutex<Demand>,
     wake: Notify,
@@ -169,15 +114,20 @@ pub(crate) struct KeyringStatus {
 }
 
 impl Keyring {
-    /// Starts to fetch; the fetching ends when `tasks` is dropped.
+    /// Starts to fetch, in the place of `before`; the fetching ends when `tasks` is dropped.
     pub(crate) fn start(
         config: Arc<ProviderConfig>,
+        before: Option<&Self>,
         clock: Clock,
         tasks: &mut JoinSet<()>,
     ) -> Arc<Self> {
+        let heritage = before.map(|before| before.left_to(&config));
+        let heritage = heritage.unwrap_or_default();
         let ring = Arc::new(Self {
             config,
-            loaded: ArcSwapOption::empty(),
+            loaded: ArcSwapOption::from(heritage.loaded),
+            sequence: Mutex::new(heritage.sequence),
+            cold_until: OnceLock::new(),
             progress: watch::Sender::new(Progress::default()),
             demand: Mutex::new(Demand {
                 number: FIRST,
@@ -212,8 +162,28 @@ impl Keyring {
         ring
     }
 
-    /// Keys that may verify at `now`. Where none were ever looked for, the request waits for the fetch under
-    /// way; else it causes one, if there was none for a while, and waits for nothing.
+    /// What a keyring of `config` may take over. Both are of one issuer, or of one trust domain.
+    fn left_to(&self, config: &ProviderConfig) -> Heritage {
+        let own = &self.config;
+        if own.keys != config.keys {
+            return Heritage::default();
+        }
+        // SECURITY: keys that came by another root or from outside of the folders must be fetched anew.
+        let same_way = own.ca_file == config.ca_file && own.file_roots == config.file_roots;
+        let loaded = self.loaded.load_full().filter(|_| same_way);
+        Heritage {
+            loaded: loaded.map(|loaded| Arc::new(loaded.prepared_for(config))),
+            sequence: *self.held_sequence(),
+        }
+    }
+
+    fn held_sequence(&self) -> MutexGuard<'_, Option<u64>> {
+        self.sequence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keys that may verify at `now`. Where none were ever looked for, the first requests wait for the fetch
+    /// under way, all until one moment; else the request causes one, if there was none for a while, and waits
+    /// for nothing.
     pub(crate) async fn ready(&self, now: Timestamp) -> Option<Arc<Keys>> {
         if let Some(keys) = self.usable(now) {
             return Some(keys);
@@ -221,7 +191,9 @@ impl Keyring {
         if self.is_answered(FIRST) {
             self.ask();
         } else {
-            self.wait(FIRST, COLD_WAIT).await;
+            let until = self.cold_until.get_or_init(|| Instant::now() + COLD_WAIT);
+            let left = until.saturating_duration_since(Instant::now());
+            self.wait(FIRST, left).await;
         }
         self.usable(now)
     }
@@ -297,10 +269,9 @@ impl Keyring {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .number;
-            let held = self.loaded.load_full();
-            let held = held
-                .as_ref()
-                .and_then(|held| held.keys.authorities.as_ref());
+            // SECURITY: what is too old to vouch for a caller does not vouch for an endpoint.
+            let held = self.usable(clock());
+            let held = held.as_ref().and_then(|held| held.authorities.as_ref());
             let fetched = source::fetch(&self.config, held, clock()).await;
             let installed = fetched.and_then(|fetched| self.install(fetched, Some(clock())));
             let (pause, failed) = match installed {
@@ -334,10 +305,12 @@ impl Keyring {
         )
     }
 
-    /// What was pushed, not asked for, and counts at once.
-    pub(crate) fn pushed(&self, fetched: Fetched, at: Timestamp) {
+    /// What was pushed, not asked for, and counts at once. Whether it was taken.
+    pub(crate) fn pushed(&self, fetched: Fetched, at: Timestamp) -> bool {
         let refused = self.install(fetched, Some(at)).err();
+        let taken = refused.is_none();
         self.answer(FIRST, refused);
+        taken
     }
 
     /// What was pushed last still holds.
@@ -375,12 +348,11 @@ impl Keyring {
             refresh_after,
         } = fetched;
         let loaded = self.loaded.load_full();
-        let held = loaded.as_ref().and_then(|loaded| loaded.sequence);
-        if let (Some(found), Some(held)) = (found, held)
-            && found < held
-        {
-            return Err(RefusedBundle::WentBack { found, held }.into());
-        }
+        let mut held = self.held_sequence();
+        let takes_away = loaded
+            .as_ref()
+            .is_none_or(|loaded| loaded.keys.hold_all(&set, authorities.as_ref()));
+        check_sequence(found, *held, takes_away)?;
         let before = loaded.map(|loaded| Arc::clone(&loaded.keys));
         let is_same = |before: &&Arc<Keys>| before.set == set && before.authorities == authorities;
         let unchanged = before.as_ref().filter(is_same).cloned();
@@ -389,17 +361,38 @@ impl Keyring {
             let algorithms = &self.config.algorithms;
             Arc::new(Keys::after(before.as_deref(), set, authorities, algorithms))
         });
-        let sequence = found.max(held);
-        self.loaded.store(Some(Arc::new(Loaded {
-            keys,
-            fetched_at,
-            sequence,
-        })));
+        *held = found.max(*held);
+        self.loaded
+            .store(Some(Arc::new(Loaded { keys, fetched_at })));
         Ok(refresh_after)
+    }
+
+    /// SECURITY: whoever reads a private key that is published can sign with it, so the keys of before are as
+    /// good as strangers' now, and what they proved is dropped with them.
+    fn withdraw(&self) {
+        let Some(loaded) = self.loaded.load_full() else {
+            return;
+        };
+        let withdrawn = Loaded {
+            keys: Arc::new(loaded.keys.withdrawn(&self.config.algorithms)),
+            fetched_at: loaded.fetched_at,
+        };
+        self.loaded.store(Some(Arc::new(withdrawn)));
+        let provider = &self.config.name;
+        tracing::error!(
+            provider,
+            "a private key is published: no key of the trust provider is trusted until it publishes none"
+        );
     }
 
     fn answer(&self, number: u64, failed: Option<FetchFailed>) {
         let provider = &self.config.name;
+        if failed
+            .as_ref()
+            .is_some_and(FetchFailed::publishes_private_key)
+        {
+            self.withdraw();
+        }
         let last_error = failed.map(|failed| {
             tracing::warn!(provider, error = %failed, "keys of a trust provider cannot be fetched");
             Arc::from(failed.to_string())
@@ -431,6 +424,26 @@ impl Keyring {
         for key in set.keys().iter().filter(|key| !AwsLc::accepts(key)) {
             tracing::warn!(provider, kid = ?key.key_id(), "a key of a trust provider is no valid key");
         }
+    }
+}
+
+/// SPIFFE Trust Domain and Bundle §4.1.1: the number grows with every change.
+///
+/// SECURITY: an older bundle may hold a key that was withdrawn since. Whoever changes a bundle and forgets the
+/// number may take keys away, never add any.
+const fn check_sequence(
+    found: Option<u64>,
+    held: Option<u64>,
+    takes_away: bool,
+) -> Result<(), RefusedBundle> {
+    match (found, held) {
+        (_, None) => Ok(()),
+        (None, Some(held)) => Err(RefusedBundle::SequenceMissing(held)),
+        (Some(found), Some(held)) if found < held => Err(RefusedBundle::WentBack { found, held }),
+        (Some(found), Some(held)) if found == held && !takes_away => {
+            Err(RefusedBundle::SequenceKept(held))
+        }
+        (Some(_), Some(_)) => Ok(()),
     }
 }
 

@@ -103,7 +103,20 @@ pub(crate) enum FetchFailed {
     Pushed,
 }
 
-/// Fetches the keys of a provider once. `held` are the authorities that it holds already.
+impl FetchFailed {
+    /// Whether what was found publishes a private key.
+    pub(crate) const fn publishes_private_key(&self) -> bool {
+        if let Self::Bundle(RefusedBundle::Invalid(bundle)) = self {
+            return bundle.publishes_private_key();
+        }
+        if let Self::KeySet(set) | Self::WorkloadApi(StreamFailed::JwtBundle(set)) = self {
+            return set.publishes_private_key();
+        }
+        false
+    }
+}
+
+/// Fetches the keys of a provider once. `held` are the authorities that it holds and that are not too old.
 pub(crate) async fn fetch(
     config: &ProviderConfig,
     held: Option<&Authorities>,

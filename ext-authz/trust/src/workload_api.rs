@@ -2,7 +2,7 @@
 //! open; each message is the full state. When it breaks off it is opened again, ever more slowly and never
 //! in step with others.
 
-use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, os::fd::AsRawFd as _, path::Path, sync::Arc, time::Duration};
 
 use attache_core::{
     attestation::ProviderKind,
@@ -16,7 +16,8 @@ use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::{
     net::UnixStream,
-    time::{MissedTickBehavior, interval, sleep},
+    task::spawn_blocking,
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout_at},
 };
 use tonic::{
     Request, Status, Streaming,
@@ -27,13 +28,15 @@ use tower::service_fn;
 
 use crate::{
     attest::Clock,
+    confined,
     keyring::{self, Keyring},
     pace,
     source::Fetched,
     x509::{Authorities, InvalidConcatenation},
 };
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// From connecting to the first message.
+const FIRST_MESSAGE: Duration = Duration::from_secs(5);
 /// A dead agent is noticed after both: no data for the one, no answer to a ping for the other.
 const PING_AFTER: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -43,6 +46,13 @@ const CONFIRM_EVERY: Duration = Duration::from_mins(1);
 /// Why a Workload API gives no bundle.
 #[derive(Debug, Error)]
 pub(crate) enum StreamFailed {
+    #[error("cannot open the socket of the Workload API: {0}")]
+    Socket(io::Error),
+    #[error(
+        "the Workload API sends no bundle within {} seconds; is that socket an agent's?",
+        FIRST_MESSAGE.as_secs()
+    )]
+    Silent,
     #[error("cannot connect to the Workload API: {0}")]
     Connect(#[from] tonic::transport::Error),
     #[error("the Workload API answers {code}: {message}")]
@@ -100,13 +110,17 @@ async fn follow_jwt(
     clock: &Clock,
     failures: &mut u32,
 ) -> Result<StreamFailed, StreamFailed> {
-    let mut client = connect(socket).await?;
-    let mut stream = client
-        .fetch_jwt_bundles(secured(JwtBundlesRequest {}))
-        .await?
-        .into_inner();
+    let until = Instant::now() + FIRST_MESSAGE;
+    let opening = async {
+        let mut client = connect(ring, socket).await?;
+        let request = secured(JwtBundlesRequest {});
+        Ok::<_, StreamFailed>(client.fetch_jwt_bundles(request).await?.into_inner())
+    };
+    let opened = timeout_at(until, opening).await;
+    let mut stream = opened.map_err(|_elapsed| StreamFailed::Silent)??;
+    let mut latest = Latest::Awaited(until);
     loop {
-        let Some(message) = next(&mut stream, ring, clock).await? else {
+        let Some(message) = next(&mut stream, &latest, ring, clock).await? else {
             return Ok(StreamFailed::Ended);
         };
         *failures = 0;
@@ -116,7 +130,7 @@ async fn follow_jwt(
                 Duration::MAX,
             ))
         };
-        take(ring, clock, &message.bundles, read);
+        latest = take(ring, clock, &message.bundles, read);
     }
 }
 
@@ -126,13 +140,17 @@ async fn follow_x509(
     clock: &Clock,
     failures: &mut u32,
 ) -> Result<StreamFailed, StreamFailed> {
-    let mut client = connect(socket).await?;
-    let mut stream = client
-        .fetch_x509_bundles(secured(X509BundlesRequest {}))
-        .await?
-        .into_inner();
+    let until = Instant::now() + FIRST_MESSAGE;
+    let opening = async {
+        let mut client = connect(ring, socket).await?;
+        let request = secured(X509BundlesRequest {});
+        Ok::<_, StreamFailed>(client.fetch_x509_bundles(request).await?.into_inner())
+    };
+    let opened = timeout_at(until, opening).await;
+    let mut stream = opened.map_err(|_elapsed| StreamFailed::Silent)??;
+    let mut latest = Latest::Awaited(until);
     loop {
-        let Some(message) = next(&mut stream, ring, clock).await? else {
+        let Some(message) = next(&mut stream, &latest, ring, clock).await? else {
             return Ok(StreamFailed::Ended);
         };
         *failures = 0;
@@ -141,8 +159,16 @@ async fn follow_x509(
             let authorities = Authorities::concatenated(domain.clone(), bytes)?;
             Ok(trusting(authorities))
         };
-        take(ring, clock, &message.bundles, read);
+        latest = take(ring, clock, &message.bundles, read);
     }
+}
+
+/// What the last message of a stream came to.
+enum Latest {
+    /// There is none yet, and it must come until then.
+    Awaited(Instant),
+    Taken,
+    Refused,
 }
 
 /// Takes the bundle of the provider's own trust domain out of the full state, and no other.
@@ -151,19 +177,25 @@ fn take(
     clock: &Clock,
     bundles: &HashMap<String, Vec<u8>>,
     read: impl Fn(&[u8]) -> Result<Fetched, StreamFailed>,
-) {
+) -> Latest {
     let domain = &ring.config().trust_domain;
     let Some(bytes) = bundle_of(domain, bundles) else {
         // What a message leaves out is withdrawn, so nothing it proved may be believed any more.
         let none = Authorities::new(domain.clone(), []);
         ring.pushed(trusting(none), clock());
         ring.failed(StreamFailed::Withdrawn(domain.as_str().to_owned()).into());
-        return;
+        return Latest::Taken;
     };
     match read(bytes) {
-        Ok(fetched) => ring.pushed(fetched, clock()),
+        Ok(fetched) => match ring.pushed(fetched, clock()) {
+            true => Latest::Taken,
+            false => Latest::Refused,
+        },
         // The last good one stays until its age limit; the stream goes on.
-        Err(failed) => ring.failed(failed.into()),
+        Err(failed) => {
+            ring.failed(failed.into());
+            Latest::Refused
+        }
     }
 }
 
@@ -183,12 +215,24 @@ fn bundle_of<'b>(domain: &TrustDomain, bundles: &'b HashMap<String, Vec<u8>>) ->
     found.map(Vec::as_slice)
 }
 
-/// The next message. While there is none, the last one holds: the connection answers its pings.
+/// The next message. While there is none, the last one holds if it was taken: the connection answers its pings.
+///
+/// SECURITY: a message that was refused may be the one that withdraws a key, so nothing confirms what was held
+/// before it; nor does a stream that has said nothing.
 async fn next<M>(
     stream: &mut Streaming<M>,
+    latest: &Latest,
     ring: &Keyring,
     clock: &Clock,
 ) -> Result<Option<M>, StreamFailed> {
+    match latest {
+        Latest::Awaited(until) => {
+            let first = timeout_at(*until, stream.message()).await;
+            return Ok(first.map_err(|_elapsed| StreamFailed::Silent)??);
+        }
+        Latest::Refused => return Ok(stream.message().await?),
+        Latest::Taken => {}
+    }
     let mut confirm = interval(CONFIRM_EVERY);
     confirm.set_missed_tick_behavior(MissedTickBehavior::Delay);
     confirm.tick().await;
@@ -200,17 +244,26 @@ async fn next<M>(
     }
 }
 
-async fn connect(socket: &Arc<Path>) -> Result<SpiffeWorkloadApiClient<Channel>, StreamFailed> {
-    let socket = Arc::clone(socket);
+async fn connect(
+    ring: &Keyring,
+    socket: &Arc<Path>,
+) -> Result<SpiffeWorkloadApiClient<Channel>, StreamFailed> {
+    let (named, roots) = (Arc::clone(socket), ring.config().file_roots.clone());
+    let opening = spawn_blocking(move || confined::socket(&named, roots.as_deref()));
+    let opened = opening.await.map_err(io::Error::other).flatten();
+    let opened = Arc::new(opened.map_err(StreamFailed::Socket)?);
     // The name is never resolved: the connector dials the socket.
     let endpoint = Endpoint::from_static("http://workload-api.invalid")
-        .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(PING_AFTER)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true);
     let connector = service_fn(move |_uri| {
-        let socket = Arc::clone(&socket);
-        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+        let opened = Arc::clone(&opened);
+        async move {
+            // SECURITY: the very socket that was checked, whatever its name leads to by now (proc(5)).
+            let checked = format!("/proc/self/fd/{}", opened.as_raw_fd());
+            UnixStream::connect(checked).await.map(TokioIo::new)
+        }
     });
     let channel = endpoint.connect_with_connector(connector).await?;
     Ok(SpiffeWorkloadApiClient::new(channel))

@@ -40,6 +40,10 @@ impl KeyStore for Store {
                 .map_err(StoreFailed::new)
         })
     }
+
+    fn erase(&self) -> Stored<'_, ()> {
+        Box::pin(async move { self.rewrite().await.map_err(StoreFailed::new) })
+    }
 }
 
 impl Store {
@@ -59,26 +63,45 @@ impl Store {
         if before.sequence != expected {
             return Ok(Changed::Overtaken(before));
         }
-        write(&mut transaction, change).await.map_err(sqlite)?;
+        let sequence = before.next_sequence(change.at);
+        let written = write(&mut transaction, change, sequence).await;
+        written.map_err(sqlite)?;
         let after = ring(&mut transaction).await.map_err(sqlite)?;
         transaction.commit().await.map_err(sqlite)?;
         Ok(Changed::Done(after))
+    }
+
+    /// Writes the file anew from what it holds, and empties its log. The log of a change holds the pages as
+    /// they were before, and a page that was split may hold a row where it stood.
+    async fn rewrite(&self) -> Result<(), UnusableStore> {
+        let sqlite = |error| self.unusable(error);
+        let rewritten = sqlx::raw_sql("VACUUM").execute(&self.pool).await;
+        rewritten.map_err(sqlite)?;
+        // It answers that another process was in the way, rather than to fail.
+        let emptied = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)");
+        let in_the_way: i64 = emptied.fetch_one(&self.pool).await.map_err(sqlite)?;
+        if in_the_way != 0 {
+            return Err(UnusableStore::Locked {
+                path: self.path.clone(),
+            });
+        }
+        Ok(())
     }
 }
 
 async fn write(
     transaction: &mut Transaction<'_, Sqlite>,
     change: &Change,
+    sequence: u64,
 ) -> Result<(), sqlx::Error> {
     for key in &change.keys {
         put(transaction, key).await?;
     }
-    sqlx::query::<Sqlite>(
-        "UPDATE key_ring SET sequence = sequence + 1, revocations = revocations + ?1",
-    )
-    .bind(i64::from(change.revokes))
-    .execute(&mut **transaction)
-    .await?;
+    sqlx::query::<Sqlite>("UPDATE key_ring SET sequence = ?1, revocations = revocations + ?2")
+        .bind(i64::try_from(sequence).unwrap_or(i64::MAX))
+        .bind(i64::from(change.revokes))
+        .execute(&mut **transaction)
+        .await?;
     Ok(())
 }
 

@@ -41,8 +41,12 @@ fn set(name: &str) -> Vec<StoredKey> {
     ]
 }
 
+/// So early that the sequence counts the changes.
+const EARLY: Timestamp = Timestamp::from_seconds(0);
+
 fn adding(keys: Vec<StoredKey>) -> Change {
     Change {
+        at: EARLY,
         keys,
         revokes: false,
     }
@@ -108,6 +112,7 @@ async fn a_change_replaces_keys_by_name_and_counts() {
         ..key("first-rs", "RS256")
     };
     let change = Change {
+        at: EARLY,
         keys: vec![revoked.clone(), key("second-rs", "RS256")],
         revokes: true,
     };
@@ -173,6 +178,68 @@ async fn keys_of_the_version_before_rotation_go_on_signing() {
     assert_eq!(old.state(), attache_issuer::KeyState::Active);
     // No configuration allowed more before.
     assert_eq!(old.longest_ttl, Duration::from_secs(7 * 86_400));
+}
+
+#[tokio::test]
+async fn a_store_made_anew_or_brought_back_from_a_copy_goes_on_above_what_the_lost_one_said() {
+    async fn change(store: &Store, seconds: i64) -> u64 {
+        let before = store.load().await.unwrap();
+        let change = Change {
+            at: Timestamp::from_seconds(seconds),
+            ..adding(set(&seconds.to_string()))
+        };
+        match store.change(before.sequence, &change).await.unwrap() {
+            Changed::Done(ring) => ring.sequence,
+            Changed::Overtaken(ring) => panic!("{ring:?}"),
+        }
+    }
+    let began = 1_781_000_000;
+    let ((_here, path), (_there, copied)) = (directory(), directory());
+    let store = open(&path).await;
+    assert_eq!(change(&store, began).await, 1_781_000_000);
+    store.close().await;
+    fs::copy(&path, &copied).unwrap();
+    let store = open(&path).await;
+    let mut last = 0;
+    // Several within a second, and a clock that was set back.
+    for seconds in [began, began, began + 1, began + 60, began + 30] {
+        let next = change(&store, seconds).await;
+        assert!(next > last, "{next} after {last}");
+        last = next;
+    }
+    let restored = open(&copied).await;
+    assert!(change(&restored, began + 90).await > last);
+    let (_elsewhere, path) = directory();
+    assert!(change(&open(&path).await, began + 90).await > last);
+}
+
+#[tokio::test]
+async fn nothing_that_was_replaced_is_left_in_any_file() {
+    const PRIVATE: &[u8] = b"the private part of a key that was revoked";
+    let (directory, path) = directory();
+    let is_there = || {
+        let files = fs::read_dir(directory.path()).unwrap();
+        let mut files = files.map(|file| fs::read(file.unwrap().path()).unwrap());
+        files.any(|bytes| bytes.windows(PRIVATE.len()).any(|part| part == PRIVATE))
+    };
+    let store = open(&path).await;
+    // So many that pages are split.
+    let mut keys: Vec<_> = (0..40)
+        .flat_map(|number| set(&number.to_string()))
+        .collect();
+    for key in &mut keys {
+        key.sealed_private = PRIVATE.repeat(30);
+    }
+    add(&store, keys.clone()).await;
+    assert!(is_there());
+    for key in &mut keys {
+        key.sealed_private.clear();
+    }
+    let changed = store.change(1, &adding(keys)).await.unwrap();
+    assert!(matches!(changed, Changed::Done(_)));
+    store.erase().await.unwrap();
+    assert!(!is_there());
+    assert_eq!(store.load().await.unwrap().sequence, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

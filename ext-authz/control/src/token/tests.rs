@@ -9,6 +9,7 @@ use axum::{
     http::{HeaderMap, Method, StatusCode},
 };
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
 use super::*;
@@ -379,38 +380,160 @@ async fn one_address_cannot_take_all_of_the_endpoint() {
     );
 }
 
-#[tokio::test]
-async fn more_requests_than_can_be_decided_at_once_are_told_to_come_again() {
-    struct Slow(Semaphore, AtomicUsize);
-    impl Exchange for Slow {
-        fn exchange(&self, _: Asked) -> Pin<Box<dyn Future<Output = Exchanged> + Send + '_>> {
-            self.1.fetch_add(1, SeqCst);
-            Box::pin(async {
-                drop(self.0.acquire().await);
-                Exchanged {
-                    decision_id: String::new(),
-                    outcome: given(),
-                }
-            })
-        }
+/// Decides nothing until it is let go on.
+struct Slow {
+    go_on: Semaphore,
+    began: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+impl Exchange for Slow {
+    fn exchange(&self, _: Asked) -> Pin<Box<dyn Future<Output = Exchanged> + Send + '_>> {
+        self.began.fetch_add(1, SeqCst);
+        Box::pin(async {
+            drop(self.go_on.acquire().await);
+            self.ended.fetch_add(1, SeqCst);
+            Exchanged {
+                decision_id: String::new(),
+                outcome: given(),
+            }
+        })
     }
-    let slow = Arc::new(Slow(Semaphore::new(0), AtomicUsize::new(0)));
+}
+
+fn slow() -> (Arc<Slow>, Router) {
+    let slow = Arc::new(Slow {
+        go_on: Semaphore::new(0),
+        began: AtomicUsize::new(0),
+        ended: AtomicUsize::new(0),
+    });
     let endpoint = TokenEndpoint::new(Arc::clone(&slow) as Arc<dyn Exchange>, 100_000);
-    let router = Router::new().route("/token", route(endpoint));
-    let ask = || {
-        let form = format!("grant_type={BEARER}&assertion=e&audience=a");
-        router.clone().oneshot(post_form(form))
-    };
-    let waiting: Vec<_> = (0..MAX_IN_FLIGHT).map(|_| tokio::spawn(ask())).collect();
-    while slow.1.load(SeqCst) < MAX_IN_FLIGHT {
+    (slow, Router::new().route("/token", route(endpoint)))
+}
+
+/// The request of a caller behind the `n`th address.
+fn from_address(n: usize, body: impl Into<Body>) -> Request {
+    let mut request = post_form(body);
+    let address = format!("192.0.2.{n}:4711").parse().unwrap();
+    request.extensions_mut().insert(Peer(address));
+    request
+}
+
+fn whole_form() -> String {
+    format!("grant_type={BEARER}&assertion=e&audience=a")
+}
+
+async fn until(count: &AtomicUsize, wanted: usize) {
+    while count.load(SeqCst) < wanted {
         tokio::task::yield_now().await;
     }
-    assert_eq!(
-        ask().await.unwrap().status(),
-        StatusCode::SERVICE_UNAVAILABLE
-    );
-    slow.0.add_permits(MAX_IN_FLIGHT);
+}
+
+#[tokio::test]
+async fn more_requests_than_can_be_decided_at_once_are_told_to_come_again() {
+    let (slow, router) = slow();
+    let ask = |n| router.clone().oneshot(from_address(n, whole_form()));
+    let waiting: Vec<_> = (0..MAX_IN_FLIGHT).map(|n| tokio::spawn(ask(n))).collect();
+    until(&slow.began, MAX_IN_FLIGHT).await;
+    let busy = ask(200).await.unwrap().status();
+    assert_eq!(busy, StatusCode::SERVICE_UNAVAILABLE);
+    slow.go_on.add_permits(MAX_IN_FLIGHT);
     for one in waiting {
         assert_eq!(one.await.unwrap().unwrap().status(), StatusCode::OK);
     }
+    assert_eq!(ask(200).await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn one_address_has_some_of_the_decisions_at_once_and_not_all() {
+    let (slow, router) = slow();
+    let ask = |n| router.clone().oneshot(from_address(n, whole_form()));
+    let waiting: Vec<_> = (0..MAX_OF_ONE).map(|_| tokio::spawn(ask(1))).collect();
+    until(&slow.began, MAX_OF_ONE).await;
+    let busy = ask(1).await.unwrap().status();
+    assert_eq!(busy, StatusCode::SERVICE_UNAVAILABLE);
+    let another = tokio::spawn(ask(2));
+    until(&slow.began, MAX_OF_ONE + 1).await;
+    slow.go_on.add_permits(MAX_IN_FLIGHT);
+    assert_eq!(another.await.unwrap().unwrap().status(), StatusCode::OK);
+    for one in waiting {
+        assert_eq!(one.await.unwrap().unwrap().status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn forms_that_do_not_arrive_keep_nobody_waiting() {
+    let (slow, router) = slow();
+    slow.go_on.add_permits(1);
+    let stuck: Vec<_> = (0..MAX_IN_FLIGHT)
+        .map(|n| {
+            let never = Body::from_stream(futures_of_nothing());
+            tokio::spawn(router.clone().oneshot(from_address(n, never)))
+        })
+        .collect();
+    // Each has its turn to begin before the next one comes.
+    tokio::task::yield_now().await;
+    let answer = router.clone().oneshot(from_address(200, whole_form()));
+    assert_eq!(answer.await.unwrap().status(), StatusCode::OK);
+    for one in stuck {
+        assert!(!one.is_finished(), "it still waits for its form");
+        one.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_frees_no_slot_before_its_access_is_recorded() {
+    let (slow, router) = slow();
+    let ask = |n| router.clone().oneshot(from_address(n, whole_form()));
+    let left: Vec<_> = (0..MAX_OF_ONE).map(|_| tokio::spawn(ask(1))).collect();
+    until(&slow.began, MAX_OF_ONE).await;
+    for one in left {
+        one.abort();
+        assert!(one.await.unwrap_err().is_cancelled());
+    }
+    let busy = ask(1).await.unwrap().status();
+    assert_eq!(busy, StatusCode::SERVICE_UNAVAILABLE);
+    slow.go_on.add_permits(MAX_OF_ONE);
+    until(&slow.ended, MAX_OF_ONE).await;
+    tokio::task::yield_now().await;
+    assert_eq!(ask(1).await.unwrap().status(), StatusCode::OK);
+}
+
+/// Takes the first entry of `x-forwarded-for` for the caller.
+struct Behind(Mutex<Vec<Option<IpAddr>>>);
+
+impl Exchange for Behind {
+    fn exchange(&self, asked: Asked) -> Pin<Box<dyn Future<Output = Exchanged> + Send + '_>> {
+        self.0.lock().unwrap().push(asked.origin);
+        Box::pin(async {
+            Exchanged {
+                decision_id: String::new(),
+                outcome: given(),
+            }
+        })
+    }
+
+    fn origin(&self, _: SocketAddr, headers: &HeaderMap) -> Option<IpAddr> {
+        headers.get("x-forwarded-for")?.to_str().ok()?.parse().ok()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_proxy_the_rate_is_of_the_address_that_is_known() {
+    let behind = Arc::new(Behind(Mutex::default()));
+    let endpoint = TokenEndpoint::new(Arc::clone(&behind) as Arc<dyn Exchange>, 1);
+    let router = Router::new().route("/token", route(endpoint));
+    let ask = |client: &str| {
+        let mut request = from_address(1, whole_form());
+        let headers = request.headers_mut();
+        headers.insert("x-forwarded-for", client.parse().unwrap());
+        router.clone().oneshot(request)
+    };
+    for client in ["198.51.100.1", "198.51.100.2"] {
+        for expected in [200, 200, 429] {
+            assert_eq!(ask(client).await.unwrap().status(), expected, "{client}");
+        }
+    }
+    let first = behind.0.lock().unwrap().first().copied().flatten();
+    assert_eq!(first, Some("198.51.100.1".parse().unwrap()));
 }

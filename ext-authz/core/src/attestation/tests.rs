@@ -89,3 +89,39 @@ fn narrowed_to_some_providers_nothing_of_the_others_remains() {
     assert!(both.narrowed(|_| false).is_none());
     assert!(cluster.narrowed(|provider| provider == "cluster").is_none());
 }
+
+#[test]
+fn two_pieces_of_one_provider_never_make_one_workload() {
+    let web = proven("gh", WEB, &[("claims.env", "prod")], 9);
+    let same = proven("gh", WEB, &[("claims.env", "dev")], 9);
+    let job = proven("gh", JOB, &[], 9);
+    let mesh = proven("mesh", WEB, &[], 9);
+    for agreement in [Agreement::OneWorkload, Agreement::NamedByPolicy] {
+        for others in [[&same, &mesh], [&mesh, &same]] {
+            let refused = web.together(others, agreement).expect_err("one provider");
+            assert_eq!(refused, Disagreement::OneProvider("gh".to_string()));
+        }
+    }
+    let refused = web.together([&job], Agreement::NamedByPolicy);
+    assert_eq!(
+        refused.expect_err("one provider").to_string(),
+        "the trust provider gh verified two pieces of the evidence, show one of them"
+    );
+}
+
+#[test]
+fn what_a_workload_has_once_is_not_proven_with_two_values() {
+    let one = proven("a", WEB, &[("k8s.namespace", "pay")], 9);
+    let other = proven("b", WEB, &[("k8s.namespace", "dev")], 9);
+    for agreement in [Agreement::OneWorkload, Agreement::NamedByPolicy] {
+        let refused = one.together([&other], agreement).expect_err("two values");
+        assert_eq!(
+            refused.to_string(),
+            "the evidence proves two values of k8s.namespace"
+        );
+    }
+    // Two IDs are what `NamedByPolicy` is for, under whatever name they stand.
+    let one = proven("a", WEB, &[(SPIFFE_ID, WEB)], 9);
+    let other = proven("b", JOB, &[(SPIFFE_ID, JOB)], 9);
+    assert!(one.together([&other], Agreement::NamedByPolicy).is_ok());
+}

@@ -220,8 +220,12 @@ fn a_bundle_that_publishes_a_private_key_is_refused_whole() {
     };
     assert_eq!(
         parse(&json!({"keys": [x509_entry(), private]})),
-        Err(refused.into())
+        Err(refused.clone().into())
     );
+    let worse = json!({"keys": [x509_entry(), private], "spiffe_sequence": "one"});
+    let refused_first = parse(&worse).expect_err("refused");
+    assert_eq!(refused_first, refused.into());
+    assert!(refused_first.publishes_private_key());
 }
 
 #[test]

@@ -187,6 +187,13 @@ fn private_or_symmetric_material_anywhere_refuses_the_set() {
         ]);
         assert_eq!(set, Err(InvalidKeySet::PrivateKey { index: 1, member }));
     }
+    let mut many = vec![rsa(2048); MAX_KEYS];
+    many.push(with(rsa(2048), "d", json!("AQAB")));
+    let refused = parse(&many).expect_err("refused");
+    assert!(
+        refused.publishes_private_key(),
+        "whatever else is wrong with it: {refused}"
+    );
     let symmetric = json!({"kty": "oct", "k": "c2VjcmV0"});
     assert_eq!(
         parse(&[symmetric]),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use attache_core::{
-    attestation::{Attestation, Proven, ProviderKind},
+    attestation::{Agreement, Attestation, Proven, ProviderKind},
     attributes::Attributes,
     jwt::Algorithm,
     request::{Host, Request, RequestPath, Transport},
@@ -76,6 +76,26 @@ apiVersion: attache.dev/v1
 kind: AccessPolicy
 metadata: { name: pods }
 spec: { effect: allow, client: anyone, server: pods, trustProviders: [cluster], credentialProvider: pod-token, actions: [all] }
+---
+apiVersion: attache.dev/v1
+kind: TrustProvider
+metadata: { name: forge }
+spec: { type: oidc, issuer: "https://forge.example.com", trustDomain: forge.local }
+---
+apiVersion: attache.dev/v1
+kind: CredentialProvider
+metadata: { name: role-token }
+spec: { type: oidc-token, audience: "https://roles.example.com", claims: { role: "{claims.role}" } }
+---
+apiVersion: attache.dev/v1
+kind: ServerWorkload
+metadata: { name: roles }
+spec: { host: roles.example.com }
+---
+apiVersion: attache.dev/v1
+kind: AccessPolicy
+metadata: { name: roles }
+spec: { effect: allow, client: anyone, server: roles, trustProviders: [cluster], credentialProvider: role-token, actions: [all] }
 ---
 apiVersion: attache.dev/v1
 kind: CredentialProvider
@@ -633,4 +653,53 @@ async fn a_credential_tells_its_token_without_what_stands_before_it() {
         let given = call(&credentials, &policies, PAYMENTS, host, NOW).await;
         assert_eq!(given.unwrap().unwrap().token(), expected);
     }
+}
+
+#[tokio::test]
+async fn what_a_provider_proves_that_the_policy_does_not_name_reaches_neither_token_nor_issuer() {
+    let (mint, policies) = (TestMint::new(), policies());
+    let credentials = credentials(&mint);
+    let mut attributes = Attributes::new();
+    attributes.set("claims.role", "admin");
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "policy asks for an attestation, trust is not here"
+    )]
+    let forge = Attestation::attested(Proven {
+        provider: "forge".to_owned(),
+        kind: ProviderKind::Oidc,
+        spiffe_id: workload("payment-svc"),
+        attributes,
+        expires_at: NOW.plus(Duration::from_secs(3600)),
+    });
+    let pod = attestation_of("cluster", workload("payment-svc"), "pod-1");
+    let agreement = Agreement::OneWorkload;
+    let caller = forge.together([&pod], agreement).unwrap();
+    let of_pod = Secret::new(format!("{}#pod-1", workload("payment-svc").as_str()));
+    let pieces = vec![
+        Evidence::Token(Secret::new("of the forge".to_owned())),
+        Evidence::Token(of_pod),
+    ];
+    let shown = Evidence::together(pieces, agreement).unwrap();
+    // The mint of this test takes one token, and none of the forge.
+    let given = call_of(
+        &credentials,
+        &policies,
+        &caller,
+        &shown,
+        "pods.example.com",
+        NOW,
+    )
+    .await;
+    assert!(given.unwrap().is_some());
+    let given = call_of(
+        &credentials,
+        &policies,
+        &caller,
+        &shown,
+        "roles.example.com",
+        NOW,
+    )
+    .await;
+    assert_eq!(given.err(), Some(Fault::ClaimUnavailable));
 }

@@ -1,13 +1,23 @@
 use std::fs;
 
 use attache_core::{
+    attestation::{Agreement, Attestation, Proven, ProviderKind},
+    attributes::Attributes,
     decision::{DenyReason, Fault},
     evidence::Evidence,
     header::HeaderName,
+    spiffe_id::SpiffeId,
     time::Timestamp,
 };
 
-use crate::{peer::Peer, question::Question, refusal::Refusal, settings::EvidenceSource};
+use super::{Offered, RequestEvidence};
+use crate::{
+    peer::Peer,
+    pem::tests::certificate,
+    question::Question,
+    refusal::Refusal,
+    settings::{EvidenceSource, IdPrefix, PeerRule},
+};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_781_408_842);
 
@@ -115,4 +125,95 @@ fn a_pipe_in_place_of_the_token_does_not_hold_up_the_call() {
     let refused = EvidenceSource::TokenFile(path).offered(&question(&[]), NOW);
     let unreadable = Refusal::Unavailable(Fault::EvidenceUnreadable);
     assert_eq!(refused.err(), Some(unreadable));
+}
+
+const WEB: &str = "spiffe://cluster.local/ns/shop/sa/web";
+const THIEF: &str = "spiffe://cluster.local/ns/shop/sa/thief";
+const FRONT: &str = "spiffe://cluster.local/ns/edge/sa/front";
+
+fn id(text: &str) -> SpiffeId {
+    SpiffeId::parse(text).unwrap()
+}
+
+/// What a token of `WEB` shows on a connection of `principal`, with `forwarded` written by it.
+fn beside(principal: &str, forwarded: &str, agreement: Agreement) -> Offered {
+    let rule = RequestEvidence {
+        peer: Some(PeerRule {
+            proxies: vec![id(FRONT)],
+            ..PeerRule::default()
+        }),
+        agreement,
+        ..RequestEvidence::header(HeaderName::parse_evidence("x-attache-evidence").unwrap())
+    };
+    let headers: [(&str, &[u8]); 2] = [
+        ("x-attache-evidence", b"e.y.J"),
+        ("x-forwarded-client-cert", forwarded.as_bytes()),
+    ];
+    let given = if forwarded.is_empty() { 1 } else { 2 };
+    let question = Question {
+        peer: Peer {
+            principal,
+            certificate: "",
+        },
+        ..question(&headers[..given])
+    };
+    rule.offered(&question).unwrap()
+}
+
+#[test]
+fn a_token_on_a_connection_of_another_name_is_not_its_callers() {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "names are held against a proof here, not the proving"
+    )]
+    let web = Attestation::attested(Proven {
+        provider: "mesh".to_owned(),
+        kind: ProviderKind::SpiffeJwt,
+        spiffe_id: id(WEB),
+        attributes: Attributes::new(),
+        expires_at: NOW,
+    });
+    let one = Agreement::OneWorkload;
+    let conflict = Err(DenyReason::EvidenceConflict);
+    let (of_web, of_thief) = (format!("URI={WEB}"), format!("URI={THIEF}"));
+    for (principal, forwarded, agreement, told) in [
+        (THIEF, "", one, conflict.clone()),
+        (WEB, "", one, Ok(())),
+        ("", "", one, Ok(())),
+        // A proxy speaks for its client, if it says who that is.
+        (FRONT, of_thief.as_str(), one, conflict),
+        (FRONT, &of_web, one, Ok(())),
+        (FRONT, "", one, Ok(())),
+        (THIEF, "", Agreement::NamedByPolicy, Ok(())),
+    ] {
+        let offered = beside(principal, forwarded, agreement);
+        assert_eq!(offered.check_names(&web), told, "{principal} {forwarded}");
+    }
+}
+
+#[test]
+fn the_proxy_that_names_a_caller_must_be_proven_also_where_the_name_is_all_there_is() {
+    let rule = RequestEvidence {
+        header: None,
+        peer: Some(PeerRule {
+            proxies: vec![id(FRONT)],
+            names_unproven: vec![IdPrefix(id(WEB))],
+            ..PeerRule::default()
+        }),
+        agreement: Agreement::OneWorkload,
+    };
+    let certificate = certificate(&[1; 40]);
+    let forwarded = format!("URI={WEB}");
+    let question = Question {
+        peer: Peer {
+            principal: FRONT,
+            certificate: &certificate,
+        },
+        ..question(&[("x-forwarded-client-cert", forwarded.as_bytes())])
+    };
+    let offered = rule.offered(&question).unwrap();
+    assert!(offered.evidence.is_none());
+    assert!(offered.unproven.value("unproven.principal").is_some());
+    let proxy = offered.proxy.expect("the proxy, to be attested");
+    assert_eq!(proxy.named, id(FRONT));
 }

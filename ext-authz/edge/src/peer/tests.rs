@@ -171,13 +171,14 @@ fn a_name_without_a_certificate_proves_nothing_and_is_told_only_of_those_that_ma
         ..rule()
     };
     let own = certificate(&der(1));
-    for (principal, header) in [(WEB, String::new()), (GATEWAY, format!("URI={WEB}"))] {
-        let shown = ask(&rule, principal, "", &header).unwrap();
-        assert_eq!(shown.named, Some(id(WEB)), "{principal}");
-        assert_eq!(shown.caller, None, "{principal}");
-    }
+    let direct = ask(&rule, WEB, "", "").unwrap();
+    assert_eq!((direct.caller, direct.named), (None, Some(id(WEB))));
     let proven = ask(&rule, GATEWAY, &own, &format!("URI={WEB}")).unwrap();
     assert_eq!((proven.caller, proven.named), (None, Some(id(WEB))));
+    assert_eq!(told(proven.proxy.as_ref()), Some((1, GATEWAY)));
+    // A proxy that shows no certificate cannot be proven, and names nobody.
+    let unproven = ask(&rule, GATEWAY, "", &format!("URI={WEB}")).unwrap();
+    assert_eq!((unproven.caller, unproven.named), (None, None));
     // Not the neighbour, and nobody where nobody may be named.
     let neighbour = "spiffe://cluster.local/ns/shop2/sa/web";
     assert_eq!(ask(&rule, neighbour, "", "").unwrap().named, None);
@@ -195,14 +196,38 @@ fn a_certificate_in_the_header_of_an_unproven_proxy_is_no_evidence() {
 fn envoys_own_element_brings_the_certificates_above_the_leaf() {
     let (leaf, above) = (certificate(&der(1)), certificate(&der(5)));
     let own = format!("URI={WEB};Chain=\"{leaf}{above}\"");
-    // Beside the leaf, and in its place where Envoy sends none.
-    for certificate in [leaf.as_str(), ""] {
-        let spoken = ask(&rule(), WEB, certificate, &own).unwrap();
-        let chain = spoken.caller.unwrap().chain;
-        assert_eq!(chain.intermediates().count(), 1, "{certificate}");
-    }
+    let spoken = ask(&rule(), WEB, &leaf, &own).unwrap();
+    let chain = spoken.caller.unwrap().chain;
+    assert_eq!(chain.intermediates().count(), 1);
     // A chain of another leaf is not mixed in.
     let other = certificate(&der(7));
     let spoken = ask(&rule(), WEB, &other, &own).unwrap();
     assert_eq!(told(spoken.caller.as_ref()), Some((7, WEB)));
+}
+
+#[test]
+fn a_certificate_in_the_header_does_not_stand_in_for_that_of_the_connection() {
+    // Under `FORWARD_ONLY` the last element is the client's own word.
+    let header = format!("By=x;URI={WEB};Cert=\"{}\"", certificate(&der(1)));
+    let spoken = ask(&rule(), WEB, "", &header).unwrap();
+    assert_eq!(told(spoken.caller.as_ref()), None);
+    let header = format!(
+        "URI={WEB};Cert=\"{0}\",URI={GATEWAY};Cert=\"{0}\"",
+        certificate(&der(1))
+    );
+    let spoken = ask(&rule(), GATEWAY, "", &header).unwrap();
+    assert_eq!((spoken.caller, spoken.proxy), (None, None));
+}
+
+#[test]
+fn a_name_without_a_certificate_is_told_for_what_it_may_contradict() {
+    let own = certificate(&der(1));
+    assert_eq!(ask(&rule(), ADMIN, "", "").unwrap().said, Some(id(ADMIN)));
+    assert_eq!(ask(&rule(), ADMIN, &own, "").unwrap().said, None);
+    for own in [own.as_str(), ""] {
+        let spoken = ask(&rule(), GATEWAY, own, &format!("URI={ADMIN}")).unwrap();
+        assert_eq!(spoken.said, Some(id(ADMIN)), "{own}");
+        // The proxy's own name is not its client's.
+        assert_eq!(ask(&rule(), GATEWAY, own, "").unwrap().said, None, "{own}");
+    }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::*;
 use crate::{
     config::{Environment, IssuerUrl},
-    store::Stored,
+    store::{StoreFailed, Stored},
 };
 
 const START: Timestamp = Timestamp::from_seconds(1_781_000_000);
@@ -41,11 +41,64 @@ impl KeyStore for Memory {
                     None => ring.keys.push(key.clone()),
                 }
             }
-            ring.sequence += 1;
+            ring.sequence = ring.next_sequence(change.at);
             ring.revocations += u64::from(change.revokes);
             Ok(Changed::Done(ring.clone()))
         })
     }
+
+    fn erase(&self) -> Stored<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// A process's view of a store on a disk that can fail.
+struct Ailing {
+    store: Arc<Memory>,
+    reads: AtomicBool,
+    writes: AtomicBool,
+}
+
+impl Ailing {
+    fn failed<T>() -> Result<T, StoreFailed> {
+        Err(StoreFailed::new(std::io::Error::other("the disk fails")))
+    }
+}
+
+impl KeyStore for Ailing {
+    fn load(&self) -> Stored<'_, StoredRing> {
+        if self.reads.load(Ordering::SeqCst) {
+            return self.store.load();
+        }
+        Box::pin(async { Self::failed() })
+    }
+
+    fn change<'a>(&'a self, expected: u64, change: &'a Change) -> Stored<'a, Changed> {
+        if self.writes.load(Ordering::SeqCst) {
+            return self.store.change(expected, change);
+        }
+        Box::pin(async { Self::failed() })
+    }
+
+    fn erase(&self) -> Stored<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// A custody on a disk that works so far.
+async fn ailing(store: &Arc<Memory>) -> (Arc<Ailing>, Custody) {
+    let disk = Arc::new(Ailing {
+        store: Arc::clone(store),
+        reads: AtomicBool::new(true),
+        writes: AtomicBool::new(true),
+    });
+    let shared = Arc::clone(&disk) as Arc<dyn KeyStore>;
+    let custody = Custody::open(shared, sealing_key(), &config(), START).await;
+    (disk, custody.unwrap())
+}
+
+fn sealing_key() -> SealingKey {
+    SealingKey::parse(&format!("a1{}", "5c".repeat(31))).unwrap()
 }
 
 fn config() -> IssuerConfig {
@@ -61,9 +114,8 @@ fn config() -> IssuerConfig {
 }
 
 async fn open(store: &Arc<Memory>, now: Timestamp) -> Custody {
-    let sealing_key = SealingKey::parse(&format!("a1{}", "5c".repeat(31))).unwrap();
     let store = Arc::clone(store) as Arc<dyn KeyStore>;
-    Custody::open(store, sealing_key, &config(), now)
+    Custody::open(store, sealing_key(), &config(), now)
         .await
         .unwrap()
 }
@@ -273,9 +325,8 @@ async fn a_start_with_longer_lifetimes_notes_them_before_it_signs() {
     drop(open(&store, START).await);
     let mut longer = config();
     longer.max_ttl = Duration::from_secs(3600);
-    let sealing_key = SealingKey::parse(&format!("a1{}", "5c".repeat(31))).unwrap();
     let shared = Arc::clone(&store) as Arc<dyn KeyStore>;
-    let custody = Custody::open(shared, sealing_key, &longer, START)
+    let custody = Custody::open(shared, sealing_key(), &longer, START)
         .await
         .unwrap();
     let ring = custody.ring();
@@ -311,4 +362,56 @@ async fn the_bundle_says_the_sequence_and_names_its_keys_for_svids() {
         keys.iter()
             .all(|key| key["use"] == "jwt-svid" && key.get("d").is_none())
     );
+}
+
+#[tokio::test]
+async fn a_start_after_a_long_pause_removes_as_many_keys_as_are_due() {
+    let store = Arc::new(Memory::default());
+    drop(open(&store, START).await);
+    let retired = |_| StoredKey {
+        published_at: Some(START),
+        active_at: Some(START),
+        retired_at: Some(START),
+        longest_ttl: Duration::from_secs(900),
+        ..make_one(ES, &sealing_key(), START).unwrap()
+    };
+    store.0.lock().unwrap().keys.extend((0..40).map(retired));
+    let custody = open(&store, after(86_400)).await;
+    let states = states(&custody, ES);
+    let count = |state| states.iter().filter(|found| **found == state).count();
+    assert_eq!(
+        (count(KeyState::Removed), count(KeyState::Retired)),
+        (40, 0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_signs_while_the_store_has_not_been_read_for_a_minute() {
+    let (disk, custody) = ailing(&Arc::default()).await;
+    turn(&custody, START).await;
+    disk.reads.store(false, Ordering::SeqCst);
+    tokio::time::advance(STALE_AFTER - Duration::from_millis(1)).await;
+    assert!(custody.turn(after(59), Urgency::All).await.is_err());
+    assert!(custody.fresh().is_some());
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(custody.fresh().is_none());
+    assert!(custody.turn(after(60), Urgency::All).await.is_err());
+    assert!(custody.fresh().is_none());
+    disk.reads.store(true, Ordering::SeqCst);
+    turn(&custody, after(61)).await;
+    assert!(custody.fresh().is_some());
+}
+
+#[tokio::test]
+async fn a_process_that_cannot_write_still_learns_what_another_one_revoked() {
+    let store = Arc::new(Memory::default());
+    let (disk, custody) = ailing(&store).await;
+    let other = open(&store, START).await;
+    let first = signing(&custody, ES);
+    other.revoke(&first, after(1)).await.unwrap();
+    disk.writes.store(false, Ordering::SeqCst);
+    // A step is due, the next key to be made, and fails.
+    assert!(custody.turn(after(2), Urgency::All).await.is_err());
+    assert_eq!(signing(&custody, ES), signing(&other, ES));
+    assert!(!published(&custody).contains(&first));
 }

@@ -602,3 +602,15 @@ async fn tokens_of_a_revoked_key_verify_no_more_and_the_generation_says_so() {
         .unwrap();
     assert!(verify(&issuer.jwks(), &next.token).is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_minted_by_keys_that_the_store_has_not_confirmed_for_a_minute() {
+    let (cluster, issuer) = setting().await;
+    let evidence = cluster.payment_service();
+    issuer.turn(NOW).await.unwrap();
+    tokio::time::advance(STALE_AFTER).await;
+    let refused = refusal(&issuer, &evidence, &plan(AUDIENCE)).await;
+    assert_eq!(refused, NotMinted::Stale);
+    issuer.turn(NOW).await.unwrap();
+    assert!(mint(&issuer, &evidence, &plan(AUDIENCE), NOW).await.is_ok());
+}

@@ -40,6 +40,10 @@ impl KeyStore for Broken {
     fn change<'a>(&'a self, _: u64, _: &'a Change) -> Stored<'a, Changed> {
         Box::pin(async { Err(StoreFailed::new(std::io::Error::other("attache.db"))) })
     }
+
+    fn erase(&self) -> Stored<'_, ()> {
+        Box::pin(async { Err(StoreFailed::new(std::io::Error::other("attache.db"))) })
+    }
 }
 
 fn sealing_key(text: &str) -> SealingKey {

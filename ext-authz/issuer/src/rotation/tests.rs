@@ -133,7 +133,24 @@ fn a_retired_key_stays_until_its_last_token_is_over_for_every_verifier() {
     assert_eq!(due_at(&keys, after(end - 1)), None);
     assert_eq!(
         due_at(&keys, after(end)),
-        Some(Step::Remove("es-0".to_owned()))
+        Some(Step::Remove(vec!["es-0".to_owned()]))
+    );
+}
+
+#[test]
+fn all_keys_whose_tokens_are_over_leave_in_one_step() {
+    let retired = |key_id: &str, algorithm, at| StoredKey {
+        retired_at: Some(after(at)),
+        ..active(key_id, algorithm)
+    };
+    let mut keys = ring(vec![key("es-2", Algorithm::Es256)]);
+    keys.push(retired("es-0", Algorithm::Es256, 0));
+    keys.push(retired("rs-0", Algorithm::Rs256, 10));
+    keys.push(retired("es-1", Algorithm::Es256, 11));
+    let over = due_at(&keys, after(10 + 900 + LEEWAY.as_secs()));
+    assert_eq!(
+        over,
+        Some(Step::Remove(vec!["es-0".to_owned(), "rs-0".to_owned()]))
     );
 }
 
@@ -232,10 +249,11 @@ fn whenever_steps_are_taken_no_verifier_meets_an_unknown_key() {
                         }
                     }
                 }
-                Step::Remove(id) => {
-                    let key = keys.iter_mut().find(|key| key.key_id == id).unwrap();
-                    assert!(now.since(key.retired_at.unwrap()) >= TTL + LEEWAY);
-                    key.removed_at = Some(now);
+                Step::Remove(ids) => {
+                    for key in keys.iter_mut().filter(|key| ids.contains(&key.key_id)) {
+                        assert!(now.since(key.retired_at.unwrap()) >= TTL + LEEWAY);
+                        key.removed_at = Some(now);
+                    }
                 }
                 Step::Begin(_) | Step::Lengthen => panic!("{step:?}"),
             }

@@ -6,16 +6,17 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use attache_core::{
     attestation::Attestation,
     decision::{DenyReason, Fault},
-    request::{PathPrefix, Request, RequestPath, Transport},
+    request::{Host, PathPrefix, Request, RequestPath, Transport},
     token::TokenTarget,
 };
 
 use super::Compiled;
 use crate::{
     compile::Binding,
+    condition::Seen,
     context::Context,
     decision::{Decided, Decision},
-    document::{CredentialKind, CredentialProvider, HostPattern, MethodSet, TlsRule},
+    document::{CredentialKind, CredentialProvider, Effect, HostPattern, MethodSet, TlsRule},
 };
 
 /// Stands for every method that no policy names.
@@ -23,37 +24,100 @@ const ANY_METHOD: &str = "ATTACHE-ANY";
 /// Most calls that are looked at for one target. More kinds of calls than that are not allowed all alike.
 const MAX_CALLS: usize = 4096;
 
-/// The targets for which policies give tokens, by audience. Only those that name a host: what is called
-/// below a domain must be named by whoever asks.
-pub(super) type Audiences = HashMap<Box<str>, Vec<TokenTarget>>;
+/// Stands for every host below a domain that no policy names.
+const ANY_LABEL: &str = "attache-any";
+
+/// Where tokens are used, of the policies in force.
+#[derive(Debug, Default)]
+pub(super) struct Audiences {
+    /// The targets that take tokens, by audience.
+    users: HashMap<Box<str>, Vec<User>>,
+    /// The targets of which calls are denied.
+    denied: Vec<User>,
+}
+
+/// A target of policies.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct User {
+    /// Below a domain, a host that no policy names.
+    target: TokenTarget,
+    /// `.example.com` if it is every host below that domain.
+    domain: Option<Box<str>>,
+}
 
 /// The index of `bindings`.
 pub(super) fn audiences(bindings: &[Binding]) -> Audiences {
-    let mut index = Audiences::new();
+    let mut index = Audiences::default();
     // Many targets may share one audience.
     let mut known = HashSet::new();
-    for binding in bindings {
-        let (Some(credential), HostPattern::Exact(host)) =
-            (&binding.rule.credential, &binding.server.host)
-        else {
-            continue;
+    let mut denied = HashSet::new();
+    for binding in bindings.iter().filter(|it| it.rule.is_enforced()) {
+        let user = User::of(binding);
+        if binding.rule.effect == Effect::Deny && denied.insert(user.clone()) {
+            index.denied.push(user.clone());
+        }
+        let credential = binding.rule.credential.as_deref();
+        for audience in credential.map_or_else(Vec::new, audiences_of) {
+            if known.insert((audience.clone(), user.clone())) {
+                let users = index.users.entry(audience.into_boxed_str()).or_default();
+                users.push(user.clone());
+            }
+        }
+    }
+    index
+}
+
+impl Audiences {
+    /// The targets that take tokens for `audience`.
+    fn users(&self, audience: &str) -> impl Iterator<Item = &User> {
+        self.users.get(audience).into_iter().flatten()
+    }
+
+    /// The targets below `user`'s domain of which calls are denied.
+    fn denied_below(&self, user: &User) -> impl Iterator<Item = &User> {
+        self.denied.iter().filter(|denied| {
+            let host = denied.target.host.as_str();
+            denied.target.port == user.target.port
+                && user
+                    .domain
+                    .as_deref()
+                    .is_some_and(|domain| host.ends_with(domain))
+        })
+    }
+}
+
+impl User {
+    fn of(binding: &Binding) -> Self {
+        let (host, domain) = match &binding.server.host {
+            HostPattern::Exact(host) => (host.clone(), None),
+            HostPattern::Suffix(domain) => {
+                let below = format!(".{}", domain.as_str());
+                // Where no label fits before it, the domain itself, which no policy below it allows.
+                let any = Host::parse(&format!("{ANY_LABEL}{below}"));
+                (
+                    any.unwrap_or_else(|_too_long| domain.clone()),
+                    Some(below.into_boxed_str()),
+                )
+            }
         };
         let target = TokenTarget {
-            host: host.clone(),
+            host,
             port: binding.server.port,
             transport: match binding.server.tls {
                 TlsRule::Required => Transport::Tls,
                 TlsRule::PlaintextAllowed => Transport::Plaintext,
             },
         };
-        for audience in audiences_of(credential) {
-            if known.insert((audience.clone(), target.clone())) {
-                let targets = index.entry(audience.into_boxed_str()).or_default();
-                targets.push(target.clone());
-            }
+        Self { target, domain }
+    }
+
+    /// What is known of a call that stands for all of them.
+    const fn seen(&self) -> Seen {
+        match self.domain {
+            None => Seen::Target,
+            Some(_) => Seen::Port,
         }
     }
-    index
 }
 
 fn audiences_of(credential: &CredentialProvider) -> Vec<String> {
@@ -86,7 +150,8 @@ impl Compiled {
     /// Decides whether the caller may hold a token itself: one for `target`, one for `audience` wherever it is
     /// used, or one for `audience` at `target`. What is `Ok` is an allow with a credential.
     ///
-    /// SECURITY: a denial at any target that takes the token denies it: the caller could use it there.
+    /// SECURITY: the caller could use the token wherever one of its audiences is taken, whatever was asked. So
+    /// a denial at any of these targets denies it, and one that is not wholly allowed makes it too much.
     pub fn hand_out<'a>(
         &'a self,
         attestation: &'a Attestation,
@@ -94,32 +159,65 @@ impl Compiled {
         target: Option<&'a TokenTarget>,
         context: &Context<'a>,
     ) -> Result<Decided<'a>, NotHandedOut<'a>> {
-        let at_target = |target| self.every_call(attestation, target, audience, context);
-        let mut answer = target.map(at_target);
-        let audiences = match (audience, &answer) {
-            (Some(audience), _) => vec![audience.to_owned()],
-            (None, Some(Ok(decided))) => credential(decided).map_or_else(Vec::new, audiences_of),
-            (None, _) => Vec::new(),
+        let granted = match (target, audience) {
+            (Some(target), _) => {
+                self.every_call(attestation, target, Seen::Target, audience, context)?
+            }
+            (None, Some(audience)) => self.anywhere(attestation, audience, context)?,
+            (None, None) => return Err(no_policy()),
         };
-        for audience in &audiences {
-            let users = self.audiences.get(audience.as_str()).into_iter().flatten();
-            for user in users.filter(|user| Some(*user) != target) {
-                let other = self.every_call(attestation, user, Some(audience), context);
-                answer = Some(match answer {
-                    None => other,
-                    Some(answer) if is_denied(&other) || is_denied(&answer) => {
-                        if is_denied(&answer) { answer } else { other }
+        let mut narrow = None;
+        for audience in credential(&granted).map_or_else(Vec::new, audiences_of) {
+            for user in self.audiences.users(&audience) {
+                let below = self.audiences.denied_below(user);
+                let below = below.map(|user| self.all_of(attestation, user, &audience, context));
+                let below: Vec<_> = below.filter(is_denied).collect();
+                let itself = self.all_of(attestation, user, &audience, context);
+                for refused in below.into_iter().chain([itself]).filter_map(Result::err) {
+                    match &refused.why {
+                        Withheld::Denied(DenyReason::DeniedByPolicy) => return Err(refused),
+                        Withheld::Denied(_) | Withheld::Unavailable(_) => {
+                            narrow = narrow.or(Some(refused));
+                        }
                     }
-                    // Where the target is named, it alone allows.
-                    Some(answer) if target.is_some() => answer,
-                    Some(answer) => together(answer, other),
-                });
+                }
             }
         }
-        answer.unwrap_or(Err(NotHandedOut {
-            why: Withheld::Denied(DenyReason::NoPolicy),
-            decided: None,
-        }))
+        match narrow {
+            None => Ok(granted),
+            Some(refused) => Err(too_narrow(refused)),
+        }
+    }
+
+    /// Decides about `audience` at the targets whose hosts are named; one that allows is enough here.
+    fn anywhere<'a>(
+        &'a self,
+        attestation: &'a Attestation,
+        audience: &str,
+        context: &Context<'a>,
+    ) -> HandedOut<'a> {
+        let named = self.audiences.users(audience);
+        let named = named.filter(|user| user.domain.is_none());
+        named
+            .map(|user| self.all_of(attestation, user, audience, context))
+            .reduce(together)
+            .unwrap_or_else(|| Err(no_policy()))
+    }
+
+    fn all_of<'a>(
+        &'a self,
+        attestation: &'a Attestation,
+        user: &'a User,
+        audience: &str,
+        context: &Context<'a>,
+    ) -> HandedOut<'a> {
+        self.every_call(
+            attestation,
+            &user.target,
+            user.seen(),
+            Some(audience),
+            context,
+        )
     }
 
     /// Decides about every call of `target` together.
@@ -127,6 +225,7 @@ impl Compiled {
         &'a self,
         attestation: &'a Attestation,
         target: &'a TokenTarget,
+        seen: Seen,
         audience: Option<&str>,
         context: &Context<'a>,
     ) -> HandedOut<'a> {
@@ -135,7 +234,7 @@ impl Compiled {
         let mut narrow = calls.len() > MAX_CALLS;
         let mut refused = None;
         for request in calls.into_iter().take(MAX_CALLS) {
-            let decided = self.decide(attestation, &request, context);
+            let decided = self.decide_seeing(seen, attestation, &request, context);
             match refusal(&decided, audience) {
                 None => match &allowed {
                     Some(before) => narrow |= credential(before) != credential(&decided),
@@ -161,10 +260,7 @@ impl Compiled {
                 why: Withheld::Denied(DenyReason::PolicyTooNarrow),
                 decided: Some(Box::new(decided)),
             }),
-            (None, refused) => Err(refused.unwrap_or(NotHandedOut {
-                why: Withheld::Denied(DenyReason::NoPolicy),
-                decided: None,
-            })),
+            (None, refused) => Err(refused.unwrap_or_else(no_policy)),
         }
     }
 
@@ -222,6 +318,22 @@ fn refusal(decided: &Decided<'_>, audience: Option<&str>) -> Option<Withheld> {
             (!own.iter().any(fits)).then_some(Withheld::Denied(DenyReason::NoPolicy))
         }
     }
+}
+
+const fn no_policy<'a>() -> NotHandedOut<'a> {
+    NotHandedOut {
+        why: Withheld::Denied(DenyReason::NoPolicy),
+        decided: None,
+    }
+}
+
+/// A target that takes the token does not give it: it is allowed elsewhere alone.
+fn too_narrow(refused: NotHandedOut<'_>) -> NotHandedOut<'_> {
+    let why = match refused.why {
+        Withheld::Denied(_) => Withheld::Denied(DenyReason::PolicyTooNarrow),
+        unavailable @ Withheld::Unavailable(_) => unavailable,
+    };
+    NotHandedOut { why, ..refused }
 }
 
 /// Of two targets one that allows is enough; they must not give different tokens.

@@ -179,6 +179,7 @@ impl<'a> Search<'a> {
             attestation,
             request,
             context,
+            ..
         } = self.facts;
         let ground = Ground {
             compiled,

@@ -36,7 +36,7 @@ pub(crate) enum Vouchers {
     Anyone,
     /// At least one of them.
     OneOf(Vec<Reference>),
-    /// Each of them.
+    /// Each of them; only an allow may say so.
     All(Vec<Reference>),
     /// Nobody: the caller shows no evidence.
     Nobody,
@@ -197,7 +197,18 @@ fn vouchers(
         ("all", Demand::All),
         ("none", Demand::None),
     ];
-    let demand = fields.or("attestation", Demand::Any, |at| at.one_of(&demands));
+    let demand = fields.or("attestation", Demand::Any, |at| {
+        let demand = at.one_of(&demands)?;
+        if effect == Some(Effect::Deny) && demand == Demand::All {
+            // SECURITY: the caller chooses what it shows, and would show one piece less.
+            return at.refuse_with(
+                Code::ConflictingFields,
+                "a caller escapes a deny with `attestation: all` by leaving one piece of evidence out",
+                "remove the field, so that the proof of any one of them is enough for the deny",
+            );
+        }
+        Some(demand)
+    });
     let named = |at: &At<'_>| {
         let references = at.some_list(name::reference)?;
         match demand? {
@@ -217,7 +228,7 @@ fn vouchers(
         }
         (Some(Effect::Deny) | None, _) => fields.or("trustProviders", Vouchers::Anyone, named),
     };
-    (demand, vouchers)
+    (demand, demand.and(vouchers))
 }
 
 fn predefined() -> [(&'static str, MethodSet); 3] {

@@ -115,8 +115,8 @@ pub(super) static ACCESS_POLICY: Shape = Shape::Mapping(&Mapping {
             "attestation",
             Sometimes,
             Shape::Words(|| vec!["any", "all", "none"]),
-            "`any` unless written: one of `trustProviders` must have proven the caller; `all`: each of them; \
-             `none`: the caller shows no evidence, and no credential is attached",
+            "`any` unless written: one of `trustProviders` must have proven the caller; `all`, for an allow: each of \
+             them; `none`: the caller shows no evidence, and no credential is attached",
         ),
         field(
             "trustProviders",
@@ -157,17 +157,17 @@ pub(super) static ACCESS_POLICY: Shape = Shape::Mapping(&Mapping {
         let absent = |field: &str| json!({"not": {"required": [field]}});
         json!({
             "if": {"properties": {"effect": {"const": "deny"}}},
-            "then": {"allOf": [absent("credentialProvider"), absent("ttl")]},
+            "then": {
+                "properties": {"attestation": {"enum": ["any", "none"]}},
+                "allOf": [absent("credentialProvider"), absent("ttl")],
+            },
             "dependentRequired": {"ttl": ["credentialProvider"]},
             "allOf": [
                 {
                     "if": {"properties": {"attestation": {"const": "none"}}, "required": ["attestation"]},
                     "then": {"allOf": [absent("credentialProvider"), absent("trustProviders")]},
                     "else": {
-                        "if": {"anyOf": [
-                            {"properties": {"effect": {"const": "allow"}}},
-                            {"properties": {"attestation": {"const": "all"}}, "required": ["attestation"]},
-                        ]},
+                        "if": {"properties": {"effect": {"const": "allow"}}},
                         "then": {"required": ["trustProviders"]},
                     },
                 },

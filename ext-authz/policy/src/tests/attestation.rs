@@ -3,12 +3,14 @@
 use attache_core::{
     attestation::{Agreement, Attestation, ProviderKind},
     attributes::{Attributes, unproven},
+    evidence::Evidence,
     request::{Host, Request, RequestPath, Transport},
+    secret::Secret,
     spiffe_id::SpiffeId,
 };
 
 use super::{NOW, ask, compiled as set, pod, proven, refused};
-use crate::{Compiled, Context};
+use crate::{Compiled, Context, Decision};
 
 const DOCUMENTS: &str = "
 apiVersion: attache.dev/v1
@@ -234,4 +236,51 @@ fn nothing_is_attached_for_a_caller_without_evidence() {
     let spec = "effect: allow, attestation: none, client: neighbour, credentialProvider: token";
     let problems = refused(&(DOCUMENTS.to_owned() + &policy("p", spec)));
     assert!(problems.to_string().contains("nobody proved"), "{problems}");
+}
+
+#[test]
+fn a_deny_that_asks_for_every_proof_does_not_load() {
+    let spec = "effect: deny, client: web, trustProviders: [cluster, forge], attestation: all";
+    let problems = refused(&(DOCUMENTS.to_owned() + &policy("p", spec)));
+    assert_eq!(problems.error_count(), 1, "{problems}");
+    assert!(
+        problems.to_string().contains("escapes a deny"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn a_grant_tells_of_the_caller_what_its_policys_providers_proved_and_rests_on_their_evidence() {
+    let spec = |names: &str| format!("effect: allow, client: web, trustProviders: [{names}]");
+    let token = |text: &str| Evidence::Token(Secret::new(text.to_owned()));
+    let pieces = vec![token("of the forge"), token("of the cluster")];
+    let shown = Evidence::together(pieces, Agreement::OneWorkload).unwrap();
+    let web = pod("shop", "web");
+    let by_forge = by_forge(web.spiffe_id(), "red");
+    let caller = by_forge.together([&web], Agreement::OneWorkload).unwrap();
+    let host = Host::parse("api.example").unwrap();
+    let request = Request {
+        host: &host,
+        port: 443,
+        transport: Transport::Tls,
+        method: "GET",
+        path: RequestPath::parse("/").unwrap(),
+    };
+    for (names, provider, team, counted) in [
+        ("cluster", "cluster", false, token("of the cluster")),
+        ("cluster, forge", "forge", true, shown.clone()),
+    ] {
+        let compiled = with(&[policy("p", &spec(names))]);
+        let decided = compiled.decide(&caller, &request, &Context::at(NOW));
+        let Decision::Allow(grant) = decided.into_decision() else {
+            panic!("{names}: no grant");
+        };
+        assert_eq!(grant.attestation().provider(), provider);
+        let attributes = grant.attestation().attributes();
+        assert_eq!(attributes.value("claims.team").is_some(), team, "{names}");
+        let evidence = grant.evidence(&shown).expect("the caller's evidence");
+        assert!(*evidence == counted, "{names}");
+        // What is not the caller's evidence is not guessed at.
+        assert_eq!(grant.evidence(&token("else")).is_some(), team, "{names}");
+    }
 }

@@ -2,7 +2,7 @@ use attache_core::event::{Event, Outcome};
 use attache_edge::explain::{Caller, Explained};
 use serde_json::{Value, json};
 
-use super::{call, caller, compare};
+use super::{call, caller, check, compare};
 
 /// A permitted access, with `changes` over it.
 #[expect(
@@ -193,4 +193,12 @@ fn what_the_event_cannot_tell_is_said() {
         notes.iter().all(|note| !note.contains("claims.team")),
         "{notes:?}"
     );
+}
+
+#[test]
+fn an_access_of_the_token_endpoint_is_said_to_be_none_that_can_be_explained() {
+    let exchange = event(json!({"listener": "token-endpoint"}));
+    let told = check(&exchange).unwrap_err().to_string();
+    assert!(told.contains("of the token endpoint"), "{told}");
+    assert!(check(&event(json!({}))).is_ok());
 }

@@ -22,6 +22,13 @@ fn addresses_of_metadata_services_and_of_nobody_are_refused() {
         "64:ff9b::a9fe:a9fe",
         "100.100.100.200",
         "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd20:ce::254",
+        "64:ff9b:1::1",
+        "64:ff9b:1:a9fe:a9:fe00::",
+        "2002:a9fe:a9fe::1",
+        "::169.254.169.254",
+        "::0.0.0.2",
         "168.63.129.16",
     ] {
         assert!(!allowed(address), "{address}");
@@ -41,6 +48,8 @@ fn public_private_and_loopback_addresses_are_allowed() {
         "fd00::1",
         "2606:50c0::1",
         "64:ff9b::8c52:7015",
+        "2002:8c52:7015::1",
+        "fd20:ce::1",
     ] {
         assert!(allowed(address), "{address}");
     }

@@ -1,12 +1,12 @@
 use std::{
     fs,
-    os::unix::fs::symlink,
+    os::unix::{fs::symlink, net::UnixListener},
     path::{Path, PathBuf},
 };
 
 use tempfile::TempDir;
 
-use super::{leads_outside, read};
+use super::{leads_outside, read, socket};
 
 /// A folder with a root in it and a secret beside that.
 struct Place {
@@ -77,4 +77,19 @@ fn a_file_that_is_too_long_is_seen_to_be_and_one_of_the_configuration_lies_anywh
     let place = Place::new();
     let secret = place.folder.path().join("secret");
     assert_eq!(read(&secret, None, 3).unwrap().len(), 4);
+}
+
+#[test]
+fn a_socket_is_held_where_it_really_lies_and_refused_where_that_is_outside() {
+    let place = Place::new();
+    let outside = place.folder.path().join("secret.sock");
+    let _agent = UnixListener::bind(&outside).unwrap();
+    symlink(&outside, place.inside("agent.sock")).unwrap();
+    let named = place.inside("agent.sock");
+    let refused = socket(&named, Some(&place.roots)).unwrap_err().to_string();
+    assert!(refused.contains("secret.sock, outside of"), "{refused}");
+    assert!(socket(&named, None).is_ok());
+    fs::remove_file(&named).unwrap();
+    let _agent = UnixListener::bind(&named).unwrap();
+    assert!(socket(&named, Some(&place.roots)).is_ok());
 }

@@ -21,7 +21,12 @@ fn unattended() -> Arc<Keyring> {
         KeySource::Inline(r#"{"keys":[]}"#.to_owned()),
         TrustDomain::parse("td").expect("a trust domain"),
     );
-    Keyring::start(Arc::new(config), Arc::new(|| NOW), &mut JoinSet::new())
+    Keyring::start(
+        Arc::new(config),
+        None,
+        Arc::new(|| NOW),
+        &mut JoinSet::new(),
+    )
 }
 
 #[tokio::test(start_paused = true)]

@@ -169,6 +169,14 @@ impl Authorities {
         &self.ignored
     }
 
+    /// Whether each authority of `others` is here, too, and says the same.
+    pub(crate) fn hold_all(&self, others: &Self) -> bool {
+        let own = || self.anchors.iter().zip(&self.limits);
+        let mut others_all = others.anchors.iter().zip(&others.limits);
+        self.trust_domain == others.trust_domain
+            && others_all.all(|other| own().any(|own| own == other))
+    }
+
     pub(super) fn anchors(&self) -> &[TrustAnchor<'static>] {
         &self.anchors
     }

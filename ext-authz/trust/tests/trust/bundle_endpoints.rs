@@ -4,13 +4,13 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use attache_core::spiffe_id::SpiffeId;
-use attache_trust::{BundleSource, Trust};
+use attache_core::{spiffe_id::SpiffeId, time::Timestamp};
+use attache_trust::{BundleSource, Trust, TrustSettings};
 use rcgen::{CertificateParams, KeyPair, SanType};
 use serde_json::Value;
 use tokio::{
@@ -262,6 +262,45 @@ async fn an_endpoint_that_changes_its_authority_is_followed_by_what_it_published
     })
     .await;
     assert_eq!(shown(&trust, &[&leaf], NOW).await, "attested");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_changed_unseen_is_found_again_by_the_first_bundle_once_the_held_one_is_too_old()
+ {
+    let mut domain = Domain::new();
+    let endpoint = domain.serve(ENDPOINT).await;
+    let source = domain.https_spiffe(&endpoint.url);
+    let seconds = Arc::new(AtomicI64::new(NOW.as_seconds()));
+    let clock = Arc::clone(&seconds);
+    let now = move || Timestamp::from_seconds(clock.load(Ordering::SeqCst));
+    let trust = Trust::new(TrustSettings::new(Arc::new(now.clone())));
+    let mut config = both(DOMAIN, &source).remove(1);
+    config.max_key_age = Duration::from_hours(1);
+    trust.replace(vec![config]).expect("sound");
+    let old = domain.authority.issue(&svid(ID));
+    polled(&trust, async || {
+        shown(&trust, &[&old], now()).await == "attested"
+    })
+    .await;
+    // All at once, and whoever operates this puts the new bundle into the file.
+    domain.authority = Authority::named("next");
+    let key = KeyPair::generate().expect("a key");
+    let certificate = domain.authority.issue_for(&svid(ENDPOINT), &key);
+    *endpoint.tls.lock().expect("a lock") = tls(&[&certificate], &key);
+    endpoint.serve(&domain.bundle(2));
+    domain.https_spiffe(&endpoint.url);
+    polled(&trust, async || {
+        last_error(&trust).contains("certificate is refused")
+    })
+    .await;
+    assert_eq!(shown(&trust, &[&old], now()).await, "attested");
+    seconds.fetch_add(3_601, Ordering::SeqCst);
+    let leaf = domain.authority.issue(&svid(ID));
+    polled(&trust, async || {
+        shown(&trust, &[&leaf], now()).await == "attested"
+    })
+    .await;
+    assert_ne!(shown(&trust, &[&old], now()).await, "attested");
 }
 
 /// Lets paused time run to the next polls, and real TLS happen in between.

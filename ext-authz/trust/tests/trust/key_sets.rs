@@ -435,14 +435,11 @@ async fn a_set_that_is_refused_leaves_the_last_good_one() {
         verdict(&trust, &token(&signer, "rsa", &site.url, "first")).await,
         "attested"
     );
-    site.answer_keys(answer(
-        StatusCode::OK,
-        jwks(&[with(signer.rsa_jwk("rsa"), "d", "AQAB")]),
-    ));
+    site.answer_keys(answer(StatusCode::OK, r#"{"keys":[1]}"#));
     let other = token(&signer, "other", &site.url, "s");
     assert_eq!(verdict_at_last(&trust, &other).await, UNKNOWN);
     assert!(
-        last_error(&trust).contains("private"),
+        last_error(&trust).contains("array of objects"),
         "{}",
         last_error(&trust)
     );
@@ -450,6 +447,81 @@ async fn a_set_that_is_refused_leaves_the_last_good_one() {
         verdict(&trust, &token(&signer, "rsa", &site.url, "second")).await,
         "attested"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_published_private_key_drops_all_keys_and_what_they_proved_until_a_sound_set_is_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("keys.json");
+    let signer = Signer::new();
+    std::fs::write(&file, signer.jwks()).expect("a file");
+    let trust = trust(vec![oidc("ci", ISSUER, KeySource::File(file.clone()))]);
+    let seen = token(&signer, "rsa", ISSUER, "seen");
+    assert_eq!(verdict(&trust, &seen).await, "attested");
+    let leaking = jwks(&[with(signer.rsa_jwk("rsa"), "d", "AQAB")]);
+    std::fs::write(&file, leaking).expect("a file");
+    until(async || status(&trust).last_error.is_some()).await;
+    assert!(last_error(&trust).contains("private"));
+    assert_eq!(status(&trust).keys, Some(0));
+    for token in [&seen, &token(&signer, "rsa", ISSUER, "fresh")] {
+        assert_ne!(verdict(&trust, token).await, "attested");
+    }
+    let next = Signer::new();
+    std::fs::write(&file, next.jwks()).expect("a file");
+    until(async || status(&trust).last_error.is_none()).await;
+    assert_eq!(
+        verdict(&trust, &token(&next, "rsa", ISSUER, "next")).await,
+        "attested"
+    );
+    assert_eq!(verdict(&trust, &seen).await, "token-signature-invalid");
+}
+
+/// Lets paused time run, and files be read in between.
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    for _ in 0..200 {
+        if holds().await {
+            return;
+        }
+        sleep(Duration::from_millis(500)).await;
+        tokio::task::spawn_blocking(|| ()).await.expect("a thread");
+    }
+    panic!("nothing changed");
+}
+
+#[tokio::test]
+async fn an_edited_provider_keeps_its_keys_if_they_come_from_where_they_came_from() {
+    let signer = Signer::new();
+    let site = Site::start(&signer.jwks()).await;
+    let trust = trust(vec![discovering(&site)]);
+    let token = token(&signer, "rsa", &site.url, "s");
+    assert_eq!(verdict(&trust, &token).await, "attested");
+    site.answer_keys(answer(StatusCode::INTERNAL_SERVER_ERROR, ""));
+    let edited = |edit: &dyn Fn(&mut ProviderConfig)| {
+        let mut config = discovering(&site);
+        edit(&mut config);
+        trust.replace(vec![config]).expect("sound");
+    };
+    edited(&|config| config.max_lifetime = Duration::from_hours(2));
+    assert_eq!(verdict(&trust, &token).await, "attested");
+    // What the new rules refuse, they refuse for tokens that were verified before, too.
+    edited(&|config| config.audience = "other".to_owned());
+    assert_eq!(verdict(&trust, &token).await, "token-audience-mismatch");
+    let folder = tempfile::tempdir().expect("a folder");
+    let roots = vec![folder.path().to_owned()];
+    edited(&|config| config.file_roots = Some(roots.clone()));
+    assert_eq!(verdict(&trust, &token).await, UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn an_edited_provider_with_another_source_of_keys_has_none_yet() {
+    let (signer, site) = (Signer::new(), vacant_address().await);
+    let of = |keys| vec![oidc("ci", ISSUER, keys)];
+    let trust = trust(of(KeySource::Inline(signer.jwks())));
+    let token = signer.sign("rsa", &claims(ISSUER));
+    assert_eq!(verdict(&trust, &token).await, "attested");
+    let elsewhere = KeySource::JwksUrl(format!("http://{site}/keys"));
+    trust.replace(of(elsewhere)).expect("sound");
+    assert_eq!(verdict(&trust, &token).await, UNAVAILABLE);
 }
 
 #[tokio::test]
@@ -573,6 +645,15 @@ async fn a_provider_that_did_not_change_keeps_its_keys() {
         "token-audience-mismatch",
         "not from the cache"
     );
+    // It has its keys still, and fetches them again all the same.
+    let asked_again = async {
+        while second.keys_asked() < 2 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), asked_again)
+        .await
+        .expect("a fetch");
     assert_eq!((first.keys_asked(), second.keys_asked()), (1, 2));
 
     trust.replace(Vec::new()).expect("a configuration");

@@ -344,26 +344,97 @@ async fn an_older_sequence_is_refused_and_told_and_the_last_good_bundle_stays() 
     assert_eq!(verdict(&trust, &token).await, "attested");
     let withdrawn = std::mem::replace(&mut files.signer, Signer::new());
     files.write(6);
-    let told = async || trust.status(NOW).iter().any(|one| one.last_error.is_some());
+    let told = async || {
+        let status = trust.status(NOW);
+        let error = status[0].last_error.as_deref().unwrap_or_default();
+        error.contains("`spiffe_sequence` is 6, and 7 was seen")
+    };
     changed(&trust, 2, told).await;
-    let error = trust.status(NOW)[0].last_error.clone().unwrap_or_default();
-    assert!(
-        error.contains("`spiffe_sequence` is 6, and 7 was seen"),
-        "{error}"
-    );
     assert_eq!(verdict(&trust, &token).await, "attested");
-    // A later one is taken, and after it the same number again.
+    // A later one is taken.
     files.write(8);
     changed(&trust, 2, async || {
         verdict(&trust, &token).await != "attested"
     })
     .await;
     files.signer = withdrawn;
+    files.write(9);
+    changed(&trust, 2, async || {
+        verdict(&trust, &token).await == "attested"
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bundle_without_the_sequence_or_with_new_keys_under_the_same_one_is_refused() {
+    let mut files = Files::new();
+    files.write(7);
+    let trust = signer::trust(both(DOMAIN, &files.source()));
+    let token = files.token();
+    assert_eq!(verdict(&trust, &token).await, "attested");
+    let refused = async |why: &str| {
+        let told = async || {
+            let status = trust.status(NOW);
+            let error = status[0].last_error.as_deref().unwrap_or_default();
+            error.contains(why)
+        };
+        changed(&trust, 2, told).await;
+    };
+    let held = std::mem::replace(&mut files.signer, Signer::new());
+    write(
+        &files.path(),
+        &without(
+            bundle(7, &files.signer, &files.authority),
+            "spiffe_sequence",
+        ),
+    );
+    refused("has no `spiffe_sequence`, and 7 was seen").await;
+    files.write(7);
+    refused("still the `spiffe_sequence` 7").await;
+    assert_eq!(
+        verdict(&trust, &files.token()).await,
+        "token-signature-invalid"
+    );
+    assert_eq!(verdict(&trust, &token).await, "attested");
+    // An edit of the provider forgets nothing of that, and the bundle in place is still refused.
+    let mut configs = both(DOMAIN, &files.source());
+    for config in &mut configs {
+        config.max_lifetime = Duration::from_hours(1);
+        config.ca_file = Some(files.folder.path().join("ca.pem"));
+    }
+    trust.replace(configs).expect("sound");
+    files.write(6);
+    refused("is 6, and 7 was seen").await;
+    // A key may go without a new number: nothing is trusted by it that was not.
+    files.signer = held;
     files.write(8);
     changed(&trust, 2, async || {
         verdict(&trust, &token).await == "attested"
     })
     .await;
+    write(&files.path(), &json!({"spiffe_sequence": 8, "keys": []}));
+    changed(&trust, 2, async || {
+        verdict(&trust, &token).await == "token-key-unknown"
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_private_key_in_a_bundle_drops_keys_and_authorities() {
+    let files = Files::new();
+    let trust = signer::trust(both(DOMAIN, &files.source()));
+    let (token, leaf) = (files.token(), files.authority.issue(&svid(ID)));
+    assert_eq!(verdict(&trust, &token).await, "attested");
+    assert_eq!(shown(&trust, &[&leaf], NOW).await, "attested");
+    let mut leaking = bundle(2, &files.signer, &files.authority);
+    leaking["keys"][0]["d"] = "AQAB".into();
+    write(&files.path(), &leaking);
+    changed(&trust, 2, async || {
+        trust.status(NOW).iter().all(|one| one.last_error.is_some())
+    })
+    .await;
+    assert_ne!(verdict(&trust, &token).await, "attested");
+    assert_eq!(shown(&trust, &[&leaf], NOW).await, "certificate-untrusted");
 }
 
 #[tokio::test(start_paused = true)]

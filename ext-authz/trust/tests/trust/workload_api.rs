@@ -1,19 +1,31 @@
 //! Bundles from a Workload API: a small server of the standard's own protocol, on a unix socket.
 
-use std::{collections::HashMap, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    os::unix::fs::symlink,
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
+use attache_core::time::Timestamp;
 use attache_proto::spiffe::{
     JwtBundlesRequest, JwtBundlesResponse, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
     ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest,
     X509svidResponse,
     spiffe_workload_api_server::{SpiffeWorkloadApi, SpiffeWorkloadApiServer},
 };
-use attache_trust::{BundleSource, Trust};
+use attache_trust::{BundleSource, Trust, TrustSettings};
 use futures::{Stream, StreamExt as _, stream};
 use tokio::{
     net::UnixListener,
     runtime::{Builder, Runtime},
     sync::watch,
+    time::Instant,
 };
 use tonic::{Request, Response, Status, transport::Server};
 
@@ -32,6 +44,8 @@ struct State {
     jwt: Bundles,
     x509: Bundles,
     refused: bool,
+    /// Takes every call, and sends nothing.
+    silent: bool,
 }
 
 struct Agent(watch::Receiver<State>);
@@ -59,6 +73,9 @@ fn each<M: Send + 'static>(
             states.changed().await.ok()?;
         }
         let state = states.borrow_and_update().clone();
+        if state.silent {
+            std::future::pending::<()>().await;
+        }
         Some((Ok(message(state)), (states, false)))
     };
     Response::new(stream::unfold((states, true), next).boxed())
@@ -194,7 +211,7 @@ fn state(signer: &Signer, authority: &Authority) -> State {
     State {
         jwt: HashMap::from([(id(DOMAIN), jwt_bundle(signer))]),
         x509: HashMap::from([(id(DOMAIN), authority.der.clone())]),
-        refused: false,
+        ..State::default()
     }
 }
 
@@ -351,7 +368,7 @@ async fn a_broken_message_leaves_the_last_good_bundle() {
     agent.states.send_replace(State {
         jwt: broken(b"{"),
         x509: broken(b"\x30"),
-        refused: false,
+        ..State::default()
     });
     until(&trust, async || {
         trust.status(NOW).iter().all(|one| one.last_error.is_some())
@@ -359,4 +376,99 @@ async fn a_broken_message_leaves_the_last_good_bundle() {
     .await;
     assert_eq!(verdict(&trust, &token).await, "attested");
     assert_eq!(shown(&trust, &[&leaf], NOW).await, "attested");
+}
+
+/// Lets paused time run, and the agent's thread do its part in between.
+async fn pass(time: Duration) {
+    for _ in 0..time.as_secs() {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        tokio::task::spawn_blocking(std::thread::yield_now)
+            .await
+            .expect("a thread");
+    }
+}
+
+#[tokio::test]
+async fn an_open_stream_keeps_its_bundle_young_until_a_message_is_refused() {
+    let (keys, authority) = (Signer::new(), Authority::named("root"));
+    let agent = Running::start(state(&keys, &authority));
+    let seconds = Arc::new(AtomicI64::new(NOW.as_seconds()));
+    let clock = Arc::clone(&seconds);
+    let now = move || Timestamp::from_seconds(clock.load(Ordering::SeqCst));
+    let trust = Trust::new(TrustSettings::new(Arc::new(now.clone())));
+    trust.replace(both(DOMAIN, &agent.source())).expect("sound");
+    until(&trust, async || {
+        trust.status(NOW).iter().all(|one| one.usable)
+    })
+    .await;
+    let ages = || {
+        let status = trust.status(now());
+        let ages = status.iter().map(|one| one.key_age.expect("an age"));
+        ages.map(|age| age.as_secs()).collect::<Vec<_>>()
+    };
+    tokio::time::pause();
+    seconds.fetch_add(600, Ordering::SeqCst);
+    assert_eq!(ages(), [600, 600]);
+    pass(Duration::from_secs(70)).await;
+    assert_eq!(ages(), [0, 0], "confirmed");
+    tokio::time::resume();
+    let broken = |bytes: &[u8]| HashMap::from([(id(DOMAIN), bytes.to_vec())]);
+    agent.states.send_replace(State {
+        jwt: broken(b"{"),
+        x509: broken(b"\x30"),
+        ..State::default()
+    });
+    until(&trust, async || {
+        trust.status(NOW).iter().all(|one| one.last_error.is_some())
+    })
+    .await;
+    tokio::time::pause();
+    seconds.fetch_add(600, Ordering::SeqCst);
+    pass(Duration::from_secs(300)).await;
+    assert_eq!(ages(), [600, 600], "not confirmed any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_agent_makes_the_first_request_wait_and_no_other_and_is_told() {
+    let agent = Running::start(State {
+        silent: true,
+        ..State::default()
+    });
+    let trust = signer::trust(both(DOMAIN, &agent.source())[..1].to_vec());
+    let token = Signer::new().sign("rsa", &claims(ID));
+    let started = Instant::now();
+    assert_eq!(verdict(&trust, &token).await, "keys-unavailable");
+    assert_eq!(started.elapsed().as_secs(), 2);
+    assert_eq!(verdict(&trust, &token).await, "keys-unavailable");
+    assert_eq!(started.elapsed().as_secs(), 2, "nobody waits again");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let error = trust.status(NOW)[0].last_error.clone().unwrap_or_default();
+    assert!(error.contains("no bundle within 5 seconds"), "{error}");
+}
+
+#[tokio::test]
+async fn a_socket_that_leads_outside_by_now_is_not_dialled() {
+    let (keys, authority) = (Signer::new(), Authority::named("root"));
+    let agent = Running::start(state(&keys, &authority));
+    let root = tempfile::tempdir().expect("a folder");
+    let named = root.path().join("agent.sock");
+    symlink(agent.socket(), &named).expect("a link");
+    let mut configs = both(DOMAIN, &BundleSource::WorkloadApi(named));
+    let token = keys.sign("rsa", &claims(ID));
+    for (roots, expected) in [
+        (vec![root.path().to_owned()], "keys-unavailable"),
+        (
+            vec![root.path().to_owned(), agent.folder.path().to_owned()],
+            "attested",
+        ),
+    ] {
+        for config in &mut configs {
+            config.file_roots = Some(roots.clone());
+        }
+        let trust = signer::trust(configs.clone());
+        assert_eq!(verdict(&trust, &token).await, expected);
+        let error = trust.status(NOW)[0].last_error.clone().unwrap_or_default();
+        let told = error.contains("outside of `file_roots`");
+        assert_eq!(told, expected != "attested", "{error}");
+    }
 }

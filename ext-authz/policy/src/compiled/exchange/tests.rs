@@ -78,6 +78,10 @@ fn asked_by(account: &str, policies: &str, audience: Option<&str>, target: Optio
     let caller = pod("shop", account);
     let target = target.map(|url| TokenTarget::parse(url).unwrap());
     let decided = set.hand_out(&caller, audience, target.as_ref(), &Context::at(NOW));
+    code(decided)
+}
+
+fn code(decided: HandedOut<'_>) -> String {
     match decided {
         Ok(decided) => {
             let credential = credential(&decided).expect("an allow has a credential");
@@ -253,6 +257,166 @@ spec: {time: {timeZone: UTC, notBefore: 2099-01-01}}
         allow("all", "api", "token", "conditions: [later],", "[all]")
     );
     assert_eq!(asked(&policies, BOOKS, None), "condition-not-met");
+}
+
+/// A condition `it` that reads `expression`.
+fn condition(expression: &str) -> String {
+    format!(
+        "
+apiVersion: attache.dev/v1
+kind: AccessCondition
+metadata: {{name: it}}
+spec: {{cel: '{expression}'}}
+---
+"
+    )
+}
+
+/// A deny of every call of `server` under the condition `it`.
+fn deny_if(server: &str) -> String {
+    deny("no", server, "[all], conditions: [it]")
+}
+
+/// What no token's holder has sent yet.
+const UNSEEN: [&str; 4] = [
+    "request.path.startsWith(\"/admin\")",
+    "request.method == \"DELETE\"",
+    "request.query.contains(\"admin\")",
+    "\"x-admin\" in request.headers",
+];
+
+fn asked_without_headers(policies: &str, audience: Option<&str>, target: Option<&str>) -> String {
+    let set = compiled(&format!("{BASE}{policies}"));
+    let caller = pod("shop", "web");
+    let target = target.map(|url| TokenTarget::parse(url).unwrap());
+    let context = Context {
+        headers: None,
+        ..Context::at(NOW)
+    };
+    let decided = set.hand_out(&caller, audience, target.as_ref(), &context);
+    code(decided)
+}
+
+#[test]
+fn a_denial_by_what_a_call_will_say_denies_the_token() {
+    for expression in UNSEEN {
+        for expression in [expression.to_owned(), format!("!({expression})")] {
+            let policies = condition(&expression)
+                + &allow("all", "api", "token", "", "[all]")
+                + &deny_if("api");
+            for (audience, target) in [(BOOKS, None), (None, API)] {
+                let code = asked_without_headers(&policies, audience, target);
+                assert_eq!(code, "denied-by-policy", "{expression}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_allow_by_what_a_call_will_say_gives_no_token() {
+    for expression in UNSEEN {
+        for expression in [expression.to_owned(), format!("!({expression})")] {
+            let all = allow("all", "api", "token", "conditions: [it],", "[all]");
+            let policies = condition(&expression) + &all;
+            for (audience, target) in [(BOOKS, None), (None, API)] {
+                let code = asked_without_headers(&policies, audience, target);
+                assert_eq!(code, "condition-unavailable", "{expression}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_condition_may_read_the_host_and_the_port_of_a_named_target() {
+    let all = allow("all", "api", "token", "conditions: [it],", "[all]");
+    for (expression, code) in [
+        (
+            "request.host == \"api.example\" && request.port == 443",
+            "token",
+        ),
+        ("request.host == \"mirror.example\"", "condition-not-met"),
+    ] {
+        let policies = condition(expression) + &all;
+        assert_eq!(asked(&policies, BOOKS, None), code, "{expression}");
+    }
+}
+
+#[test]
+fn a_condition_cannot_read_the_host_of_a_whole_domain() {
+    let policies = condition("request.host == \"a.below.example\"")
+        + &allow("all", "api", "token", "", "[all]")
+        + &allow("below", "below", "token", "", "[all]")
+        + &deny_if("below");
+    assert_eq!(asked(&policies, BOOKS, None), "denied-by-policy");
+}
+
+#[test]
+fn a_denial_at_another_audience_of_the_token_denies_it() {
+    let policies = allow("all", "api", "svid", "", "[all]")
+        + &allow("mirror", "mirror", "token", "", "[all]")
+        + &deny("no", "mirror", "[write]");
+    for (audience, target) in [(Some("shelves"), None), (Some("shelves"), API), (None, API)] {
+        let code = asked(&policies, audience, target);
+        assert_eq!(code, "denied-by-policy", "{audience:?} {target:?}");
+    }
+}
+
+#[test]
+fn a_denial_below_a_domain_that_takes_the_token_denies_it() {
+    let one_host = "
+apiVersion: attache.dev/v1
+kind: ServerWorkload
+metadata: {name: one}
+spec: {host: one.deep.below.example}
+---
+apiVersion: attache.dev/v1
+kind: ServerWorkload
+metadata: {name: deep}
+spec: {host: '*.deep.below.example'}
+---
+apiVersion: attache.dev/v1
+kind: ServerWorkload
+metadata: {name: port}
+spec: {host: one.below.example, port: 8443}
+---
+";
+    let allowed = allow("all", "api", "token", "", "[all]")
+        + &allow("below", "below", "token", "", "[all]")
+        + one_host;
+    assert_eq!(asked(&allowed, BOOKS, None), "token");
+    for server in ["below", "one", "deep"] {
+        let policies = format!("{allowed}{}", deny("no", server, "[write]"));
+        for (audience, target) in [(BOOKS, None), (BOOKS, API), (None, API)] {
+            let code = asked(&policies, audience, target);
+            assert_eq!(code, "denied-by-policy", "{server} {audience:?} {target:?}");
+        }
+    }
+    let elsewhere = format!("{allowed}{}", deny("no", "port", "[write]"));
+    assert_eq!(asked(&elsewhere, BOOKS, None), "token");
+}
+
+#[test]
+fn a_token_for_a_target_that_is_not_wholly_allowed_too_is_too_much() {
+    let all = allow("all", "api", "token", "", "[all]");
+    for other in [
+        allow("some", "mirror", "token", "", "[read]"),
+        allow("some", "below", "token", "", "[read]"),
+        allow("some", "mirror", "svid", "", "[read]"),
+        allow("other", "mirror", "token", "", "[all]").replace("client: web", "client: other")
+            + "
+apiVersion: attache.dev/v1
+kind: ClientWorkload
+metadata: {name: other}
+spec: {match: [{k8s.namespace: shop, k8s.serviceAccount: other}]}
+---
+",
+    ] {
+        let policies = format!("{all}{other}");
+        for (audience, target) in [(BOOKS, None), (BOOKS, API), (None, API)] {
+            let code = asked(&policies, audience, target);
+            assert_eq!(code, "policy-too-narrow", "{other} {audience:?} {target:?}");
+        }
+    }
 }
 
 #[test]

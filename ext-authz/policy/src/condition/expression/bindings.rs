@@ -5,10 +5,13 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use attache_core::attributes::{AttributeValue, SPIFFE_ID};
+use attache_core::{
+    attestation::Attestation,
+    attributes::{AttributeValue, SPIFFE_ID},
+};
 use cel_core::{Activation, EvalError, MapKey, Timestamp, Value};
 
-use super::{Facts, MAX_TEXT_BYTES};
+use super::{super::Seen, Facts, MAX_TEXT_BYTES};
 
 /// One reading of one call.
 pub(super) struct Bindings<'a> {
@@ -30,7 +33,7 @@ impl<'a> Bindings<'a> {
     fn attributes(&self) -> Value {
         let attestation = self.facts.attestation;
         // SECURITY: the SPIFFE ID is the attestation's own, whatever attributes it carries.
-        let own = (SPIFFE_ID, text(attestation.spiffe_id().as_str()));
+        let own = (SPIFFE_ID, spiffe_id(attestation));
         let others = attestation.attributes().iter();
         let others = others.map(|(name, value)| (name, attribute(value)));
         text_map(others.chain([own]))
@@ -40,8 +43,20 @@ impl<'a> Bindings<'a> {
 impl Activation for Bindings<'_> {
     fn resolve(&self, name: &str) -> Option<Value> {
         let Facts {
-            request, context, ..
+            request,
+            context,
+            seen,
+            ..
         } = self.facts;
+        // SECURITY: what stands for every call is unknown, and never compared as if somebody had sent it.
+        let unknown = match name {
+            "request.host" => *seen == Seen::Port,
+            "request.method" | "request.path" | "request.query" => *seen != Seen::Whole,
+            _ => false,
+        };
+        if unknown {
+            return None;
+        }
         Some(match name {
             "attributes" => self.attributes.get_or_init(|| self.attributes()).clone(),
             "request.host" => text(request.host.as_str()),
@@ -58,6 +73,17 @@ impl Activation for Bindings<'_> {
             _ => return None,
         })
     }
+}
+
+/// SECURITY: of several workloads all IDs, so that the order of the evidence decides nothing: an expression
+/// that compares the list with a text cannot be evaluated, and then a deny applies and an allow does not.
+fn spiffe_id(attestation: &Attestation) -> Value {
+    if attestation.is_one_workload() {
+        return text(attestation.spiffe_id().as_str());
+    }
+    let ids = attestation.proofs();
+    let ids: Vec<Value> = ids.map(|proof| text(proof.spiffe_id.as_str())).collect();
+    Value::from(ids)
 }
 
 /// SECURITY: a longer text is an error, so that no client decides what an expression costs.

@@ -1,5 +1,5 @@
 use attache_core::{
-    attestation::{Attestation, ProviderKind},
+    attestation::{Agreement, Attestation, ProviderKind},
     attributes::{AttributeValue, Attributes},
     event::ConditionOutcome::{self, Met, NotMet, Unavailable},
     request::{Host, Request, RequestPath, Transport},
@@ -9,6 +9,7 @@ use attache_core::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::condition::Seen;
 use crate::{
     context::Context,
     tests::{self, pod},
@@ -66,6 +67,7 @@ impl Call {
             attestation: &self.attestation,
             request,
             context,
+            seen: Seen::Whole,
         })
     }
 }
@@ -625,7 +627,42 @@ proptest! {
             let path = RequestPath::parse("/").unwrap();
             let request = Request { host: &host, port: 443, transport: Transport::Tls, method: "GET", path };
             let context = Context::at(Timestamp::from_seconds(1_784_205_000));
-            expression.read(&Facts { attestation: &attestation, request, context });
+            expression.read(&Facts { attestation: &attestation, request, context, seen: Seen::Whole });
         }
+    }
+}
+
+#[test]
+fn of_two_workloads_neither_is_read_as_the_one() {
+    const WEB: &str = "spiffe://cluster.local/ns/shop/sa/web";
+    const JOB: &str = "spiffe://cluster.local/forge/job";
+    let by = |provider: &str, kind, id: &str| {
+        let id = SpiffeId::parse(id).unwrap();
+        tests::proven(provider, kind, id, Attributes::new())
+    };
+    let web = by("cluster", ProviderKind::KubernetesServiceAccount, WEB);
+    let job = by("forge", ProviderKind::Oidc, JOB);
+    let named = Agreement::NamedByPolicy;
+    for attestation in [web.together([&job], named), job.together([&web], named)] {
+        let attestation = attestation.unwrap();
+        let call = Call {
+            attestation,
+            ..Call::new()
+        };
+        for id in [WEB, JOB] {
+            for unreadable in [
+                format!("attributes['spiffe.id'] == '{id}'"),
+                format!("attributes['spiffe.id'] != '{id}'"),
+                format!("attributes['spiffe.id'] in ['{id}']"),
+                format!("!(attributes['spiffe.id'] in ['{id}', 'x'])"),
+                format!("attributes['spiffe.id'].startsWith('{id}')"),
+                "attributes['spiffe.id'].matches('^spiffe:')".to_owned(),
+            ] {
+                assert_eq!(call.read(&unreadable), Unavailable, "{unreadable}");
+            }
+            let one_of = format!("'{id}' in attributes['spiffe.id']");
+            assert_eq!(call.read(&one_of), Met, "{one_of}");
+        }
+        assert_eq!(call.read("'x' in attributes['spiffe.id']"), NotMet);
     }
 }

@@ -13,7 +13,13 @@ use crate::{
 
 /// What the name of a claim matches, as a regular expression (ECMA-262).
 pub(crate) fn name_pattern() -> String {
-    format!("^(?!({})$)[!-~]{{1,{MAX_NAME_BYTES}}}$", RESERVED.join("|"))
+    // ECMA-262 has no flag within a pattern that folds case.
+    let folded = |letter: char| match letter.is_ascii_alphabetic() {
+        true => format!("[{}{letter}]", letter.to_ascii_uppercase()),
+        false => letter.to_string(),
+    };
+    let reserved = RESERVED.map(|name| name.chars().map(folded).collect::<String>());
+    format!("^(?!({})$)[!-~]{{1,{MAX_NAME_BYTES}}}$", reserved.join("|"))
 }
 
 pub(super) fn claims(at: &At<'_>) -> Option<CustomClaims> {

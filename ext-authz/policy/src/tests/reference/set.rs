@@ -197,7 +197,8 @@ fn policy(index: usize) -> impl Strategy<Value = Policy> {
                 dry_run,
                 client,
                 server,
-                all: all && !providers.is_empty(),
+                // A deny does not load with it.
+                all: all && !deny && !providers.is_empty(),
                 providers,
                 conditions,
                 ttl: ttl.filter(|_| credential.is_some()),
