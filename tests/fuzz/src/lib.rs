@@ -1,5 +1,5 @@
 //! What must hold for any input, one function for each kind: it panics if something does not. The fuzz
-//! targets call them with what the fuzzer invents, `tests/tests/fuzz_corpus.rs` with the corpus.
+//! targets call them with what the fuzzer invents, `tests/tests/suite/fuzz_corpus.rs` with the corpus.
 
 pub mod bundle;
 pub mod jwks;

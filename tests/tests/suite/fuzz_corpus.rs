@@ -1,13 +1,12 @@
 //! What the fuzzers found worth keeping, and each input that once broke something, on the stable compiler.
 //! `tests/fuzz/README.md` says how it came to be.
-#![cfg(test)]
 
 use std::fs;
 
 use anyhow::{Context as _, Result};
 use attache_tests::workspace;
 
-#[path = "../fuzz/src/lib.rs"]
+#[path = "../../fuzz/src/lib.rs"]
 #[expect(
     unreachable_pub,
     reason = "it is the fuzzers' library, and public there"

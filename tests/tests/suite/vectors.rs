@@ -1,6 +1,5 @@
 //! The table of tokens in `tests/vectors`: each with its verdict and code, by the rules of `core` and the
 //! signatures of aws-lc-rs. Its README says how the files are read.
-#![cfg(test)]
 
 use std::{collections::BTreeMap, fs, process::Command, time::Duration};
 

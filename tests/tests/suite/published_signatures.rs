@@ -1,6 +1,5 @@
 //! Wycheproof's signatures of every algorithm that is ours, through our reading of keys and our verifier.
 //! Where the verdicts differ, it is told why.
-#![cfg(test)]
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,5 @@
 //! SVIDs, bundles, a bundle endpoint and a Workload API that go-spiffe made: what it accepts is accepted here.
 // `cfg(test)` tells clippy that a failed expectation is an answer here.
-#![cfg(test)]
 
 use std::sync::Arc;
 
