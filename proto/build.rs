@@ -5,7 +5,10 @@ use std::{env, error::Error, fs, path::Path};
 use prost::Message as _;
 
 /// Ours; servers tell them by reflection.
-const OWN: [&str; 1] = ["attache/access/v1/access.proto"];
+const OWN: [&str; 2] = [
+    "attache/access/v1/access.proto",
+    "attache/token/v1/token.proto",
+];
 /// The standard's.
 const SPIFFE: [&str; 1] = ["spiffe/workloadapi.proto"];
 

@@ -9,6 +9,14 @@ pub mod access {
     }
 }
 
+/// `attache.token.v1`: answers that may be kept, for a client in the proxy.
+pub mod token {
+    /// Version 1.
+    pub mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/attache.token.v1.rs"));
+    }
+}
+
 /// The SPIFFE Workload API, which has no package.
 pub mod spiffe {
     include!(concat!(env!("OUT_DIR"), "/_.rs"));
