@@ -11,10 +11,6 @@ use attache_tests::{
 use serde_json::{Value, json};
 
 /// A refusal says what it must to the caller, and is recorded as it was answered.
-#[expect(
-    clippy::indexing_slicing,
-    reason = "what is missing in JSON reads as null"
-)]
 async fn check_refusal(stage: &Stage, reply: &Reply, status: u16, code: &str) -> Result<Value> {
     assert_eq!(
         (reply.status, reply.code()),
