@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use attache_core::spiffe_id::TrustDomain;
 use attache_edge::{geography::GeographySettings, reload::PolicySource, settings::EdgeSettings};
 use attache_issuer::{IssuerConfig, config::Environment as EnvironmentName};
+use attache_outbound::Reach;
 use attache_policy::{
     Code, Problems, Report, Settings,
     document::TrustProvider,
@@ -32,6 +33,7 @@ mod edge;
 mod evidence;
 mod issuer;
 mod layers;
+mod outbound;
 mod taken;
 
 /// The configuration file with every setting, its default and its reason.
@@ -72,6 +74,8 @@ pub(crate) struct Config {
     pub(crate) admin_socket: PathBuf,
     /// A loopback address that serves the metrics besides.
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Which addresses calls of ours may go to.
+    pub(crate) reach: Reach,
     /// Trust providers that apply to every policy set.
     pub(crate) trust_providers: Vec<TrustProvider>,
     /// The folders that key files and certificates of trust providers may lie in.
@@ -195,6 +199,7 @@ fn lower(mut root: Section<'_>, base: &Path) -> Option<Config> {
     let audit = audit::lower(root.section("audit"), &data, base);
     let admin = lower_admin(root.section("admin"), &places, &data, base);
     let geography = lower_geography(root.section("geography"), base);
+    let reach = outbound::lower(root.section("outbound"));
     // With another trust domain, if need be, so that all problems show.
     let any_domain = || TrustDomain::parse("cluster.local").ok();
     let domain = trust_domain.clone().or_else(any_domain);
@@ -221,6 +226,7 @@ fn lower(mut root: Section<'_>, base: &Path) -> Option<Config> {
         audit: audit?,
         admin_socket,
         metrics_listen,
+        reach: reach?,
         trust_providers,
         file_roots,
     })

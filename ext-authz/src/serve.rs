@@ -100,7 +100,10 @@ impl Started {
     async fn start(config: Arc<Config>) -> anyhow::Result<Self> {
         let readiness = Readiness::new();
         let starting = readiness.block("start");
-        let trust = Arc::new(Trust::new(TrustSettings::new(Arc::new(clock::now))));
+        let trust = Arc::new(Trust::new(TrustSettings {
+            reach: config.reach.clone(),
+            ..TrustSettings::new(Arc::new(clock::now))
+        }));
         let State {
             journal,
             reload,

@@ -489,3 +489,13 @@ fn no_listener_has_the_name_of_the_token_endpoint() {
         &[("attache.yaml:1:", "write another name")],
     );
 }
+
+#[test]
+fn what_may_be_called_besides_is_listed_as_networks() {
+    let config = read("outbound: { allow_networks: [169.254.20.10/32] }", &[]).unwrap();
+    let allows = |address: &str| config.reach.allows(address.parse().unwrap());
+    assert!(allows("169.254.20.10") && allows("10.0.0.1"));
+    assert!(!allows("169.254.169.254") && !allows("127.0.0.1"));
+    let refused = read("outbound: { allow_networks: [localhost] }", &[]).unwrap_err();
+    assert!(refused[0].contains("127.0.0.0/8"), "{refused:?}");
+}

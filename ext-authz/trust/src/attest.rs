@@ -18,6 +18,7 @@ use attache_core::{
     spiffe_id::SpiffeId,
     time::Timestamp,
 };
+use attache_outbound::Reach;
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::debug;
 
@@ -39,6 +40,8 @@ pub struct TrustSettings {
     pub clock: Clock,
     /// Memory for verified tokens, in bytes.
     pub cache_bytes: u64,
+    /// Where keys may be fetched from. A URL whose host is an address of this machine may always.
+    pub reach: Reach,
 }
 
 impl TrustSettings {
@@ -47,6 +50,7 @@ impl TrustSettings {
         Self {
             clock,
             cache_bytes: 32 * 1024 * 1024,
+            reach: Reach::default(),
         }
     }
 }
@@ -200,7 +204,7 @@ impl Trust {
                     config,
                     before,
                     *last_revision,
-                    &self.settings.clock,
+                    &self.settings,
                 ))
             });
             live.put(provider);
@@ -339,11 +343,11 @@ impl Provider {
         config: ProviderConfig,
         before: Option<&Keyring>,
         revision: u64,
-        clock: &Clock,
+        settings: &TrustSettings,
     ) -> Self {
         let config = Arc::new(config);
         let mut tasks = JoinSet::new();
-        let keyring = Keyring::start(Arc::clone(&config), before, Arc::clone(clock), &mut tasks);
+        let keyring = Keyring::start(Arc::clone(&config), before, settings, &mut tasks);
         Self {
             config,
             revision,

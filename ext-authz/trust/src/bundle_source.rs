@@ -13,6 +13,7 @@ use attache_core::{
     spiffe_id::{SpiffeId, TrustDomain},
     time::Timestamp,
 };
+use attache_outbound::{Client, Proxy, Reach, Roots, Settings, parse_target};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -23,7 +24,7 @@ use thiserror::Error;
 
 use crate::{
     TrustBundle, pace,
-    provider::{ProviderConfig, key_url},
+    provider::ProviderConfig,
     source::{self, FetchFailed, Fetched},
     x509::{self, Authorities},
 };
@@ -74,6 +75,7 @@ pub(crate) async fn fetch(
     source: &BundleSource,
     config: &ProviderConfig,
     held: Option<&Authorities>,
+    reach: &Reach,
     now: Timestamp,
 ) -> Result<Fetched, FetchFailed> {
     let (bytes, of_file) = match source {
@@ -82,28 +84,34 @@ pub(crate) async fn fetch(
             true,
         ),
         BundleSource::HttpsWeb(url) => {
-            let url = key_url(url)?;
-            let client = source::client(config, &url).await?;
-            (source::fetch_body(&client, url, None).await?.bytes, false)
+            let url = parse_target(url)?;
+            let client = source::client(config, &url, reach).await?;
+            (
+                source::fetch_body(&client, url, None).await?.into_body(),
+                false,
+            )
         }
         BundleSource::HttpsSpiffe {
             url,
             endpoint_id,
             bundle_file,
         } => {
-            let url = key_url(url)?;
+            let url = parse_target(url)?;
             let authorities = endpoint_authorities(endpoint_id, bundle_file, config, held).await?;
             let identity = EndpointIdentity::new(authorities, endpoint_id.clone(), now);
             let tls = identity
                 .client()
                 .map_err(|error| FetchFailed::Tls(error.to_string()))?;
             // SECURITY: straight to the endpoint; the certificate says who it is, whatever its address.
-            let client = source::limited()
-                .no_proxy()
-                .tls_backend_preconfigured(tls)
-                .build();
+            let client = Client::new(Settings {
+                roots: Roots::Tls(Box::new(tls)),
+                ..source::settings(&url, reach, Proxy::None)
+            });
             let client = client.map_err(|error| FetchFailed::Tls(error.to_string()))?;
-            (source::fetch_body(&client, url, None).await?.bytes, false)
+            (
+                source::fetch_body(&client, url, None).await?.into_body(),
+                false,
+            )
         }
         // It sends; nobody asks.
         BundleSource::WorkloadApi(_) => return Err(FetchFailed::Pushed),

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    attest::Clock,
+    attest::TrustSettings,
     aws_lc::AwsLc,
     bundle_source::{BundleSource, RefusedBundle},
     pace,
@@ -118,7 +118,7 @@ impl Keyring {
     pub(crate) fn start(
         config: Arc<ProviderConfig>,
         before: Option<&Self>,
-        clock: Clock,
+        settings: &TrustSettings,
         tasks: &mut JoinSet<()>,
     ) -> Arc<Self> {
         let heritage = before.map(|before| before.left_to(&config));
@@ -152,10 +152,11 @@ impl Keyring {
                 | BundleSource::HttpsWeb(_)
                 | BundleSource::HttpsSpiffe { .. },
             ) => {
-                tasks.spawn(Arc::clone(&ring).refresh(clock));
+                tasks.spawn(Arc::clone(&ring).refresh(settings.clone()));
             }
             KeySource::Bundle(BundleSource::WorkloadApi(socket)) => {
                 let socket = Arc::from(socket.as_path());
+                let clock = Arc::clone(&settings.clock);
                 tasks.spawn(workload_api::follow(Arc::clone(&ring), socket, clock));
             }
         }
@@ -260,7 +261,8 @@ impl Keyring {
         let _ = timeout(bound, answered).await;
     }
 
-    async fn refresh(self: Arc<Self>, clock: Clock) {
+    async fn refresh(self: Arc<Self>, settings: TrustSettings) {
+        let TrustSettings { clock, reach, .. } = settings;
         let mut failures = 0_u32;
         let mut refresh = pace::refresh_after(None);
         loop {
@@ -272,7 +274,7 @@ impl Keyring {
             // SECURITY: what is too old to vouch for a caller does not vouch for an endpoint.
             let held = self.usable(clock());
             let held = held.as_ref().and_then(|held| held.authorities.as_ref());
-            let fetched = source::fetch(&self.config, held, clock()).await;
+            let fetched = source::fetch(&self.config, held, &reach, clock()).await;
             let installed = fetched.and_then(|fetched| self.install(fetched, Some(clock())));
             let (pause, failed) = match installed {
                 Ok(refresh_after) => {

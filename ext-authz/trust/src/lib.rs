@@ -4,7 +4,6 @@
 //! Every rule about tokens lives in `attache_core::jwt`; here are the keys, the signatures and the
 //! names that proven attributes get. No policy, no credentials.
 
-mod address;
 mod attest;
 mod aws_lc;
 mod bundle;
@@ -31,8 +30,8 @@ pub use bundle::{TrustBundle, svid_rules, verify_token};
 pub use bundle_source::BundleSource;
 pub use confined::leads_outside;
 pub use provider::{
-    CLUSTER_CA, InvalidKeyUrl, InvalidProvider, InvalidProviders, KeySource, ProviderConfig,
-    ProviderProblem, check,
+    CLUSTER_CA, InvalidProvider, InvalidProviders, KeySource, ProviderConfig, ProviderProblem,
+    check,
 };
 pub use supposed::{NotSupposable, Voucher, supposed, unverified};
 pub use workload::Unnameable;

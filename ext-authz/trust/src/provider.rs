@@ -11,8 +11,9 @@ use attache_core::{
     pattern::Requirement,
     spiffe_id::{SpiffeId, TrustDomain},
 };
+use attache_outbound::{InvalidTarget, parse_target};
 use thiserror::Error;
-use url::{Host, Url};
+use url::Url;
 
 use crate::bundle_source::BundleSource;
 
@@ -255,7 +256,7 @@ pub enum ProviderProblem {
         /// The URL.
         url: String,
         /// What is wrong with it.
-        reason: InvalidKeyUrl,
+        reason: InvalidTarget,
     },
     /// The inline keys are no JWK Set.
     #[error("its inline keys are not usable: {0}")]
@@ -269,20 +270,6 @@ pub enum ProviderProblem {
     /// Zero.
     #[error("the age limit of its keys must be more than zero")]
     MaxKeyAge,
-}
-
-/// Why keys are not fetched from a URL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum InvalidKeyUrl {
-    /// Not an absolute URL with a host.
-    #[error("not an absolute URL")]
-    Malformed,
-    /// Anyone on the way could put in keys of their own.
-    #[error("only https, or http to a loopback address")]
-    Scheme,
-    /// A password in a URL ends up in logs; a fragment never leaves the client.
-    #[error("it holds user information or a fragment")]
-    UserInformationOrFragment,
 }
 
 /// One problem and whose it is.
@@ -387,9 +374,9 @@ fn bundle_problem(config: &ProviderConfig) -> Option<ProviderProblem> {
         BundleSource::HttpsWeb(url) | BundleSource::HttpsSpiffe { url, .. } => url,
     };
     // SPIFFE Federation §5.1: an endpoint is always https.
-    let reason = match key_url(url) {
+    let reason = match parse_target(url) {
         Ok(url) if url.scheme() == "https" => return None,
-        Ok(_plaintext) => InvalidKeyUrl::Scheme,
+        Ok(_plaintext) => InvalidTarget::Scheme,
         Err(reason) => reason,
     };
     let url = without_password(url);
@@ -409,7 +396,7 @@ fn keys_problem(config: &ProviderConfig) -> Option<ProviderProblem> {
         KeySource::File(_) | KeySource::Bundle(_) => return None,
         KeySource::Inline(text) => return Some(KeySet::parse(text.as_bytes()).err()?.into()),
     };
-    let reason = key_url(&url).err()?;
+    let reason = parse_target(&url).err()?;
     Some(ProviderProblem::KeyUrl {
         url: without_password(&url),
         reason,
@@ -453,25 +440,6 @@ pub(crate) fn is_api_servers(audience: &str, issuer: &str) -> bool {
     audience == bare(issuer)
         || host == "kubernetes.default.svc"
         || host.starts_with("kubernetes.default.svc.")
-}
-
-/// Reads a URL that keys or a discovery document may come from.
-pub(crate) fn key_url(text: &str) -> Result<Url, InvalidKeyUrl> {
-    let url = Url::parse(text).map_err(|_syntax| InvalidKeyUrl::Malformed)?;
-    let host = url.host().ok_or(InvalidKeyUrl::Malformed)?;
-    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
-        return Err(InvalidKeyUrl::UserInformationOrFragment);
-    }
-    let loopback = match host {
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-        Host::Domain(name) => name == "localhost",
-    };
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if loopback => Ok(url),
-        _ => Err(InvalidKeyUrl::Scheme),
-    }
 }
 
 /// SECURITY: a URL may hold a password, and errors are logged.

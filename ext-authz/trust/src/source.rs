@@ -4,7 +4,6 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -14,27 +13,24 @@ use attache_core::{
     secret::Secret,
     time::Timestamp,
 };
-use reqwest::{
-    Certificate, Client, ClientBuilder, Response,
-    header::{self, HeaderValue},
-    redirect,
+use attache_outbound::{
+    Answer, Call, CallFailed, Client, HeaderValue, InvalidClient, InvalidTarget, Limits, Proxy,
+    Reach, Roots, Settings, StatusCode, Url,
+    header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL},
+    names_loopback, parse_target,
 };
 use serde_json::Value;
 use thiserror::Error;
 use tokio::task::spawn_blocking;
-use url::Url;
 
 use crate::{
-    address::{self, CheckedAddresses, ForbiddenAddress},
     bundle_source::{self, RefusedBundle},
     confined, pace,
-    provider::{API_SERVER_KEYS, InvalidKeyUrl, KeySource, ProviderConfig, key_url},
+    provider::{API_SERVER_KEYS, KeySource, ProviderConfig},
     workload_api::StreamFailed,
     x509::Authorities,
 };
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const TOTAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest bearer token read, in bytes.
 const MAX_BEARER_BYTES: usize = 16 * 1024;
 
@@ -75,16 +71,12 @@ pub(crate) enum FetchFailed {
     Certificates(PathBuf),
     #[error("`{}` holds no token that can stand in a header", .0.display())]
     Bearer(PathBuf),
-    #[error("no connection is made: {0}")]
-    Address(#[from] ForbiddenAddress),
     #[error("cannot set up TLS: {0}")]
     Tls(String),
-    #[error("cannot fetch `{url}`: {reason}")]
-    Http { url: String, reason: String },
-    #[error("`{url}` answers {status}; redirects are not followed")]
-    Status { url: String, status: u16 },
-    #[error("`{0}` sends more than {MAX_SET_BYTES} bytes")]
-    TooLarge(String),
+    #[error(transparent)]
+    Call(#[from] CallFailed),
+    #[error("`{url}` answers {status}")]
+    Status { url: String, status: StatusCode },
     #[error("the discovery document is {0}")]
     Discovery(#[from] InvalidJson),
     #[error("the discovery document has no `{0}`, or it is no string")]
@@ -92,7 +84,7 @@ pub(crate) enum FetchFailed {
     #[error("the discovery document is of issuer {found:?}, not of `{expected}`")]
     DiscoveryIssuer { found: String, expected: String },
     #[error("the discovery document's `jwks_uri` is refused: {0}")]
-    JwksUri(#[from] InvalidKeyUrl),
+    JwksUri(#[from] InvalidTarget),
     #[error(transparent)]
     KeySet(#[from] InvalidKeySet),
     #[error(transparent)]
@@ -120,10 +112,11 @@ impl FetchFailed {
 pub(crate) async fn fetch(
     config: &ProviderConfig,
     held: Option<&Authorities>,
+    reach: &Reach,
     now: Timestamp,
 ) -> Result<Fetched, FetchFailed> {
     match &config.keys {
-        KeySource::Bundle(source) => bundle_source::fetch(source, config, held, now).await,
+        KeySource::Bundle(source) => bundle_source::fetch(source, config, held, reach, now).await,
         KeySource::Inline(text) => Ok(Fetched::of(KeySet::parse(text.as_bytes())?, Duration::MAX)),
         KeySource::File(path) => {
             let keys =
@@ -131,24 +124,28 @@ pub(crate) async fn fetch(
             Ok(Fetched::of(keys, pace::FILE_REFRESH))
         }
         KeySource::JwksUrl(url) => {
-            let url = key_url(url)?;
-            fetch_keys(&client(config, &url).await?, url, None).await
+            let url = parse_target(url)?;
+            fetch_keys(&client(config, &url, reach).await?, url, None).await
         }
         KeySource::ApiServer { url, token_file } => {
-            let url = key_url(&format!("{url}{API_SERVER_KEYS}"))?;
+            let url = parse_target(&format!("{url}{API_SERVER_KEYS}"))?;
             let bearer = bearer(token_file).await?;
-            fetch_keys(&client(config, &url).await?, url, Some(&bearer)).await
+            fetch_keys(&client(config, &url, reach).await?, url, Some(&bearer)).await
         }
-        KeySource::Discovery => discover(config, &config.discovery_url()).await,
-        KeySource::DiscoveryUrl(url) => discover(config, url).await,
+        KeySource::Discovery => discover(config, &config.discovery_url(), reach).await,
+        KeySource::DiscoveryUrl(url) => discover(config, url, reach).await,
     }
 }
 
 /// OpenID Connect Discovery §4.3: the document must name the very issuer that was asked for.
-async fn discover(config: &ProviderConfig, url: &str) -> Result<Fetched, FetchFailed> {
-    let url = key_url(url)?;
-    let client = client(config, &url).await?;
-    let document = json::object(&fetch_body(&client, url.clone(), None).await?.bytes)?;
+async fn discover(
+    config: &ProviderConfig,
+    url: &str,
+    reach: &Reach,
+) -> Result<Fetched, FetchFailed> {
+    let url = parse_target(url)?;
+    let client = client(config, &url, reach).await?;
+    let document = json::object(fetch_body(&client, url.clone(), None).await?.body())?;
     let member = |name| {
         document
             .get(name)
@@ -163,10 +160,10 @@ async fn discover(config: &ProviderConfig, url: &str) -> Result<Fetched, FetchFa
             expected: config.issuer.clone(),
         });
     }
-    let keys_at = key_url(member("jwks_uri")?)?;
+    let keys_at = parse_target(member("jwks_uri")?)?;
     // SECURITY: a document that came over TLS cannot send us to plaintext on this machine.
     if keys_at.scheme() != "https" && url.scheme() == "https" {
-        return Err(InvalidKeyUrl::Scheme.into());
+        return Err(InvalidTarget::Scheme.into());
     }
     fetch_keys(&client, keys_at, None).await
 }
@@ -193,102 +190,94 @@ async fn fetch_keys(
     bearer: Option<&HeaderValue>,
 ) -> Result<Fetched, FetchFailed> {
     let body = fetch_body(client, url, bearer).await?;
-    let keys = KeySet::parse(&body.bytes)?;
-    Ok(Fetched::of(keys, pace::refresh_after(body.max_age)))
+    let keys = KeySet::parse(body.body())?;
+    Ok(Fetched::of(keys, pace::refresh_after(max_age(&body))))
 }
 
-pub(crate) struct Body {
-    pub(crate) bytes: Vec<u8>,
-    max_age: Option<Duration>,
-}
-
-/// SECURITY: `bearer` goes to the configured origin alone: what a discovery document names is asked without,
-/// and no redirect is followed.
+/// An answer 200. SECURITY: `bearer` goes to the configured origin alone: what a discovery document names is
+/// asked without, and no redirect is followed.
 pub(crate) async fn fetch_body(
     client: &Client,
     url: Url,
     bearer: Option<&HeaderValue>,
-) -> Result<Body, FetchFailed> {
-    // A name is checked by the client's resolver.
-    address::check(&url)?;
-    let shown = printable(&url);
-    let failed = |error| FetchFailed::Http {
-        url: shown.clone(),
-        reason: reason(error),
-    };
+) -> Result<Answer, FetchFailed> {
     // An API server answers with `application/jwk-set+json` alone.
-    let accepted = "application/json, application/jwk-set+json";
-    let mut request = client.get(url).header(header::ACCEPT, accepted);
+    let accepted = HeaderValue::from_static("application/json, application/jwk-set+json");
+    let mut call = Call::get(url.clone()).header(ACCEPT, accepted);
     if let Some(bearer) = bearer {
-        request = request.header(header::AUTHORIZATION, bearer.clone());
+        call = call.header(AUTHORIZATION, bearer.clone());
     }
-    let mut response = request.send().await.map_err(failed)?;
-    if response.status() != reqwest::StatusCode::OK {
+    let answer = client.send(call).await?;
+    if answer.status() != StatusCode::OK {
         return Err(FetchFailed::Status {
-            url: shown,
-            status: response.status().as_u16(),
+            url: printable(&url),
+            status: answer.status(),
         });
     }
-    let max_age = max_age(&response);
-    let mut bytes = Vec::new();
-    // The announced length is a word of the server; what arrives is what counts.
-    while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if bytes.len().saturating_add(chunk.len()) > MAX_SET_BYTES {
-            return Err(FetchFailed::TooLarge(shown));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(Body { bytes, max_age })
+    Ok(answer)
 }
 
-fn max_age(response: &Response) -> Option<Duration> {
-    let header = response.headers().get(header::CACHE_CONTROL)?;
+fn max_age(answer: &Answer) -> Option<Duration> {
+    let header = answer.headers().get(CACHE_CONTROL)?;
     pace::max_age(header.to_str().ok()?)
 }
 
 /// A client for one fetch, so that a rotated `ca_file` counts at once and no connection is kept. Reading
 /// the system's certificates blocks, so it has a thread of its own.
-pub(crate) async fn client(config: &ProviderConfig, url: &Url) -> Result<Client, FetchFailed> {
-    let (ca_file, roots) = (config.ca_file.clone(), config.file_roots.clone());
+pub(crate) async fn client(
+    config: &ProviderConfig,
+    url: &Url,
+    reach: &Reach,
+) -> Result<Client, FetchFailed> {
+    let (ca_file, file_roots) = (config.ca_file.clone(), config.file_roots.clone());
     // A proxy of the environment cannot reach this machine's own loopback, and has no business with what a
     // cluster's own API server is asked.
     let direct = url.scheme() == "http" || matches!(config.keys, KeySource::ApiServer { .. });
-    let built = spawn_blocking(move || build_client(ca_file, roots.as_deref(), direct)).await;
-    built.map_err(|error| FetchFailed::Tls(error.to_string()))?
+    let proxy = if direct {
+        Proxy::None
+    } else {
+        Proxy::Environment
+    };
+    let settings = settings(url, reach, proxy);
+    let building = spawn_blocking(move || {
+        let roots = match &ca_file {
+            None => Roots::System,
+            Some(path) => Roots::Pem(read_ca(path, file_roots.as_deref())?),
+        };
+        Client::new(Settings { roots, ..settings }).map_err(|invalid| match (invalid, ca_file) {
+            (InvalidClient::Certificates, Some(path)) => FetchFailed::Certificates(path),
+            (invalid, _) => FetchFailed::Tls(invalid.to_string()),
+        })
+    });
+    building
+        .await
+        .map_err(|error| FetchFailed::Tls(error.to_string()))?
+}
+
+fn read_ca(path: &Path, roots: Option<&[PathBuf]>) -> Result<Vec<u8>, FetchFailed> {
+    confined::read(path, roots, MAX_CA_BYTES).map_err(|source| FetchFailed::File {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// What every client of keys obeys.
-pub(crate) fn limited() -> ClientBuilder {
-    Client::builder()
-        .redirect(redirect::Policy::none())
-        .dns_resolver(Arc::new(CheckedAddresses))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(TOTAL_TIMEOUT)
-        .user_agent("attache")
-}
-
-fn build_client(
-    ca_file: Option<PathBuf>,
-    roots: Option<&[PathBuf]>,
-    direct: bool,
-) -> Result<Client, FetchFailed> {
-    let mut builder = limited();
-    if direct {
-        builder = builder.no_proxy();
+pub(crate) fn settings(url: &Url, reach: &Reach, proxy: Proxy) -> Settings {
+    let reach = reach.clone();
+    Settings {
+        // What is written as an address of this machine is meant for it; what a name turns out to be is not.
+        reach: if names_loopback(url) {
+            reach.and_loopback()
+        } else {
+            reach
+        },
+        proxy,
+        roots: Roots::System,
+        limits: Limits {
+            body_bytes: MAX_SET_BYTES,
+            ..Limits::default()
+        },
     }
-    if let Some(path) = ca_file {
-        let pem = match confined::read(&path, roots, MAX_CA_BYTES) {
-            Ok(pem) => pem,
-            Err(source) => return Err(FetchFailed::File { path, source }),
-        };
-        match Certificate::from_pem_bundle(&pem) {
-            Ok(roots) if !roots.is_empty() => builder = builder.tls_certs_only(roots),
-            Ok(_) | Err(_) => return Err(FetchFailed::Certificates(path)),
-        }
-    }
-    builder
-        .build()
-        .map_err(|error| FetchFailed::Tls(reason(error)))
 }
 
 /// At most one byte more than `limit`, so that a file that is too long is seen to be.
@@ -311,17 +300,4 @@ fn printable(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.to_string()
-}
-
-/// The error and its causes, without the URL, which is printed beside it.
-fn reason(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut reason = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(source) = cause {
-        reason.push_str(": ");
-        reason.push_str(&source.to_string());
-        cause = source.source();
-    }
-    reason
 }

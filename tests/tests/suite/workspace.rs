@@ -6,13 +6,20 @@ use anyhow::Result;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Each crate and the crates of ours that it may depend on, dev-dependencies apart.
-const ALLOWED: [(&str, &[&str]); 9] = [
+const ALLOWED: [(&str, &[&str]); 10] = [
     ("attache-core", &[]),
     ("attache-proto", &[]),
     ("attache-policy", &["attache-core"]),
-    ("attache-trust", &["attache-core", "attache-proto"]),
+    ("attache-outbound", &["attache-core"]),
+    (
+        "attache-trust",
+        &["attache-core", "attache-outbound", "attache-proto"],
+    ),
     ("attache-issuer", &["attache-core", "attache-trust"]),
-    ("attache-credentials", &["attache-core", "attache-policy"]),
+    (
+        "attache-credentials",
+        &["attache-core", "attache-outbound", "attache-policy"],
+    ),
     (
         "attache-edge",
         &[
@@ -41,6 +48,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
             "attache-credentials",
             "attache-edge",
             "attache-issuer",
+            "attache-outbound",
             "attache-policy",
             "attache-proto",
             "attache-trust",

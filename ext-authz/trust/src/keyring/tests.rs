@@ -24,7 +24,7 @@ fn unattended() -> Arc<Keyring> {
     Keyring::start(
         Arc::new(config),
         None,
-        Arc::new(|| NOW),
+        &TrustSettings::new(Arc::new(|| NOW)),
         &mut JoinSet::new(),
     )
 }
