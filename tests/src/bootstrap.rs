@@ -17,6 +17,9 @@ pub const ALL: [&str; 4] = [
     "egress-spiffe.yaml",
 ];
 
+/// The names of those with the filter in Envoy; they have no ext_authz.
+pub const WITH_FILTER: [&str; 1] = ["filter-inbound.yaml"];
+
 /// Where the bootstraps expect the authorities that targets are verified against.
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Where the bootstraps expect Attaché's socket.
@@ -107,6 +110,25 @@ impl Bootstrap {
             .replace("- name: cluster.local\n", &format!("- name: {domain}\n"))?
             .leading_to("api.stripe.com", 443, stripe)?
             .leading_to("internal-data-api.prod.svc.cluster.local", 443, internal)
+    }
+
+    /// `filter-inbound.yaml` with the filter in `wasm`, the edge on `socket`, the service's certificate, and the
+    /// application where it really is.
+    pub fn filter_inbound(
+        wasm: &Path,
+        socket: &Path,
+        own: &IdentityFiles,
+        application: SocketAddr,
+    ) -> Result<Self> {
+        let anywhere =
+            |address, port| format!("socket_address: {{ address: {address}, port_value: {port} }}");
+        Self::read("filter-inbound.yaml")?
+            .replace(&anywhere("0.0.0.0", 15006), &anywhere("127.0.0.1", 0))?
+            .replace(crate::filter::IN_BOOTSTRAPS, &text(wasm))?
+            .replace(SOCKET, &text(socket))?
+            .replace("/etc/attache/tls/service.crt", &text(&own.certificate))?
+            .replace("/etc/attache/tls/service.key", &text(&own.key))?
+            .leading_to("127.0.0.1", 8080, application)
     }
 
     /// Puts `new` in the place of `old`, which must occur.

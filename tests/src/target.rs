@@ -94,6 +94,14 @@ impl Target {
         Ok(Self { server, record })
     }
 
+    /// Starts an application behind a sidecar, in plaintext.
+    pub async fn plaintext() -> Result<Self> {
+        let record = Arc::new(Record::default());
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let server = Server::start(any, None, Arc::clone(&record)).await?;
+        Ok(Self { server, record })
+    }
+
     /// Where it listens.
     pub const fn address(&self) -> SocketAddr {
         self.server.address()

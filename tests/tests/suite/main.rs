@@ -10,6 +10,7 @@ mod edge_modes;
 mod effects;
 mod envoy_as_configured;
 mod explaining;
+mod filter_inbound;
 mod full_disk;
 mod fuzz_corpus;
 mod hostile_requests;

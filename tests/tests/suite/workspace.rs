@@ -30,6 +30,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
             "attache-trust",
         ],
     ),
+    ("attache-filter", &["attache-core", "attache-proto"]),
     (
         "attache-control",
         &[

@@ -1,0 +1,28 @@
+//! What runs inside Envoy: a proxy-wasm plugin that verifies JWT-SVIDs on the way in and attaches cached
+//! credentials on the way out, so that a warm request costs no call.
+//!
+//! [`vm::Vm`] is the whole of it, a state machine that knows its surroundings by [`host::Host`] alone; `abi`
+//! translates between it and Envoy. Nothing in it panics: a trap ends the VM of a worker.
+#![cfg_attr(
+    test,
+    expect(
+        clippy::arithmetic_side_effects,
+        reason = "a test that overflows fails, which is its answer"
+    )
+)]
+
+#[cfg(target_arch = "wasm32")]
+mod abi;
+mod bundles;
+pub mod config;
+mod der;
+#[cfg(test)]
+mod fake;
+pub mod host;
+mod inbound;
+mod memory;
+mod message;
+mod pairs;
+mod refusal;
+mod signature;
+pub mod vm;

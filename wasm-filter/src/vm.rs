@@ -1,0 +1,147 @@
+//! The filter in one VM: its plugins, the requests that run through them, and what Envoy tells of either.
+//! Several plugins may share a VM; each has its own settings and its own memory.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{
+    config::{self, Settings},
+    host::{Buffer, ContextId, Host, Level},
+    inbound::{Inbound, Verdict, broken},
+    refusal::Refusal,
+};
+
+/// Longest configuration asked for.
+const MAX_CONFIGURATION: usize = 2 * 1024 * 1024;
+
+/// What Envoy does with a request after a callback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It goes on.
+    Continue = 0,
+    /// It waits.
+    Pause = 1,
+}
+
+/// Everything in one VM.
+pub struct Vm<H> {
+    host: H,
+    plugins: BTreeMap<ContextId, Plugin>,
+    streams: HashMap<ContextId, ContextId>,
+}
+
+enum Plugin {
+    /// Envoy has not told its configuration yet.
+    New,
+    Inbound(Box<Inbound>),
+}
+
+impl<H: Host> Vm<H> {
+    /// A VM without plugins.
+    pub fn new(host: H) -> Self {
+        Self {
+            host,
+            plugins: BTreeMap::new(),
+            streams: HashMap::new(),
+        }
+    }
+
+    /// Envoy, as this VM sees it.
+    pub const fn host(&self) -> &H {
+        &self.host
+    }
+
+    /// A plugin (`parent` is 0), or a request of one, comes to life.
+    pub fn on_create(&mut self, context: ContextId, parent: ContextId) {
+        if parent == 0 {
+            self.plugins.insert(context, Plugin::New);
+        } else {
+            self.streams.insert(context, parent);
+        }
+    }
+
+    /// A plugin or a request is over.
+    pub fn on_delete(&mut self, context: ContextId) {
+        if self.streams.remove(&context).is_none() {
+            self.plugins.remove(&context);
+        }
+    }
+
+    /// Reads the configuration; `false` has Envoy refuse it.
+    pub fn on_configure(&mut self, plugin: ContextId) -> bool {
+        let text = self.host.bytes(Buffer::Configuration, MAX_CONFIGURATION);
+        match config::parse(&text) {
+            Ok(Settings::Inbound(settings)) => {
+                self.host.tick_every(Inbound::FIRST_TICK);
+                let inbound = Box::new(Inbound::new(settings));
+                self.plugins.insert(plugin, Plugin::Inbound(inbound));
+                true
+            }
+            Err(invalid) => {
+                let text = format!("attache: the filter's configuration is refused: {invalid}");
+                self.host.log(Level::Error, &text);
+                false
+            }
+        }
+    }
+
+    /// Time passes.
+    pub fn on_tick(&mut self, plugin: ContextId) {
+        match self.plugins.get_mut(&plugin) {
+            Some(Plugin::Inbound(inbound)) => inbound.on_tick(&self.host),
+            Some(Plugin::New) | None => {}
+        }
+    }
+
+    /// The header of a request is there.
+    pub fn on_request(&mut self, stream: ContextId) -> Action {
+        let plugin = self.streams.get(&stream);
+        let plugin = plugin.and_then(|plugin| self.plugins.get_mut(plugin));
+        let verdict = match plugin {
+            Some(Plugin::Inbound(inbound)) => inbound.on_request(&self.host, stream),
+            // SECURITY: a request that nobody judges does not pass.
+            Some(Plugin::New) | None => Verdict::Refuse(broken()),
+        };
+        self.carry_out(verdict)
+    }
+
+    /// An HTTP callout of a plugin ended, with or without an answer.
+    pub fn on_http(&mut self, context: ContextId, token: u32) {
+        match self.plugins.get_mut(&context) {
+            Some(Plugin::Inbound(inbound)) => inbound.on_http(&self.host, token),
+            Some(Plugin::New) | None => {}
+        }
+    }
+
+    /// A gRPC call of a plugin was answered, or a stream of it has a message.
+    pub fn on_grpc(&mut self, context: ContextId, token: u32) {
+        match self.plugins.get_mut(&context) {
+            Some(Plugin::Inbound(inbound)) => inbound.on_grpc(&self.host, token),
+            Some(Plugin::New) | None => {}
+        }
+    }
+
+    /// A gRPC call failed, or a stream ended.
+    pub fn on_grpc_close(&mut self, context: ContextId, token: u32) {
+        match self.plugins.get_mut(&context) {
+            Some(Plugin::Inbound(inbound)) => inbound.on_grpc_close(&self.host, token),
+            Some(Plugin::New) | None => {}
+        }
+    }
+
+    fn carry_out(&self, verdict: Verdict) -> Action {
+        match verdict {
+            Verdict::Pass => Action::Continue,
+            Verdict::Wait => Action::Pause,
+            Verdict::Refuse(refusal) => self.refuse(&refusal),
+        }
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Action {
+        // An answer that Envoy does not send leaves the request where it is: it never passes.
+        if refusal.answer(&self.host).is_err() {
+            self.host
+                .log(Level::Error, "attache: Envoy did not send a refusal");
+        }
+        Action::Pause
+    }
+}
