@@ -277,6 +277,8 @@ pub struct Naming<'p> {
     pub cluster: Option<&'p str>,
     /// What workloads must fulfil, by [`vouched_for`](crate::pattern::vouched_for).
     pub only: &'p [Vec<Requirement>],
+    /// The qualified names of providers whose workloads it says are the same where their SPIFFE IDs are.
+    pub shares_with: &'p [String],
 }
 
 impl Naming<'_> {
@@ -307,6 +309,19 @@ impl Naming<'_> {
             (None, None) => false,
             (None, Some(_)) | (Some(_), None) => true,
         }
+    }
+
+    /// Whether one SPIFFE ID can come from both, and not both say that it is one workload then.
+    ///
+    /// SECURITY: both must say so. Who writes one provider cannot make it speak for the workloads of another.
+    pub fn collides_with(&self, other: &Self) -> bool {
+        let agreed = self.names(other) && other.names(self);
+        !agreed && self.can_meet(other)
+    }
+
+    /// Whether it says that it shares identities with `other`.
+    pub fn names(&self, other: &Self) -> bool {
+        self.shares_with.iter().any(|name| name == other.provider)
     }
 
     /// Whether `id` can be that of one of its workloads. Certain if it says no.

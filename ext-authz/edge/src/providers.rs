@@ -89,6 +89,7 @@ fn one(written: &TrustProvider, roots: &[PathBuf], report: &Report) -> ProviderC
         cluster: written.cluster.clone(),
         spiffe_id: written.spiffe_id.clone(),
         only: written.only.clone(),
+        shares_identities_with: written.shares_identities_with.clone(),
         ..config
     }
 }

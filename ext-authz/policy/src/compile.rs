@@ -9,6 +9,7 @@ mod resolve;
 mod revision;
 mod shadowed;
 mod shared;
+mod sharing;
 
 pub(crate) use resolve::{Binding, Meaning};
 

@@ -23,6 +23,20 @@ pub struct QualifiedName {
     pub name: String,
 }
 
+impl QualifiedName {
+    /// Of the name in its text form.
+    pub(crate) fn of_text(text: &str) -> Self {
+        let (namespace, name) = match text.split_once('/') {
+            Some((namespace, name)) => (Some(namespace.to_owned()), name),
+            None => (None, text),
+        };
+        Self {
+            namespace,
+            name: name.to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for QualifiedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.namespace {
@@ -33,7 +47,7 @@ impl fmt::Display for QualifiedName {
 }
 
 /// A name as one document writes another's.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reference {
     /// Written as `namespace/`.
     pub(crate) namespace: Option<String>,

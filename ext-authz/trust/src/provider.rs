@@ -105,6 +105,9 @@ pub struct ProviderConfig {
     pub spiffe_id: Option<IdTemplate>,
     /// Whom it vouches for: who fulfils all of one entry; everybody it can prove if there is none.
     pub only: Vec<Vec<Requirement>>,
+    /// The providers with which it shares SPIFFE IDs: one ID is one workload, whichever of them proves it. Each
+    /// must name the other.
+    pub shares_identities_with: Vec<String>,
 }
 
 impl ProviderConfig {
@@ -135,6 +138,7 @@ impl ProviderConfig {
             max_key_age: Duration::from_hours(24),
             spiffe_id: None,
             only: Vec::new(),
+            shares_identities_with: Vec::new(),
         }
     }
 
@@ -172,6 +176,7 @@ impl ProviderConfig {
             template: self.spiffe_id.as_ref(),
             cluster: self.cluster.as_deref(),
             only: &self.only,
+            shares_with: &self.shares_identities_with,
         }
     }
 
@@ -211,7 +216,7 @@ pub enum ProviderProblem {
     SameClusterIssuer(String),
     /// A workload of one would have the name of a workload of the other.
     #[error(
-        "it and `{0}` could yield one SPIFFE ID; give each a trust domain of its own, or a template that begins differently"
+        "it and `{0}` could yield one SPIFFE ID; give each a trust domain of its own, or a template that begins differently, or have each say that it shares identities with the other"
     )]
     SameIds(String),
     /// A name that cannot stand in a SPIFFE ID.
@@ -424,7 +429,7 @@ fn among(config: &ProviderConfig, earlier: &[ProviderConfig]) -> Vec<ProviderPro
                 _other => ProviderProblem::DuplicateIssuer(name),
             });
         }
-        if other.name != config.name && config.naming().can_meet(&other.naming()) {
+        if other.name != config.name && config.naming().collides_with(&other.naming()) {
             problems.push(ProviderProblem::SameIds(other.name.clone()));
         }
     }

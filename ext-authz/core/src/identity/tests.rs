@@ -161,6 +161,7 @@ fn cluster<'p>(
         template,
         cluster: Some(cluster),
         only: &[],
+        shares_with: &[],
     }
 }
 
@@ -193,6 +194,7 @@ fn oidc<'p>(
         template,
         cluster: None,
         only: &[],
+        shares_with: &[],
     }
 }
 
@@ -226,6 +228,7 @@ fn svids_can_have_any_id_of_their_domain() {
         template: None,
         cluster: None,
         only: &[],
+        shares_with: &[],
     };
     let (jwt, x509) = (
         svid(ProviderKind::SpiffeJwt),
@@ -234,6 +237,39 @@ fn svids_can_have_any_id_of_their_domain() {
     assert!(jwt.can_meet(&cluster(&domain, None, "c")));
     assert!(cluster(&domain, None, "c").can_meet(&x509));
     assert!(!jwt.can_meet(&x509), "one workload, two kinds of SVID");
+}
+
+#[test]
+fn two_providers_share_identities_only_if_both_say_so() {
+    let domain = domain();
+    let (pods, mesh) = (["mesh".to_owned()], ["cluster".to_owned()]);
+    let other = ["other".to_owned()];
+    let cluster = |shares_with| Naming {
+        shares_with,
+        ..cluster(&domain, None, "c")
+    };
+    let svids = |shares_with| Naming {
+        provider: "mesh",
+        kind: ProviderKind::SpiffeX509,
+        trust_domain: &domain,
+        template: None,
+        cluster: None,
+        only: &[],
+        shares_with,
+    };
+    assert!(!cluster(&pods).collides_with(&svids(&mesh)));
+    assert!(!svids(&mesh).collides_with(&cluster(&pods)));
+    for (pods, mesh) in [
+        (&[][..], &[][..]),
+        (&pods[..], &[][..]),
+        (&[][..], &mesh[..]),
+        (&pods[..], &other[..]),
+        (&other[..], &mesh[..]),
+    ] {
+        let (cluster, svids) = (cluster(pods), svids(mesh));
+        assert!(cluster.collides_with(&svids), "{pods:?} {mesh:?}");
+        assert!(svids.collides_with(&cluster), "{pods:?} {mesh:?}");
+    }
 }
 
 #[test]

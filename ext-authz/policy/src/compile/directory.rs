@@ -100,6 +100,7 @@ impl<'r> Directory<'r> {
             }
             policies.extend(directory.add(document));
         }
+        directory.relate_providers();
         for (kind, place) in identities {
             directory.check_proven(kind, place);
         }
@@ -232,10 +233,6 @@ impl<'r> Directory<'r> {
         if let Some(earlier) = self.trust_providers.iter().find(same_issuer) {
             self.report_same_issuer(&provider, earlier);
         }
-        let (naming, mut others) = (provider.naming(), self.trust_providers.iter());
-        if let Some(earlier) = others.find(|earlier| earlier.naming().can_meet(&naming)) {
-            self.report_same_ids(&provider, earlier);
-        }
         self.trust_providers.push(provider);
     }
 
@@ -261,21 +258,7 @@ impl<'r> Directory<'r> {
         self.report_collision(provider, earlier, &message, way_out);
     }
 
-    fn report_same_ids(&self, provider: &TrustProvider, earlier: &TrustProvider) {
-        let message = format!(
-            "the trust provider {} has the trust domain {} too, and both could yield one SPIFFE ID",
-            quoted(&earlier.name),
-            quoted(provider.trust_domain.as_str())
-        );
-        let way_out = if provider.kind == ProviderKind::KubernetesServiceAccount {
-            "give each a `trustDomain` of its own, or a `spiffeId` such as c/{k8s.cluster}/ns/{k8s.namespace}/sa/{k8s.serviceAccount}"
-        } else {
-            "give each a `trustDomain` of its own, or a `spiffeId` that begins differently"
-        };
-        self.report_collision(provider, earlier, &message, way_out);
-    }
-
-    fn report_collision(
+    pub(super) fn report_collision(
         &self,
         provider: &TrustProvider,
         earlier: &TrustProvider,

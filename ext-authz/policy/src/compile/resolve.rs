@@ -189,7 +189,7 @@ impl Directory<'_> {
     }
 
     /// What a list of references means; none of it may stand there twice.
-    fn distinct<T: Clone>(
+    pub(super) fn distinct<T: Clone>(
         &self,
         names: &Names<T>,
         references: &[Reference],

@@ -61,6 +61,9 @@ fn trust_provider(hash: &mut Sha256, provider: &TrustProvider) {
         cluster,
         spiffe_id,
         only,
+        // What `partners` means.
+        shares_identities_with: _,
+        partners,
         place: _,
     } = provider;
     let (source, location) = match keys {
@@ -100,6 +103,12 @@ fn trust_provider(hash: &mut Sha256, provider: &TrustProvider) {
     part(hash, template.unwrap_or_default().as_bytes());
     part(hash, cluster.as_deref().unwrap_or_default().as_bytes());
     part(hash, format!("{only:?}").as_bytes());
+    for partner in partners {
+        let namespace = partner.namespace.as_deref().unwrap_or_default();
+        part(hash, b"partner");
+        part(hash, namespace.as_bytes());
+        part(hash, partner.name.as_bytes());
+    }
 }
 
 /// With its length, so that no two lists of parts are the same bytes.

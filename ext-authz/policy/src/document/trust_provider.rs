@@ -15,7 +15,7 @@ use attache_core::{
 
 use crate::{
     document::{Specification, credential_provider, endpoint},
-    name,
+    name::{self, Reference},
     problem::{Code, Place, quoted},
     selector::{Condition, Entry},
     yaml::{At, Fields},
@@ -51,6 +51,11 @@ pub struct TrustProvider {
     pub spiffe_id: Option<IdTemplate>,
     /// Whom it vouches for: who fulfils all of one entry; everybody it can prove if there is none.
     pub only: Vec<Vec<Requirement>>,
+    /// The qualified names of the providers with which it shares SPIFFE IDs: one ID is one workload, whichever of
+    /// them proves it. Known once the set is compiled; both say so.
+    pub shares_identities_with: Vec<String>,
+    /// The same as it is written.
+    pub(crate) partners: Vec<Reference>,
     /// Where it was written; for messages.
     pub place: Place,
 }
@@ -126,6 +131,7 @@ impl TrustProvider {
         let only = fields.or("match", Vec::new(), |at| {
             at.some_list(|at| requirements(at, kind))
         });
+        let partners = partners(fields);
         let provider = Self {
             name: name?,
             kind,
@@ -138,6 +144,8 @@ impl TrustProvider {
             cluster: cluster?,
             spiffe_id: spiffe_id?,
             only: only?,
+            shares_identities_with: Vec::new(),
+            partners: partners?,
             place: fields.at().place(),
         };
         provider.warn_of_strangers(fields.at());
@@ -153,6 +161,7 @@ impl TrustProvider {
             template: self.spiffe_id.as_ref(),
             cluster: self.cluster.as_deref(),
             only: &self.only,
+            shares_with: &self.shares_identities_with,
         }
     }
 
@@ -180,6 +189,13 @@ impl TrustProvider {
         let report = at.report();
         report.warning(at.place(), Code::OpenToStrangers, message, Some(way_out));
     }
+}
+
+/// The providers whose workloads are the same where their SPIFFE IDs are.
+fn partners(fields: Specification<'_, '_>) -> Option<Vec<Reference>> {
+    fields.or("sharesIdentitiesWith", Vec::new(), |at| {
+        at.some_list(name::reference)
+    })
 }
 
 /// The issuer of a platform that has one for all its users.

@@ -7,7 +7,7 @@ use super::{
     Field, Mapping,
     Needed::{Always, Sometimes},
     Shape,
-    documents::{SELECTOR, TEXT, URL, field, mapping},
+    documents::{REFERENCES, SELECTOR, TEXT, URL, field, mapping},
 };
 
 pub(super) static TRUST_PROVIDER: Shape = Shape::ByWord(
@@ -31,6 +31,7 @@ pub(super) static TRUST_PROVIDER: Shape = Shape::ByWord(
                 ),
                 SPIFFE_ID,
                 MATCH,
+                PARTNERS,
             ]),
         ),
         ("oidc", OWN_ISSUER),
@@ -40,11 +41,11 @@ pub(super) static TRUST_PROVIDER: Shape = Shape::ByWord(
         ("aws-lambda-oidc", OWN_ISSUER),
         (
             "spiffe-jwt",
-            mapping(&[TYPE, OWN_DOMAIN, AUDIENCE, BUNDLE, CA_FILE, MATCH]),
+            mapping(&[TYPE, OWN_DOMAIN, AUDIENCE, BUNDLE, CA_FILE, MATCH, PARTNERS]),
         ),
         (
             "spiffe-x509",
-            mapping(&[TYPE, OWN_DOMAIN, BUNDLE, CA_FILE, MATCH]),
+            mapping(&[TYPE, OWN_DOMAIN, BUNDLE, CA_FILE, MATCH, PARTNERS]),
         ),
     ],
 );
@@ -60,6 +61,7 @@ const OWN_ISSUER: Mapping = mapping(&[
     TRUST_DOMAIN,
     SPIFFE_ID,
     MATCH,
+    PARTNERS,
 ]);
 
 /// A platform with one issuer for all its users, or with an installation of one's own.
@@ -78,6 +80,7 @@ const PLATFORM: Mapping = mapping(&[
     TRUST_DOMAIN,
     SPIFFE_ID,
     MATCH,
+    PARTNERS,
 ]);
 
 const TYPE: Field = field(
@@ -131,6 +134,12 @@ const MATCH: Field = field(
     Sometimes,
     SELECTOR,
     "whom it vouches for, by attributes of its own: `[{github.repositoryOwnerId: \"1234\"}]`",
+);
+const PARTNERS: Field = field(
+    "sharesIdentitiesWith",
+    Sometimes,
+    REFERENCES,
+    "TrustProviders of the same trust domain, each of which names this one: one SPIFFE ID is one workload, whichever of them proves it",
 );
 
 const OWN_DOMAIN: Field = field(

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use attache_core::{attestation::ProviderKind, spiffe_id::SpiffeId};
 
 use super::{compiled, refused};
-use crate::document::{BundleSource, KeySource};
+use crate::{
+    document::{BundleSource, KeySource},
+    problem::Code,
+};
 
 fn provider(kind: &str, fields: &str) -> String {
     format!(
@@ -148,4 +151,74 @@ fn a_workload_identity_names_a_spiffe_id() {
             .to_string()
             .contains("Example.org")
     );
+}
+
+/// A cluster and the SVIDs of its mesh in one trust domain, each with what it says of the other.
+fn mesh(of_cluster: &str, of_svids: &str) -> String {
+    let cluster = "apiVersion: attache.dev/v1\nkind: TrustProvider\nmetadata: {name: cluster}\nspec:\n  \
+                   type: kubernetes-service-account\n  issuer: https://cluster.example\n";
+    let svids = "  trustDomain: cluster.local\n  bundle: {file: b}\n";
+    format!("{cluster}{of_cluster}\n---\n")
+        + &provider("spiffe-x509", &format!("{svids}{of_svids}"))
+}
+
+#[test]
+fn a_cluster_and_its_mesh_share_identities_if_both_say_so() {
+    let said = |name: &str| format!("  sharesIdentitiesWith: [{name}]");
+    let set = compiled(&mesh(&said("spiffe-x509"), &said("cluster")));
+    let told: Vec<_> = set
+        .trust_providers()
+        .iter()
+        .map(|one| one.shares_identities_with.as_slice())
+        .collect();
+    assert_eq!(told, [["spiffe-x509"], ["cluster"]]);
+    // Whoever may write one of the documents only, or none, gains no other's workloads by it.
+    for (of_cluster, of_svids) in [
+        (String::new(), String::new()),
+        (said("spiffe-x509"), String::new()),
+        (String::new(), said("cluster")),
+    ] {
+        let problems = refused(&mesh(&of_cluster, &of_svids));
+        let codes: Vec<_> = problems.iter().map(|problem| problem.code).collect();
+        assert_eq!(codes, [Code::ProviderCollision], "{problems}");
+    }
+}
+
+#[test]
+fn what_a_provider_shares_identities_with_is_one_document_and_no_other_of_that_name() {
+    let of = |namespace: &str, text: String| {
+        text.replace(
+            "{name: spiffe-x509}",
+            &format!("{{name: mesh, namespace: {namespace}}}"),
+        )
+    };
+    let cluster = "  sharesIdentitiesWith: [platform/mesh]";
+    let svids = "  sharesIdentitiesWith: [cluster]";
+    let set = compiled(&of("platform", mesh(cluster, svids)));
+    let cluster_says = &set.trust_providers()[0].shares_identities_with;
+    assert_eq!(cluster_says.as_slice(), ["platform/mesh"]);
+    let told = refused(&of("team", mesh(cluster, svids))).to_string();
+    assert!(told.contains("platform/mesh"), "{told}");
+}
+
+#[test]
+fn sharing_with_one_provider_is_not_sharing_with_another() {
+    let third = "---\napiVersion: attache.dev/v1\nkind: TrustProvider\nmetadata: {name: forge}\nspec:\n  type: oidc\n  \
+                 issuer: https://forge.example\n  spiffeId: ns/{claims.ns}/sa/{claims.sa}\n  \
+                 sharesIdentitiesWith: [cluster]\n";
+    let said = |name: &str| format!("  sharesIdentitiesWith: [{name}]");
+    let set = mesh(&said("spiffe-x509"), &said("cluster"));
+    let problems = refused(&(set + third));
+    let codes: Vec<_> = problems.iter().map(|problem| problem.code).collect();
+    // One-sided to the cluster, and unsaid to the mesh.
+    assert_eq!(codes, [Code::ProviderCollision; 2], "{problems}");
+}
+
+#[test]
+fn the_mesh_that_the_page_shows_is_sound() {
+    let page = include_str!("../../../../docs/spiffe.md");
+    let (_, section) = page.split_once("\n## A mesh and its cluster").unwrap();
+    let (_, example) = section.split_once("```yaml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    assert_eq!(compiled(example).trust_providers().len(), 2);
 }

@@ -30,6 +30,7 @@ fn naming(kind: ProviderKind, domain: &TrustDomain) -> Naming<'_> {
         template: None,
         cluster: None,
         only: &[],
+        shares_with: &[],
     }
 }
 

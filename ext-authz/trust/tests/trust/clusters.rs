@@ -6,13 +6,19 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use attache_core::{attestation::ProviderKind, identity::IdTemplate};
-use attache_trust::{KeySource, ProviderConfig, ProviderProblem, check};
+use attache_core::{
+    attestation::{Agreement, ProviderKind},
+    evidence::Evidence,
+    identity::IdTemplate,
+};
+use attache_trust::{BundleSource, KeySource, ProviderConfig, ProviderProblem, check};
 use serde_json::{Value, json};
 
 use crate::{
     key_sets_over_tls::{Authority, ok},
-    signer::{NOW, Signer, claims, evidence, jwks, trust, trust_domain, verdict},
+    pki::{self, chain, svid},
+    signer::{NOW, Signer, claims, code, evidence, jwks, trust, trust_domain, verdict},
+    svid_providers,
 };
 
 const ONE: &str = "https://one.example";
@@ -229,4 +235,84 @@ async fn nothing_is_fetched_from_a_link_local_address() {
     assert_eq!(verdict(&trust, &token).await, "keys-unavailable");
     let error = trust.status(NOW)[0].last_error.clone().expect("an error");
     assert!(error.contains("no connection is made"), "{error}");
+}
+
+/// A cluster and the SVIDs of its mesh, which have the IDs of its pods.
+struct Mesh {
+    signer: Signer,
+    authority: pki::Authority,
+    folder: tempfile::TempDir,
+}
+
+impl Mesh {
+    fn new() -> Self {
+        let (signer, authority) = (Signer::new(), pki::Authority::named("root"));
+        let folder = tempfile::tempdir().expect("a folder");
+        let bundle = svid_providers::bundle(1, &signer, &authority);
+        svid_providers::write(&folder.path().join("bundle.json"), &bundle);
+        Self {
+            signer,
+            authority,
+            folder,
+        }
+    }
+
+    /// Both providers, with what each says of others.
+    fn configs(&self, of_cluster: &[&str], of_svids: &[&str]) -> Vec<ProviderConfig> {
+        let source = BundleSource::File(self.folder.path().join("bundle.json"));
+        let kind = ProviderKind::SpiffeX509;
+        let mut svids = ProviderConfig::spiffe("mesh", kind, trust_domain(), source);
+        let mut pods = cluster("cluster", ONE, inline(&self.signer));
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        pods.shares_identities_with = names(of_cluster);
+        svids.shares_identities_with = names(of_svids);
+        vec![pods, svids]
+    }
+}
+
+#[test]
+fn providers_share_spiffe_ids_only_if_both_say_so() {
+    let mesh = Mesh::new();
+    let verdict =
+        |of_cluster: &[&str], of_svids: &[&str]| check(&mesh.configs(of_cluster, of_svids));
+    assert_eq!(verdict(&["mesh"], &["cluster"]), Ok(()));
+    for (of_cluster, of_svids) in [
+        (&[][..], &[][..]),
+        (&["mesh"][..], &[][..]),
+        (&[][..], &["cluster"][..]),
+        (&["mesh"][..], &["other"][..]),
+    ] {
+        let found = verdict(of_cluster, of_svids).expect_err("refused");
+        let problem = ProviderProblem::SameIds("cluster".to_owned());
+        assert_eq!(found.0[0].problem, problem, "{of_cluster:?} {of_svids:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_pod_of_a_mesh_is_proven_by_its_token_and_its_certificate_together() {
+    let mesh = Mesh::new();
+    let trust = trust(mesh.configs(&["mesh"], &["cluster"]));
+    let of = |id: &str| Evidence::Certificate(chain(&[&mesh.authority.issue(&svid(id))]));
+    let token = evidence(&mesh.signer.sign("rsa", &pod(ONE)));
+    let agreement = Agreement::OneWorkload;
+    let both =
+        |id: &str| Evidence::together(vec![token.clone(), of(id)], agreement).expect("two pieces");
+    let id = "spiffe://cluster.local/ns/shop/sa/web";
+    let attested = trust.attest(&both(id), NOW).await.expect("attested");
+    assert_eq!(attested.spiffe_id().as_str(), id);
+    let vouchers: Vec<_> = attested
+        .proofs()
+        .map(|proof| proof.provider.as_str())
+        .collect();
+    assert_eq!(vouchers, ["cluster", "mesh"]);
+    // SECURITY: a stolen token beside a certificate of one's own, or the other way round, is no workload.
+    let stolen = trust
+        .attest(&both("spiffe://cluster.local/ns/shop/sa/thief"), NOW)
+        .await;
+    assert_eq!(code(&stolen), "evidence-conflict");
+    // The certificate alone proves the ID, and nothing that only the cluster knows.
+    let attested = trust.attest(&of(id), NOW).await.expect("attested");
+    assert_eq!(attested.provider(), "mesh");
+    assert!(attested.attributes().value("k8s.namespace").is_none());
+    assert!(attested.attributes().value("k8s.podUid").is_none());
 }

@@ -9,7 +9,8 @@ use attache_core::{
 };
 
 use super::{
-    DEFAULT_AUDIENCE, KeySource, TrustProvider, audience, file, requirements, trust_domain_of,
+    DEFAULT_AUDIENCE, KeySource, TrustProvider, audience, file, partners, requirements,
+    trust_domain_of,
 };
 use crate::{
     document::{Specification, endpoint},
@@ -91,6 +92,7 @@ pub(super) fn lower(
     let only = fields.or("match", Vec::new(), |at| {
         at.some_list(|at| requirements(at, kind))
     });
+    let partners = partners(fields);
     Some(TrustProvider {
         name: name?,
         kind,
@@ -103,6 +105,8 @@ pub(super) fn lower(
         cluster: None,
         spiffe_id: None,
         only: only?,
+        shares_identities_with: Vec::new(),
+        partners: partners?,
         place: fields.at().place(),
     })
 }
