@@ -166,11 +166,28 @@ fn of_the_pod(at: &At<'_>, base: &Path) -> Option<EvidenceSource> {
     }
 }
 
-/// The agent that gives the pod its JWT-SVID.
+/// Which SVID a Workload API is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Svid {
+    Jwt,
+    X509,
+}
+
+/// The agent that gives the pod its SVID.
 fn workload_api(at: &At<'_>, base: &Path) -> Option<OwnSvid> {
     let mut fields = at.fields()?;
     let socket = fields.required("socket", |at| path(at, base));
+    let svid = fields.or("svid", Svid::Jwt, |at| {
+        at.one_of(&[("jwt", Svid::Jwt), ("x509", Svid::X509)])
+    });
     let audience = fields.or("audience", AUDIENCE.to_owned(), |at| {
+        if svid == Some(Svid::X509) {
+            return at.refuse_with(
+                Code::ConflictingFields,
+                "a certificate is made for nobody in particular",
+                "leave `audience` out, or write `svid: jwt`",
+            );
+        }
         let audience = at.text()?;
         if is_audience(audience) {
             return Some(audience.to_owned());
@@ -178,5 +195,9 @@ fn workload_api(at: &At<'_>, base: &Path) -> Option<OwnSvid> {
         at.refuse(Code::InvalidValue, format!("{audience:?} is no audience"))
     });
     let id = fields.optional("spiffe_id", workload);
-    Some(OwnSvid::new(socket?, audience?, id?))
+    let (socket, audience, id) = (socket?, audience?, id?);
+    Some(match svid? {
+        Svid::Jwt => OwnSvid::jwt(socket, audience, id),
+        Svid::X509 => OwnSvid::x509(socket, id),
+    })
 }

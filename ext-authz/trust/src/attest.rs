@@ -26,6 +26,7 @@ use crate::{
     cache::{Seen, Shown, VerifiedTokens},
     keyring::{Keyring, Keys, Newer},
     provider::{self, InvalidProviders, ProviderConfig},
+    sequences::Sequences,
     workload::{svid, workload},
     x509::{self, VerifiedCertificate},
 };
@@ -42,15 +43,18 @@ pub struct TrustSettings {
     pub cache_bytes: u64,
     /// Where keys may be fetched from. A URL whose host is an address of this machine may always.
     pub reach: Reach,
+    /// What was seen of bundles before.
+    pub sequences: Arc<Sequences>,
 }
 
 impl TrustSettings {
-    /// 32 MiB for verified tokens.
+    /// 32 MiB for verified tokens; what is seen of bundles is forgotten with the process.
     pub fn new(clock: Clock) -> Self {
         Self {
             clock,
             cache_bytes: 32 * 1024 * 1024,
             reach: Reach::default(),
+            sequences: Sequences::in_memory(),
         }
     }
 }

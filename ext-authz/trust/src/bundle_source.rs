@@ -2,6 +2,7 @@
 //! What a Workload API sends is [`crate::workload_api`]'s business.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -48,6 +49,25 @@ pub enum BundleSource {
     },
     /// A SPIFFE Workload API on a unix socket, such as SPIRE's agent offers.
     WorkloadApi(PathBuf),
+}
+
+impl fmt::Display for BundleSource {
+    /// As a file names it that outlives the process.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::HttpsWeb(url) => write!(f, "https_web {url}"),
+            Self::HttpsSpiffe {
+                url,
+                endpoint_id,
+                bundle_file,
+            } => {
+                let file = bundle_file.display();
+                write!(f, "https_spiffe {url} {endpoint_id} {file}")
+            }
+            Self::WorkloadApi(socket) => write!(f, "workload_api {}", socket.display()),
+        }
+    }
 }
 
 /// Why a bundle that was received is not taken.

@@ -2,7 +2,7 @@
 //! the issuer is away, and dropped from use when they are too old.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -17,9 +17,10 @@ use tokio::{
 use crate::{
     attest::TrustSettings,
     aws_lc::AwsLc,
-    bundle_source::{BundleSource, RefusedBundle},
+    bundle_source::BundleSource,
     pace,
     provider::{KeySource, ProviderConfig},
+    sequences::Sequences,
     source::{self, FetchFailed, Fetched},
     workload_api,
     x509::Authorities,
@@ -56,13 +57,6 @@ struct Loaded {
     fetched_at: Option<Timestamp>,
 }
 
-/// What a keyring takes over of the one in whose place it is put.
-#[derive(Default)]
-struct Heritage {
-    loaded: Option<Arc<Loaded>>,
-    sequence: Option<u64>,
-}
-
 impl Loaded {
     /// The same keys for a provider with other rules; what they proved under the old ones does not count.
     fn prepared_for(&self, config: &ProviderConfig) -> Self {
@@ -96,8 +90,9 @@ struct Demand {
 pub(crate) struct Keyring {
     config: Arc<ProviderConfig>,
     loaded: ArcSwapOption<Loaded>,
-    /// The highest `spiffe_sequence` that was seen.
-    sequence: Mutex<Option<u64>>,
+    /// What was seen of bundles, and under which name this one's stands there.
+    sequences: Arc<Sequences>,
+    bundle: String,
     /// Until when requests wait for the first fetch; the first of them says it for all.
     cold_until: OnceLock<Instant>,
     progress: watch::Sender<Progress>,
@@ -121,12 +116,12 @@ impl Keyring {
         settings: &TrustSettings,
         tasks: &mut JoinSet<()>,
     ) -> Arc<Self> {
-        let heritage = before.map(|before| before.left_to(&config));
-        let heritage = heritage.unwrap_or_default();
+        let loaded = before.and_then(|before| before.left_to(&config));
         let ring = Arc::new(Self {
+            bundle: bundle_name(&config),
             config,
-            loaded: ArcSwapOption::from(heritage.loaded),
-            sequence: Mutex::new(heritage.sequence),
+            loaded: ArcSwapOption::from(loaded),
+            sequences: Arc::clone(&settings.sequences),
             cold_until: OnceLock::new(),
             progress: watch::Sender::new(Progress::default()),
             demand: Mutex::new(Demand {
@@ -163,23 +158,15 @@ impl Keyring {
         ring
     }
 
-    /// What a keyring of `config` may take over. Both are of one issuer, or of one trust domain.
-    fn left_to(&self, config: &ProviderConfig) -> Heritage {
+    /// The keys that a keyring of `config` may take over. Both are of one issuer, or of one trust domain.
+    fn left_to(&self, config: &ProviderConfig) -> Option<Arc<Loaded>> {
         let own = &self.config;
-        if own.keys != config.keys {
-            return Heritage::default();
-        }
         // SECURITY: keys that came by another root or from outside of the folders must be fetched anew.
-        let same_way = own.ca_file == config.ca_file && own.file_roots == config.file_roots;
-        let loaded = self.loaded.load_full().filter(|_| same_way);
-        Heritage {
-            loaded: loaded.map(|loaded| Arc::new(loaded.prepared_for(config))),
-            sequence: *self.held_sequence(),
-        }
-    }
-
-    fn held_sequence(&self) -> MutexGuard<'_, Option<u64>> {
-        self.sequence.lock().unwrap_or_else(PoisonError::into_inner)
+        let same_way = own.keys == config.keys
+            && own.ca_file == config.ca_file
+            && own.file_roots == config.file_roots;
+        let loaded = self.loaded.load_full().filter(|_| same_way)?;
+        Some(Arc::new(loaded.prepared_for(config)))
     }
 
     /// Keys that may verify at `now`. Where none were ever looked for, the first requests wait for the fetch
@@ -349,12 +336,9 @@ impl Keyring {
             sequence: found,
             refresh_after,
         } = fetched;
+        let entries = keys::entries(&set, authorities.as_ref());
+        self.sequences.admit(&self.bundle, found, entries)?;
         let loaded = self.loaded.load_full();
-        let mut held = self.held_sequence();
-        let takes_away = loaded
-            .as_ref()
-            .is_none_or(|loaded| loaded.keys.hold_all(&set, authorities.as_ref()));
-        check_sequence(found, *held, takes_away)?;
         let before = loaded.map(|loaded| Arc::clone(&loaded.keys));
         let is_same = |before: &&Arc<Keys>| before.set == set && before.authorities == authorities;
         let unchanged = before.as_ref().filter(is_same).cloned();
@@ -363,7 +347,6 @@ impl Keyring {
             let algorithms = &self.config.algorithms;
             Arc::new(Keys::after(before.as_deref(), set, authorities, algorithms))
         });
-        *held = found.max(*held);
         self.loaded
             .store(Some(Arc::new(Loaded { keys, fetched_at })));
         Ok(refresh_after)
@@ -380,6 +363,7 @@ impl Keyring {
             fetched_at: loaded.fetched_at,
         };
         self.loaded.store(Some(Arc::new(withdrawn)));
+        self.sequences.withdraw(&self.bundle);
         let provider = &self.config.name;
         tracing::error!(
             provider,
@@ -429,24 +413,13 @@ impl Keyring {
     }
 }
 
-/// SPIFFE Trust Domain and Bundle §4.1.1: the number grows with every change.
-///
-/// SECURITY: an older bundle may hold a key that was withdrawn since. Whoever changes a bundle and forgets the
-/// number may take keys away, never add any.
-const fn check_sequence(
-    found: Option<u64>,
-    held: Option<u64>,
-    takes_away: bool,
-) -> Result<(), RefusedBundle> {
-    match (found, held) {
-        (_, None) => Ok(()),
-        (None, Some(held)) => Err(RefusedBundle::SequenceMissing(held)),
-        (Some(found), Some(held)) if found < held => Err(RefusedBundle::WentBack { found, held }),
-        (Some(found), Some(held)) if found == held && !takes_away => {
-            Err(RefusedBundle::SequenceKept(held))
-        }
-        (Some(_), Some(_)) => Ok(()),
-    }
+/// Two providers of one kind, trust domain and source read the same bundle, whatever they are called.
+fn bundle_name(config: &ProviderConfig) -> String {
+    let KeySource::Bundle(source) = &config.keys else {
+        return String::new();
+    };
+    let (kind, domain) = (config.kind.name(), config.trust_domain.as_str());
+    format!("{kind} {domain} {source}")
 }
 
 /// Spreads a fleet's fetches; without randomness they are merely in step.

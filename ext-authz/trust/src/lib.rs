@@ -17,6 +17,7 @@ mod pace;
 mod presets;
 mod provider;
 pub mod regular_file;
+mod sequences;
 mod source;
 mod spiffe;
 mod supposed;
@@ -33,5 +34,6 @@ pub use provider::{
     CLUSTER_CA, InvalidProvider, InvalidProviders, KeySource, ProviderConfig, ProviderProblem,
     check,
 };
+pub use sequences::{Sequences, UnreadableSequences};
 pub use supposed::{NotSupposable, Voucher, supposed, unverified};
 pub use workload::Unnameable;

@@ -5,6 +5,7 @@
 //! x509-parser; this module says in which order, and refuses what either of them cannot read.
 
 mod authority;
+mod given;
 mod path;
 mod svid;
 
@@ -19,6 +20,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 pub use authority::{
     Authorities, IgnoredAuthority, InvalidConcatenation, MAX_AUTHORITIES, UnusableAuthority,
 };
+pub use given::{GivenSvid, NotGiven};
 pub use svid::named;
 
 /// A chain that the authorities of its own trust domain vouch for.

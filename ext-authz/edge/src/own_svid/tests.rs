@@ -1,17 +1,31 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod certificates;
 
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use attache_core::secret::Secret;
 use attache_proto::spiffe::{
-    JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, ValidateJwtsvidRequest,
-    ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest,
-    X509svidResponse,
+    JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse,
+    ValidateJwtsvidRequest, ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse,
+    X509svidRequest, X509svidResponse,
     spiffe_workload_api_server::{SpiffeWorkloadApi, SpiffeWorkloadApiServer},
 };
 use base64ct::{Base64UrlUnpadded, Encoding as _};
-use tokio::{net::UnixListener, sync::Notify};
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::{Response, async_trait, transport::Server};
+use tokio::{
+    net::UnixListener,
+    sync::{Notify, mpsc},
+    time::timeout,
+};
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tonic::{Request, Response, async_trait, transport::Server};
 
 use super::*;
+use crate::clock;
 
 const ID: &str = "spiffe://cluster.local/ns/shop/sa/web";
 
@@ -21,7 +35,11 @@ struct Agent {
     refuses: usize,
     asked: AtomicUsize,
     news: Notify,
+    /// What each stream of certificates says, in the order in which they are opened.
+    streams: Mutex<VecDeque<Pushed>>,
 }
+
+type Pushed = mpsc::Receiver<Result<X509svidResponse, Status>>;
 
 /// The agent, for its server and for the test.
 struct Shared(Arc<Agent>);
@@ -31,7 +49,7 @@ type Empty<T> = tokio_stream::Empty<Result<T, Status>>;
 
 #[async_trait]
 impl SpiffeWorkloadApi for Shared {
-    type FetchX509SVIDStream = Empty<X509svidResponse>;
+    type FetchX509SVIDStream = ReceiverStream<Result<X509svidResponse, Status>>;
     type FetchX509BundlesStream = Empty<X509BundlesResponse>;
     type FetchJWTBundlesStream = Empty<JwtBundlesResponse>;
 
@@ -53,9 +71,16 @@ impl SpiffeWorkloadApi for Shared {
 
     async fn fetch_x509svid(
         &self,
-        _: Request<X509svidRequest>,
-    ) -> Refused<Empty<X509svidResponse>> {
-        Err(Status::unimplemented("not asked for"))
+        asked: Request<X509svidRequest>,
+    ) -> Refused<Self::FetchX509SVIDStream> {
+        self.0.asked.fetch_add(1, Ordering::SeqCst);
+        self.0.news.notify_one();
+        if asked.metadata().get("workload.spiffe.io").is_none() {
+            return Err(Status::invalid_argument("no security header"));
+        }
+        let next = self.0.streams.lock().expect("no panic").pop_front();
+        let stream = next.ok_or_else(|| Status::unavailable("starting up"))?;
+        Ok(Response::new(ReceiverStream::new(stream)))
     }
 
     async fn fetch_x509_bundles(
@@ -97,19 +122,30 @@ fn wanted() -> Option<SpiffeId> {
 
 /// An agent on a socket of its own, and an SVID that is kept fresh from it.
 fn beside(life: i64, refuses: usize) -> (Arc<Agent>, OwnSvid, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("agent.sock");
-    let listener = UnixListener::bind(&socket).unwrap();
-    let agent = Arc::new(Agent {
+    let agent = Agent {
         life,
         refuses,
         asked: AtomicUsize::new(0),
         news: Notify::new(),
-    });
+        streams: Mutex::default(),
+    };
+    served(agent, |socket| {
+        OwnSvid::jwt(socket, "attache".to_owned(), wanted())
+    })
+}
+
+fn served(
+    agent: Agent,
+    own: impl FnOnce(PathBuf) -> OwnSvid,
+) -> (Arc<Agent>, OwnSvid, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("agent.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let agent = Arc::new(agent);
     let service = SpiffeWorkloadApiServer::new(Shared(Arc::clone(&agent)));
     let serving = Server::builder().add_service(service);
     tokio::spawn(serving.serve_with_incoming(UnixListenerStream::new(listener)));
-    let own = OwnSvid::new(socket, "attache".to_owned(), wanted());
+    let own = own(socket);
     tokio::spawn(own.clone().keep_fresh());
     (agent, own, folder)
 }
@@ -139,17 +175,16 @@ async fn an_svid_is_asked_for_again_before_it_expires_and_after_a_refusal() {
 
 #[test]
 fn what_has_expired_is_no_evidence() {
-    let own = OwnSvid::new(PathBuf::from("a"), "attache".to_owned(), wanted());
+    let own = OwnSvid::jwt(PathBuf::from("a"), "attache".to_owned(), wanted());
     let now = Timestamp::from_seconds(100);
     assert!(own.evidence(now).is_none());
     let answer = |exp| JwtsvidResponse {
         svids: vec![svid(ID, exp)],
     };
-    let kept = own.read(answer(200), now).ok().unwrap();
-    own.kept.store(Some(Arc::new(kept)));
+    own.keep(token::read(&own, answer(200), now).ok().unwrap());
     assert!(own.evidence(Timestamp::from_seconds(199)).is_some());
     assert!(own.evidence(Timestamp::from_seconds(200)).is_none());
-    let refused = |answer| own.read(answer, now).err().unwrap().to_string();
+    let refused = |answer| token::read(&own, answer, now).err().unwrap().to_string();
     assert!(refused(answer(100)).contains("expired"));
     let none = JwtsvidResponse { svids: Vec::new() };
     assert!(refused(none).contains(ID));
@@ -161,13 +196,34 @@ fn what_has_expired_is_no_evidence() {
 
 #[test]
 fn the_svid_is_never_shown() {
-    let own = OwnSvid::new(PathBuf::from("a"), "attache".to_owned(), None);
+    let own = OwnSvid::jwt(PathBuf::from("a"), "attache".to_owned(), None);
     let answer = JwtsvidResponse {
         svids: vec![svid(ID, 200)],
     };
-    let kept = own.read(answer, Timestamp::from_seconds(100)).ok().unwrap();
-    let token = kept.token.expose().to_owned();
-    own.kept.store(Some(Arc::new(kept)));
-    assert!(!format!("{own:?}").contains(&token));
-    assert!(own == OwnSvid::new(PathBuf::from("a"), "attache".to_owned(), None));
+    let kept = token::read(&own, answer, Timestamp::from_seconds(100));
+    let kept = kept.ok().unwrap();
+    let Evidence::Token(token) = &kept.evidence else {
+        panic!("no token")
+    };
+    let token: Secret = token.clone();
+    own.keep(kept);
+    assert!(!format!("{own:?}").contains(token.expose()));
+    let same = OwnSvid::jwt(PathBuf::from("a"), "attache".to_owned(), None);
+    assert!(own == same && own != OwnSvid::x509(PathBuf::from("a"), None));
+}
+
+#[tokio::test]
+async fn an_identity_that_the_agent_takes_back_is_used_no_more() {
+    let own = OwnSvid::jwt(PathBuf::from("a"), "attache".to_owned(), None);
+    let now = Timestamp::from_seconds(100);
+    let answer = JwtsvidResponse {
+        svids: vec![svid(ID, 200)],
+    };
+    own.keep(token::read(&own, answer, now).ok().unwrap());
+    // An agent that is away takes nothing back.
+    own.failed(&Status::unavailable("restarting").into());
+    own.failed(&NotFetched::TooSlow);
+    assert!(own.evidence(now).is_some());
+    own.failed(&Status::permission_denied("no identity issued").into());
+    assert!(own.evidence(now).is_none());
 }

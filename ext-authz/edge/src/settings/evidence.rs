@@ -14,7 +14,7 @@ pub enum EvidenceSource {
     Request(RequestEvidence),
     /// Role `sidecar-outbound`: the edge speaks for one pod, whose projected token stands in this file.
     TokenFile(PathBuf),
-    /// Role `sidecar-outbound`: the edge speaks for one pod, whose JWT-SVID a Workload API gives.
+    /// Role `sidecar-outbound`: the edge speaks for one pod, whose SVID a Workload API gives.
     WorkloadApi(OwnSvid),
 }
 

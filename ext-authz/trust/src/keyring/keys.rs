@@ -3,15 +3,56 @@
 use attache_core::{
     attestation::ProviderKind,
     certificate::{CertificateChain, RejectedCertificate},
-    jwks::{Key, KeySet, MAX_KEYS},
+    jwks::{Curve, Key, KeySet, MAX_KEYS, Material},
     jwt::Algorithm,
     time::Timestamp,
 };
+use aws_lc_rs::digest;
 
 use crate::{
     aws_lc::AwsLc,
+    sequences::Entries,
     x509::{self, Authorities, VerifiedCertificate},
 };
+
+/// A hash of each key and of each authority, by which they are known after a restart.
+pub(super) fn entries(set: &KeySet, authorities: Option<&Authorities>) -> Entries {
+    let authorities = authorities.into_iter().flat_map(Authorities::distinct);
+    let keys = set.keys().iter().map(distinct);
+    let hashes = keys.chain(authorities).map(|parts| hash(&parts));
+    hashes.collect()
+}
+
+/// All that makes a key another one. Laid down in a file: an order that changed would make all keys new.
+fn distinct(key: &Key) -> Vec<Vec<u8>> {
+    let text = |text: Option<&str>| text.unwrap_or_default().as_bytes().to_vec();
+    let kid = text(key.key_id());
+    let alg = text(key.algorithm().map(Algorithm::name));
+    match key.material() {
+        Material::Rsa { n, e } => vec![b"RSA".to_vec(), kid, alg, n.clone(), e.clone()],
+        Material::Ec { curve, x, y } => {
+            let bits = match curve {
+                Curve::P256 => "P-256",
+                Curve::P384 => "P-384",
+                Curve::P521 => "P-521",
+            };
+            vec![bits.as_bytes().to_vec(), kid, alg, x.clone(), y.clone()]
+        }
+    }
+}
+
+/// Of each part with its length, so that no two lists are the same bytes.
+fn hash(parts: &[Vec<u8>]) -> String {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
+        hash.update(&length.to_be_bytes());
+        hash.update(part);
+    }
+    let hash = hash.finish();
+    let hex = hash.as_ref().iter().map(|byte| format!("{byte:02x}"));
+    hex.collect()
+}
 
 /// One set of keys, ready to verify.
 pub(crate) struct Keys {
@@ -57,16 +98,6 @@ impl Keys {
         let none = |own: &Authorities| Authorities::new(own.trust_domain().clone(), []);
         let authorities = self.authorities.as_ref().map(none);
         Self::after(Some(self), KeySet::default(), authorities, algorithms)
-    }
-
-    /// Whether there is nothing in `set` and `authorities` that is not here, too.
-    pub(super) fn hold_all(&self, set: &KeySet, authorities: Option<&Authorities>) -> bool {
-        let holds = |key| self.set.keys().contains(key);
-        let own = self.authorities.as_ref();
-        let none_new = authorities.is_none_or(|others| {
-            others.count() == 0 || own.is_some_and(|own| own.hold_all(others))
-        });
-        set.keys().iter().all(holds) && none_new
     }
 
     /// The number of `key`; `None` if it is not in the set.

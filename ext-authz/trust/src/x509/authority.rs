@@ -70,11 +70,11 @@ impl fmt::Display for IgnoredAuthority {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidConcatenation {
     /// Something in it is no DER.
-    #[error("the bundle is not certificates in DER, one after the other")]
+    #[error("it is not certificates in DER, one after the other")]
     Malformed,
-    /// More than [`MAX_AUTHORITIES`].
-    #[error("the bundle has more than {MAX_AUTHORITIES} certificates")]
-    TooMany,
+    /// More than are read.
+    #[error("it has more than {0} certificates")]
+    TooMany(usize),
 }
 
 /// The authorities of one trust domain. Without any, nothing of it is trusted.
@@ -137,21 +137,9 @@ impl Authorities {
     /// The same from one run of bytes, as a Workload API sends it (SPIFFE Workload API §5.2.2).
     pub fn concatenated(
         trust_domain: TrustDomain,
-        mut der: &[u8],
+        der: &[u8],
     ) -> Result<Self, InvalidConcatenation> {
-        let mut certificates = Vec::new();
-        while !der.is_empty() {
-            let (rest, _any) =
-                Any::from_der(der).map_err(|_position| InvalidConcatenation::Malformed)?;
-            let length = der.len().saturating_sub(rest.len());
-            let one = der.get(..length).ok_or(InvalidConcatenation::Malformed)?;
-            if certificates.len() >= MAX_AUTHORITIES {
-                return Err(InvalidConcatenation::TooMany);
-            }
-            certificates.push(one);
-            der = rest;
-        }
-        Ok(Self::new(trust_domain, certificates))
+        Ok(Self::new(trust_domain, separated(der, MAX_AUTHORITIES)?))
     }
 
     /// Whom they vouch for.
@@ -169,12 +157,24 @@ impl Authorities {
         &self.ignored
     }
 
-    /// Whether each authority of `others` is here, too, and says the same.
-    pub(crate) fn hold_all(&self, others: &Self) -> bool {
-        let own = || self.anchors.iter().zip(&self.limits);
-        let mut others_all = others.anchors.iter().zip(&others.limits);
-        self.trust_domain == others.trust_domain
-            && others_all.all(|other| own().any(|own| own == other))
+    /// Of each authority all that makes it another one. Laid down in a file: an order that changed would make all
+    /// of them new.
+    pub(crate) fn distinct(&self) -> impl Iterator<Item = Vec<Vec<u8>>> {
+        let both = self.anchors.iter().zip(&self.limits);
+        both.map(|(anchor, limits)| {
+            let constraints = anchor.name_constraints.as_ref();
+            let constraints = constraints.map_or(&[][..], |constraints| constraints.as_ref());
+            let path_length = limits.path_length.map(|most| most.to_string());
+            vec![
+                b"X.509".to_vec(),
+                anchor.subject.to_vec(),
+                anchor.subject_public_key_info.to_vec(),
+                constraints.to_vec(),
+                limits.not_before.as_seconds().to_be_bytes().to_vec(),
+                limits.expires_at.as_seconds().to_be_bytes().to_vec(),
+                path_length.unwrap_or_default().into_bytes(),
+            ]
+        })
     }
 
     pub(super) fn anchors(&self) -> &[TrustAnchor<'static>] {
@@ -188,6 +188,23 @@ impl Authorities {
         let index = anchors.position(|known| std::ptr::eq::<TrustAnchor<'_>>(known, anchor))?;
         self.limits.get(index).copied()
     }
+}
+
+/// The certificates of one run of bytes, at most `most`.
+pub(super) fn separated(mut der: &[u8], most: usize) -> Result<Vec<&[u8]>, InvalidConcatenation> {
+    let mut certificates = Vec::new();
+    while !der.is_empty() {
+        let (rest, _any) =
+            Any::from_der(der).map_err(|_position| InvalidConcatenation::Malformed)?;
+        let length = der.len().saturating_sub(rest.len());
+        let one = der.get(..length).ok_or(InvalidConcatenation::Malformed)?;
+        if certificates.len() >= most {
+            return Err(InvalidConcatenation::TooMany(most));
+        }
+        certificates.push(one);
+        der = rest;
+    }
+    Ok(certificates)
 }
 
 fn anchor(der: &[u8]) -> Result<(TrustAnchor<'static>, Limits), UnusableAuthority> {

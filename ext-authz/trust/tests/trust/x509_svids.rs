@@ -646,7 +646,7 @@ fn a_workload_api_sends_certificates_one_after_the_other() {
     let many = [0x30, 0].repeat(x509::MAX_AUTHORITIES + 1);
     assert_eq!(
         Authorities::concatenated(domain(), &many),
-        Err(InvalidConcatenation::TooMany)
+        Err(InvalidConcatenation::TooMany(x509::MAX_AUTHORITIES))
     );
 }
 
