@@ -18,6 +18,7 @@ mod open_files;
 mod policy_test;
 mod schema;
 mod serve;
+mod signing_keys;
 mod validate;
 mod verify;
 

@@ -27,24 +27,29 @@ use attache_edge::{
 };
 use attache_issuer::{Issuer, KeyStore as _, SealingKey, rotation};
 use attache_policy::{Geography, Nowhere};
-use attache_trust::{ProviderStatus, Trust, TrustSettings};
+use attache_trust::{ProviderStatus, Sequences, Trust, TrustSettings};
 use clap::Args;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
     task::{JoinHandle, spawn_blocking},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{config::Config, exchange::LocalEdge, log, mint::LocalIssuer, open_files};
+use crate::{
+    config::Config, exchange::LocalEdge, log, mint::LocalIssuer, open_files,
+    signing_keys::LocalKeys,
+};
 
 /// How long threads that wait for a disk are waited for at the end.
 const LAST_THREADS: Duration = Duration::from_secs(1);
 
 /// Run both planes in this process: decide for Envoy, issue tokens, keep the audit log.
 ///
-/// SIGTERM and SIGINT end it after the calls in flight. Exit codes: 0 ended on a signal, 1 it could not
+/// SIGTERM and SIGINT end it after the calls in flight; SIGHUP has it look at policies and certificates at once.
+/// Exit codes: 0 ended on a signal, 1 it could not
 /// start or could not go on.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -75,6 +80,8 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
 
 async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
     let stop = stop_on_signal()?;
+    // From the first moment on: unheard, it would end the process.
+    let hangups = signal(SignalKind::hangup())?;
     let started = tokio::select! {
         // A start that waits for a disk or for a network is given up.
         () = stop.cancelled() => {
@@ -83,7 +90,7 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
         }
         started = Started::start(config) => started?,
     };
-    started.serve(stop).await
+    started.serve(stop, hangups).await
 }
 
 /// Everything that serves, before anybody can reach it.
@@ -100,15 +107,12 @@ impl Started {
     async fn start(config: Arc<Config>) -> anyhow::Result<Self> {
         let readiness = Readiness::new();
         let starting = readiness.block("start");
-        let trust = Arc::new(Trust::new(TrustSettings {
-            reach: config.reach.clone(),
-            ..TrustSettings::new(Arc::new(clock::now))
-        }));
         let State {
             journal,
+            trust,
             reload,
             geography,
-        } = State::read(&config, &trust).await?;
+        } = State::read(&config).await?;
         let issuer = Arc::new(open_issuer(&config, Arc::clone(&trust)).await?);
         let edge = Arc::new(Edge {
             name: config.edge.name.clone(),
@@ -129,6 +133,7 @@ impl Started {
             reload: Arc::clone(&reload),
             geography: geography.clone(),
             listeners: config.edge.listeners.clone(),
+            signing_keys: Some(Arc::new(LocalKeys(Arc::clone(&issuer)))),
         });
         tokio::spawn(async move { reload.follow().await });
         tokio::spawn(async move {
@@ -148,7 +153,7 @@ impl Started {
         })
     }
 
-    async fn serve(self, stop: CancellationToken) -> anyhow::Result<()> {
+    async fn serve(self, stop: CancellationToken, hangups: Signal) -> anyhow::Result<()> {
         let Self {
             config,
             edge,
@@ -163,11 +168,14 @@ impl Started {
         let keys = attache_control::keys::router(Arc::clone(&issuer), Arc::new(clock::now));
         let issued = serve_issuer(&config, issuer, &edge, drained.clone()).await?;
         let metrics = serve_metrics(&config, Arc::clone(&admin), drained.clone()).await?;
+        let reload = Arc::clone(&admin.reload);
         let commands = serve_commands(&config, admin, keys, drained.clone())?;
+        let (look, looked) = watch::channel(());
+        tokio::spawn(look_on_hangup(hangups, reload, look));
         drop(starting);
         let listeners = &config.edge.listeners;
-        let served =
-            server::serve(Arc::clone(&edge), listeners, &readiness, stop, config.drain).await;
+        let own = Arc::clone(&edge);
+        let served = server::serve(own, listeners, &readiness, &looked, stop, config.drain).await;
         drained.cancel();
         if let Err(error) = edge.journal.close().await {
             warn!(%error, "the audit journal was not closed in order");
@@ -188,25 +196,34 @@ impl Started {
 /// What stands in files. Reading it takes as long as the disk takes.
 struct State {
     journal: Journal,
+    trust: Arc<Trust>,
     reload: Arc<Reload>,
     geography: Option<Arc<GeographyDatabase>>,
 }
 
 impl State {
-    async fn read(config: &Arc<Config>, trust: &Arc<Trust>) -> anyhow::Result<Self> {
-        let (config, trust) = (Arc::clone(config), Arc::clone(trust));
-        spawn_blocking(move || Self::read_now(&config, trust)).await?
+    async fn read(config: &Arc<Config>) -> anyhow::Result<Self> {
+        let config = Arc::clone(config);
+        spawn_blocking(move || Self::read_now(&config)).await?
     }
 
-    fn read_now(config: &Config, trust: Arc<Trust>) -> anyhow::Result<Self> {
+    fn read_now(config: &Config) -> anyhow::Result<Self> {
         make_private(&config.data_dir)?;
         // First, for one process holds it: a second one must not touch what the first one keeps.
         let journal = Journal::open(config.audit.journal()).context("the audit journal")?;
+        let sequences = Sequences::in_file(&config.data_dir.join("bundle-sequences.json"))
+            .context("what was seen of SPIFFE bundles")?;
+        let trust = Arc::new(Trust::new(TrustSettings {
+            sequences,
+            reach: config.reach.clone(),
+            ..TrustSettings::new(Arc::new(clock::now))
+        }));
         let source = config.policy_source();
-        let reload = Reload::start(source, trust, config.last_good(), clock::now())?;
+        let reload = Reload::start(source, Arc::clone(&trust), config.last_good(), clock::now())?;
         let geography = config.geography.clone().map(GeographyDatabase::open);
         Ok(Self {
             journal,
+            trust,
             reload: Arc::new(reload),
             geography: geography.map(Arc::new),
         })
@@ -326,6 +343,24 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
         stopping.cancel();
     });
     Ok(stop)
+}
+
+/// SIGHUP: looks at policies and certificates at once, though both are followed anyway.
+async fn look_on_hangup(mut hangups: Signal, reload: Arc<Reload>, look: watch::Sender<()>) {
+    while hangups.recv().await.is_some() {
+        info!("SIGHUP: looking at policies and certificates");
+        look.send_replace(());
+        // A task of its own: a disk that hangs must not make the next one go unheard.
+        let reload = Arc::clone(&reload);
+        tokio::spawn(async move {
+            match reload.run_for_a_while().await {
+                Ok(revision) => info!(revision, "policies in force"),
+                Err(refused) => {
+                    warn!(%refused, "policies refused; the last good set stays in force")
+                }
+            }
+        });
+    }
 }
 
 async fn open_issuer(config: &Config, trust: Arc<Trust>) -> anyhow::Result<Issuer> {

@@ -20,7 +20,7 @@ use crate::{
     explain::Call,
     geography::GeographyDatabase,
     listener::bind_private,
-    metrics,
+    metrics::{self, SigningKeys},
     pipeline::Edge,
     readiness::Readiness,
     reload::Reload,
@@ -180,6 +180,8 @@ pub struct Admin {
     pub geography: Option<Arc<GeographyDatabase>>,
     /// The ports that Envoy calls.
     pub listeners: Vec<ListenerSettings>,
+    /// The issuer's keys, if it is in this process; for the metrics.
+    pub signing_keys: Option<Arc<dyn SigningKeys>>,
 }
 
 /// Binds the socket.

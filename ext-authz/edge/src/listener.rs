@@ -12,13 +12,14 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    sync::{Semaphore, mpsc},
-    task::{AbortHandle, JoinSet, spawn_blocking},
+    sync::{Semaphore, mpsc, watch},
+    task::{AbortHandle, JoinSet},
     time::Instant,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -29,9 +30,12 @@ use tracing::{info, warn};
 
 use crate::{
     journal::text::{MAX_FIELD_BYTES, printable},
-    settings::{Bind, ListenerSettings, TlsBind, UnixBind},
+    settings::{Bind, ListenerSettings, UnixBind},
 };
 
+use self::renewal::Renewal;
+
+mod renewal;
 mod tls;
 
 #[cfg(test)]
@@ -86,15 +90,21 @@ enum Port {
     },
     Tls {
         listener: TcpListener,
-        acceptor: TlsAcceptor,
+        config: Arc<ArcSwap<ServerConfig>>,
         allowed: Arc<[String]>,
+        /// Follows the files for as long as the port is there.
+        _renewal: JoinSet<()>,
     },
     Plaintext(TcpListener),
 }
 
 impl Listener {
-    /// Binds. A socket file that nobody listens on any more is replaced; one that is in use is not.
-    pub async fn bind(settings: &ListenerSettings) -> Result<Self, ListenerFailed> {
+    /// Binds. A socket file that nobody listens on any more is replaced; one that is in use is not. Certificates
+    /// are looked at whenever their files or `look` change.
+    pub async fn bind(
+        settings: &ListenerSettings,
+        look: &watch::Receiver<()>,
+    ) -> Result<Self, ListenerFailed> {
         let name = settings.name.clone();
         let failed = |place: String| {
             let listener = name.clone();
@@ -114,12 +124,20 @@ impl Listener {
                 }
             }
             Bind::Tls(tls) => {
-                let config = tls_config(&name, tls).await?;
+                let renewal = Renewal::start(&name, tls).await;
+                let renewal = renewal.map_err(|error| ListenerFailed::Tls {
+                    listener: name.clone(),
+                    error,
+                })?;
                 let listener = TcpListener::bind(tls.address).await;
+                let mut following = JoinSet::new();
+                let config = renewal.in_force();
+                following.spawn(renewal.follow(look.clone()));
                 Port::Tls {
                     listener: listener.map_err(failed(tls.address.to_string()))?,
-                    acceptor: TlsAcceptor::from(Arc::new(config)),
+                    config,
                     allowed: tls.allowed.clone().into(),
+                    _renewal: following,
                 }
             }
             Bind::Plaintext(address) => {
@@ -170,17 +188,6 @@ impl Listener {
             }
         }
     }
-}
-
-/// Reading files takes as long as the disk takes.
-async fn tls_config(name: &str, tls: &TlsBind) -> Result<ServerConfig, ListenerFailed> {
-    let files = tls.clone();
-    let read = spawn_blocking(move || tls::server_config(&files)).await;
-    let failed = |error| ListenerFailed::Tls {
-        listener: name.to_owned(),
-        error,
-    };
-    read.map_err(|error| failed(error.into()))?.map_err(failed)
 }
 
 /// Connections whose peer is not known yet.
@@ -258,15 +265,15 @@ impl Port {
             }
             Self::Tls {
                 listener,
-                acceptor,
+                config,
                 allowed,
+                ..
             } => {
                 let (stream, _) = listener.accept().await?;
-                let (acceptor, allowed) = (acceptor.clone(), Arc::clone(allowed));
                 Ok(Accepted::Tls {
                     stream,
-                    acceptor,
-                    allowed,
+                    acceptor: TlsAcceptor::from(config.load_full()),
+                    allowed: Arc::clone(allowed),
                 })
             }
             Self::Plaintext(listener) => Ok(Accepted::Plaintext(listener.accept().await?.0)),

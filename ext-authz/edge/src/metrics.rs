@@ -24,7 +24,10 @@ use tokio::task::spawn_blocking;
 use self::state::EdgeState;
 use crate::admin::Admin;
 
+mod signing_keys;
 mod state;
+
+pub use self::signing_keys::{SigningKey, SigningKeys};
 
 /// What the answer is (OpenMetrics 1.0, §5.3).
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -5,7 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use attache_proto::access::v1::access_server::AccessServer;
 use envoy_types::ext_authz::v3::pb::AuthorizationServer;
 use thiserror::Error;
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic_health::server::HealthReporter;
@@ -52,18 +52,20 @@ pub enum EdgeFailed {
     System(#[from] io::Error),
 }
 
-/// Binds every listener, then serves until `stop`; calls in flight get `drain` to end.
+/// Binds every listener, then serves until `stop`; calls in flight get `drain` to end. The listeners' certificates
+/// are looked at when `look` changes, too.
 pub async fn serve(
     edge: Arc<Edge>,
     listeners: &[ListenerSettings],
     readiness: &Readiness,
+    look: &watch::Receiver<()>,
     stop: CancellationToken,
     drain: Duration,
 ) -> Result<(), EdgeFailed> {
     let bound = readiness.block("listeners");
     let mut servers = JoinSet::new();
     for settings in listeners {
-        let listener = Listener::bind(settings).await?;
+        let listener = Listener::bind(settings, look).await?;
         info!(listener = settings.name, "listening for ext_authz");
         let server = serve_one(
             Arc::clone(&edge),

@@ -214,6 +214,12 @@ impl Issuer {
         self.keys.revoke(key_id, now).await
     }
 
+    /// Whether tokens are signed: not while the keys' store has not been read for
+    /// [`crate::rotation::STALE_AFTER`].
+    pub fn signs(&self) -> bool {
+        self.keys.fresh().is_some()
+    }
+
     /// All keys and what becomes of them.
     pub fn keys(&self) -> KeysTold {
         KeysTold::of(&self.keys.glance().stored, self.keys.schedule())

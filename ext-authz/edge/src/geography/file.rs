@@ -45,14 +45,7 @@ impl Stamp {
 /// Where the file, or a link on the way to it, can change.
 pub(super) fn folders(path: &Path) -> Folders {
     let mut folders = Folders::default();
-    folders.add_entry(path);
-    if path.is_symlink() {
-        // A volume of Kubernetes swaps this link, not the file's.
-        folders.add_entry(&path.with_file_name("..data"));
-        if let Ok(target) = path.canonicalize() {
-            folders.add_entry(&target);
-        }
-    }
+    folders.add_file(path);
     folders
 }
 

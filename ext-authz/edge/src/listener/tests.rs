@@ -1,9 +1,12 @@
+mod certificates;
+
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use attache_core::header::HeaderName;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
+    sync::watch,
 };
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +32,10 @@ fn settings(path: &Path, mode: u32, allowed_uids: Vec<u32>) -> ListenerSettings 
     }
 }
 
+async fn bind(settings: &ListenerSettings) -> Result<Listener, ListenerFailed> {
+    Listener::bind(settings, &watch::channel(()).1).await
+}
+
 fn own_uid() -> u32 {
     rustix::process::getuid().as_raw()
 }
@@ -38,7 +45,7 @@ async fn a_known_user_id_is_let_in_and_a_stranger_finds_the_connection_closed() 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("known.sock");
     let stop = CancellationToken::new();
-    let listener = Listener::bind(&settings(&path, 0o600, vec![own_uid()]))
+    let listener = bind(&settings(&path, 0o600, vec![own_uid()]))
         .await
         .unwrap();
     let mut connections = Box::pin(listener.connections(stop.clone()));
@@ -50,7 +57,7 @@ async fn a_known_user_id_is_let_in_and_a_stranger_finds_the_connection_closed() 
     assert_eq!(&greeting, b"hello");
 
     let strangers = folder.path().join("strangers.sock");
-    let listener = Listener::bind(&settings(&strangers, 0o666, vec![own_uid() + 1]))
+    let listener = bind(&settings(&strangers, 0o666, vec![own_uid() + 1]))
         .await
         .unwrap();
     let _connections = listener.connections(stop);
@@ -63,7 +70,7 @@ async fn the_socket_has_its_mode_and_is_removed_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.sock");
     let stop = CancellationToken::new();
-    let listener = Listener::bind(&settings(&path, 0o660, vec![own_uid()]))
+    let listener = bind(&settings(&path, 0o660, vec![own_uid()]))
         .await
         .unwrap();
     assert_eq!(
@@ -82,7 +89,7 @@ async fn a_socket_that_a_killed_process_left_is_replaced() {
     let path = folder.path().join("a.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists());
-    Listener::bind(&settings(&path, 0o600, vec![own_uid()]))
+    bind(&settings(&path, 0o600, vec![own_uid()]))
         .await
         .unwrap();
 }
@@ -95,7 +102,7 @@ async fn a_socket_in_use_and_a_file_that_is_none_are_left_alone() {
     let file = folder.path().join("file");
     fs::write(&file, "mine").unwrap();
     for path in [used, file] {
-        let failed = Listener::bind(&settings(&path, 0o600, vec![own_uid()]))
+        let failed = bind(&settings(&path, 0o600, vec![own_uid()]))
             .await
             .err()
             .unwrap();
@@ -108,7 +115,7 @@ async fn a_socket_in_use_and_a_file_that_is_none_are_left_alone() {
 async fn a_socket_is_removed_also_when_nothing_was_accepted_on_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.sock");
-    let listener = Listener::bind(&settings(&path, 0o600, vec![own_uid()])).await;
+    let listener = bind(&settings(&path, 0o600, vec![own_uid()])).await;
     assert!(path.exists());
     // As when another listener cannot be bound.
     drop(listener.unwrap());

@@ -7,6 +7,7 @@ use std::{
 };
 
 use attache_trust::regular_file;
+use aws_lc_rs::digest;
 use rustls::{
     RootCertStore, ServerConfig, ServerConnection,
     pki_types::{
@@ -20,6 +21,7 @@ use x509_parser::{
     extensions::GeneralName,
     prelude::{FromDer as _, X509Certificate},
 };
+use zeroize::Zeroizing;
 
 use crate::settings::TlsBind;
 
@@ -51,29 +53,56 @@ pub enum UnusableTls {
     Identity(#[from] rustls::Error),
 }
 
-pub(super) fn server_config(bind: &TlsBind) -> Result<ServerConfig, UnusableTls> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = RootCertStore::empty();
-    for authority in certificates(&bind.client_ca)? {
-        roots.add(authority)?;
-    }
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .build()?;
-    let key = PrivateKeyDer::from_pem_slice(&read(&bind.key)?).map_err(unusable(&bind.key))?;
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(certificates(&bind.certificate)?, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    // SECURITY: a resumed session would skip the check of a certificate that has expired since.
-    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    Ok(config)
+/// What the three files of a listener hold.
+pub(super) struct Files {
+    certificate: Vec<u8>,
+    key: Zeroizing<Vec<u8>>,
+    client_ca: Vec<u8>,
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, UnusableTls> {
-    let found = CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<Vec<_>, _>>();
+impl Files {
+    pub(super) fn read(bind: &TlsBind) -> Result<Self, UnusableTls> {
+        Ok(Self {
+            certificate: read(&bind.certificate)?,
+            key: Zeroizing::new(read(&bind.key)?),
+            client_ca: read(&bind.client_ca)?,
+        })
+    }
+
+    /// By which a change is known; of each file by itself, so that nothing moves between two.
+    pub(super) fn digest(&self) -> [Vec<u8>; 3] {
+        let hash = |bytes: &[u8]| digest::digest(&digest::SHA256, bytes).as_ref().to_vec();
+        [
+            hash(&self.certificate),
+            hash(&self.key),
+            hash(&self.client_ca),
+        ]
+    }
+
+    pub(super) fn server_config(&self, bind: &TlsBind) -> Result<ServerConfig, UnusableTls> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        for authority in certificates(&bind.client_ca, &self.client_ca)? {
+            roots.add(authority)?;
+        }
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .build()?;
+        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(unusable(&bind.key))?;
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(certificates(&bind.certificate, &self.certificate)?, key)?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        // SECURITY: a resumed session would skip the check of a certificate that has expired since.
+        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(config)
+    }
+}
+
+fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, UnusableTls> {
+    let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
     let found = found.map_err(unusable(path))?;
     if found.is_empty() {
         return Err(UnusableTls::NoCertificate(path.to_path_buf()));

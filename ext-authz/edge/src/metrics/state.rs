@@ -1,6 +1,7 @@
 //! What is not counted call by call but stands somewhere already, read when somebody asks for it.
 
 use std::{
+    collections::BTreeMap,
     fmt::{self, Debug},
     sync::Arc,
 };
@@ -13,6 +14,7 @@ use prometheus_client::{
     registry::Unit,
 };
 
+use super::signing_keys;
 use crate::{admin::Admin, clock};
 
 /// The state of one edge.
@@ -42,7 +44,11 @@ impl Collector for EdgeState {
         calls(&mut told, admin)?;
         policy(&mut told, admin)?;
         audit(&mut told, admin)?;
-        trust(&mut told, admin)
+        trust(&mut told, admin)?;
+        match &admin.signing_keys {
+            Some(keys) => signing_keys::tell(&mut told, &**keys),
+            None => Ok(()),
+        }
     }
 }
 
@@ -168,7 +174,7 @@ fn trust(told: &mut Told<'_>, admin: &Admin) -> fmt::Result {
 }
 
 /// Writes one metric after another.
-struct Told<'e>(DescriptorEncoder<'e>);
+pub(super) struct Told<'e>(DescriptorEncoder<'e>);
 
 impl Told<'_> {
     fn info(&mut self, name: &str, help: &str, labels: &[(&str, &str)]) -> fmt::Result {
@@ -178,7 +184,33 @@ impl Told<'_> {
         metric.encode_info(&labels)
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: &impl EncodeGaugeValue) -> fmt::Result {
+    /// One for each list of values of `labels`; in seconds if `seconds` says so.
+    pub(super) fn family<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        seconds: Option<()>,
+        labels: [&str; N],
+        values: BTreeMap<[&str; N], u64>,
+    ) -> fmt::Result {
+        let unit = seconds.map(|()| Unit::Seconds);
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+        for (of, value) in values {
+            let labels: Vec<_> = labels.into_iter().zip(of).collect();
+            let mut one = metric.encode_family(&labels)?;
+            one.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: &impl EncodeGaugeValue,
+    ) -> fmt::Result {
         let mut metric = self
             .0
             .encode_descriptor(name, help, None, MetricType::Gauge)?;

@@ -39,6 +39,18 @@ impl Folders {
         }
     }
 
+    /// The file that `path` leads to counts, and each link on the way to it.
+    pub(crate) fn add_file(&mut self, path: &Path) {
+        self.add_entry(path);
+        if path.is_symlink() {
+            // A volume of Kubernetes swaps this link, not the file's.
+            self.add_entry(&path.with_file_name("..data"));
+            if let Ok(target) = path.canonicalize() {
+                self.add_entry(&target);
+            }
+        }
+    }
+
     /// Where they are.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.0.keys().map(PathBuf::as_path)
