@@ -6,7 +6,7 @@ use anyhow::Result;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Each crate and the crates of ours that it may depend on, dev-dependencies apart.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("attache-core", &[]),
     ("attache-proto", &[]),
     ("attache-policy", &["attache-core"]),
