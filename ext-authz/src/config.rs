@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use attache_core::spiffe_id::TrustDomain;
+use attache_credentials::SecretRoots;
 use attache_edge::{geography::GeographySettings, reload::PolicySource, settings::EdgeSettings};
 use attache_issuer::{IssuerConfig, config::Environment as EnvironmentName};
 use attache_outbound::Reach;
@@ -34,6 +35,7 @@ mod evidence;
 mod issuer;
 mod layers;
 mod outbound;
+mod secrets;
 mod taken;
 
 /// The configuration file with every setting, its default and its reason.
@@ -80,6 +82,8 @@ pub(crate) struct Config {
     pub(crate) trust_providers: Vec<TrustProvider>,
     /// The folders that key files and certificates of trust providers may lie in.
     pub(crate) file_roots: Vec<PathBuf>,
+    /// Where documents may refer to secrets.
+    pub(crate) secrets: SecretRoots,
 }
 
 /// What a start does when the policy directory is refused.
@@ -160,6 +164,7 @@ impl Config {
                 trust_providers: self.trust_providers.clone(),
             },
             file_roots: self.file_roots.clone(),
+            secrets: self.secrets.clone(),
         }
     }
 }
@@ -204,6 +209,7 @@ fn lower(mut root: Section<'_>, base: &Path) -> Option<Config> {
     let any_domain = || TrustDomain::parse("cluster.local").ok();
     let domain = trust_domain.clone().or_else(any_domain);
     let trust = lower_trust(root.section("trust"), domain.as_ref(), base);
+    let secrets = secrets::lower(root.section("secrets"), base);
     let issuer = issuer?;
     let (policies, policies_refused) = policies?;
     let (admin_socket, metrics_listen) = admin?;
@@ -229,6 +235,7 @@ fn lower(mut root: Section<'_>, base: &Path) -> Option<Config> {
         reach: reach?,
         trust_providers,
         file_roots,
+        secrets: secrets?,
     })
 }
 

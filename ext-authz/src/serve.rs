@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use attache_control::{Store, TokenEndpoint};
-use attache_credentials::Credentials;
+use attache_credentials::{Credentials, SecretStore};
 use attache_edge::{
     admin::{self, Admin},
     admission::Calls,
@@ -114,6 +114,8 @@ impl Started {
             geography,
         } = State::read(&config).await?;
         let issuer = Arc::new(open_issuer(&config, Arc::clone(&trust)).await?);
+        let secrets = Arc::new(SecretStore::new(config.secrets.clone()));
+        tokio::spawn(Arc::clone(&secrets).follow());
         let edge = Arc::new(Edge {
             name: config.edge.name.clone(),
             unmatched: config.edge.unmatched,
@@ -122,7 +124,7 @@ impl Started {
             live: reload.live(),
             trust: Arc::clone(&trust),
             geography: known_places(geography.clone()),
-            credentials: credentials(&issuer),
+            credentials: credentials(&issuer, &secrets),
             journal,
             calls: Calls::at_most(config.edge.max_calls_in_flight),
             metrics: Metrics::default(),
@@ -238,9 +240,10 @@ fn known_places(database: Option<Arc<GeographyDatabase>>) -> Arc<dyn Geography> 
     }
 }
 
-fn credentials(issuer: &Arc<Issuer>) -> Credentials {
+fn credentials(issuer: &Arc<Issuer>, secrets: &Arc<SecretStore>) -> Credentials {
     let mint = Arc::new(LocalIssuer(Arc::clone(issuer)));
-    Credentials::new(mint, attache_credentials::Settings::default())
+    let settings = attache_credentials::Settings::default();
+    Credentials::new(mint, Arc::clone(secrets), settings)
 }
 
 /// Takes the steps of the signing keys as they fall due.

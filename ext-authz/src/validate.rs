@@ -8,7 +8,8 @@ use std::{
 };
 
 use attache_core::spiffe_id::TrustDomain;
-use attache_edge::{live, providers, reload::PolicySource};
+use attache_credentials::SecretRoots;
+use attache_edge::{live, providers, reload::PolicySource, secrets};
 use attache_policy::{
     Code, Compiled, Problems, Report, Settings, Source,
     problem::printable,
@@ -96,6 +97,7 @@ fn read(args: &ValidateArgs) -> anyhow::Result<(PolicySource, Vec<Source>)> {
                 trust_providers: vec![],
             },
             file_roots: vec![PathBuf::from("/")],
+            secrets: SecretRoots::everything(),
         },
     };
     let sources = live::sources(&source.directory)?;
@@ -113,7 +115,10 @@ fn check(source: &PolicySource, sources: &[Source]) -> (Problems, Option<Compile
     let refused = match providers::of(&compiled, &roots) {
         Err(providers::ForeignFiles(problems)) => problems,
         Ok(configs) => match attache_trust::check(&configs) {
-            Ok(()) => return (compiled.warnings().clone(), Some(compiled)),
+            Ok(()) => match secrets::check(&compiled, &source.secrets) {
+                Ok(()) => return (compiled.warnings().clone(), Some(compiled)),
+                Err(secrets::ForeignSecrets(problems)) => problems,
+            },
             Err(invalid) => placed(&invalid, &compiled),
         },
     };

@@ -104,7 +104,7 @@ pub enum InvalidTemplate {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum UnavailableClaim {
     /// The attribute is not proven of the caller.
-    #[error("claim {claim}: the attribute {attribute} is not proven of this caller")]
+    #[error("{claim}: the attribute {attribute} is not proven of this caller")]
     Unproven {
         /// The claim.
         claim: String,
@@ -112,9 +112,7 @@ pub enum UnavailableClaim {
         attribute: String,
     },
     /// The attribute has several values and stands within a text.
-    #[error(
-        "claim {claim}: the attribute {attribute} has several values and cannot stand within a text"
-    )]
+    #[error("{claim}: the attribute {attribute} has several values and cannot stand within a text")]
     Several {
         /// The claim.
         claim: String,
@@ -122,7 +120,7 @@ pub enum UnavailableClaim {
         attribute: String,
     },
     /// Longer than [`MAX_VALUE_BYTES`].
-    #[error("claim {claim}: its value is longer than {MAX_VALUE_BYTES} bytes")]
+    #[error("{claim}: its value is longer than {MAX_VALUE_BYTES} bytes")]
     TooLong {
         /// The claim.
         claim: String,
@@ -226,6 +224,23 @@ impl Template {
             Part::Attribute(name) => Some(name.as_str()),
             Part::Text(_) => None,
         })
+    }
+
+    /// The text for whom `attestation` proves; `field` is what messages call it. An attribute that is not proven,
+    /// or has several values, makes no text.
+    pub fn text(&self, field: &str, attestation: &Attestation) -> Result<String, UnavailableClaim> {
+        match self.render(field, attestation)? {
+            AttributeValue::One(text) => Ok(text),
+            AttributeValue::Many(_) => Err(UnavailableClaim::Several {
+                claim: field.to_owned(),
+                attribute: self.attributes().next().unwrap_or_default().to_owned(),
+            }),
+        }
+    }
+
+    /// Whether it reads no attribute.
+    pub fn is_plain(&self) -> bool {
+        self.attributes().next().is_none()
     }
 
     fn render(

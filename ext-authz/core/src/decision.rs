@@ -50,6 +50,8 @@ pub enum DenyReason {
     RequestAmbiguous(AmbiguousRequest),
     /// A header imitates one of ours or one that is injected (`_` for `-`).
     HeaderAmbiguous,
+    /// The query holds a parameter that is injected where only some applications see it: behind a `;`.
+    ParameterAmbiguous,
     /// A header asks applications for another method or path than the one that is decided about.
     RequestOverridden,
     /// TRACE and CONNECT, and upgrades, go around the policy.
@@ -98,6 +100,7 @@ impl DenyReason {
             Self::PolicyTooNarrow => "policy-too-narrow",
             Self::RequestAmbiguous(ambiguous) => ambiguous.code(),
             Self::HeaderAmbiguous => "header-ambiguous",
+            Self::ParameterAmbiguous => "parameter-ambiguous",
             Self::RequestOverridden => "request-overridden",
             Self::MethodRefused => "method-refused",
             Self::DestinationNotVouched => "destination-not-vouched",
@@ -137,6 +140,7 @@ impl DenyReason {
             }
             Self::RequestAmbiguous(ambiguous) => ambiguous.sentence(),
             Self::HeaderAmbiguous => "a header imitates a protected one with `_` for `-`",
+            Self::ParameterAmbiguous => "the query imitates a protected parameter behind a `;`",
             Self::RequestOverridden => "a header asks for another method or path than the request",
             Self::MethodRefused => "TRACE, CONNECT and upgrades are not allowed here",
             Self::DestinationNotVouched => "no route of the proxy says where this request goes",
@@ -159,9 +163,11 @@ pub enum Fault {
     CredentialConflict,
     /// The credential provider or the issuer gave no credential.
     CredentialUnavailable,
-    /// A claim that the token must have cannot be made of what is proven of the caller.
+    /// A secret that the credential is made of cannot be read.
+    SecretUnavailable,
+    /// A claim that the token must have, or another parameter, cannot be made of what is proven of the caller.
     ClaimUnavailable,
-    /// The credential cannot stand in a header.
+    /// The credential cannot stand where it is to go: in a header, or in a pair that a colon divides.
     CredentialNotEncodable,
     /// The audit event cannot be recorded.
     AuditUnavailable,
@@ -177,6 +183,7 @@ impl Fault {
             Self::EvidenceUnreadable => "evidence-unreadable",
             Self::CredentialConflict => "credential-conflict",
             Self::CredentialUnavailable => "credential-unavailable",
+            Self::SecretUnavailable => "secret-unavailable",
             Self::ClaimUnavailable => "claim-unavailable",
             Self::CredentialNotEncodable => "credential-not-encodable",
             Self::AuditUnavailable => "audit-unavailable",
@@ -191,10 +198,11 @@ impl Fault {
             Self::EvidenceUnreadable => "the pod's own evidence cannot be read",
             Self::CredentialConflict => "two policies grant different credentials for this call",
             Self::CredentialUnavailable => "the credential could not be obtained",
+            Self::SecretUnavailable => "a secret that the credential is made of cannot be read",
             Self::ClaimUnavailable => {
-                "a claim that the token must have is not proven of this caller"
+                "what the credential needs to say of this caller is not proven"
             }
-            Self::CredentialNotEncodable => "the credential cannot stand in a header",
+            Self::CredentialNotEncodable => "the credential cannot stand where the target takes it",
             Self::AuditUnavailable => {
                 "the access could not be recorded, so no credential was given"
             }

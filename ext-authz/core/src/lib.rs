@@ -24,6 +24,7 @@ pub mod json;
 pub mod jwks;
 pub mod jwt;
 pub mod pattern;
+pub mod query;
 pub mod request;
 pub mod scope;
 pub mod secret;

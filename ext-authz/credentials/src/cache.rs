@@ -24,6 +24,8 @@ use tokio::{
     time::{self, timeout},
 };
 
+use crate::provider::{Cause, NotObtained};
+
 /// How long a failed refresh ahead is not repeated.
 const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 /// A value is near its end when this part of its lifetime is left, as a divisor …
@@ -33,29 +35,14 @@ const NEAR_END: Duration = Duration::from_secs(5);
 
 /// Something that is good for a while.
 pub(crate) trait Perishable: Send + Sync + 'static {
-    /// From when until when.
-    fn lifetime(&self) -> Lifetime;
+    /// From when until when; `None` if for ever.
+    fn lifetime(&self) -> Option<Lifetime>;
     /// About how many bytes it and its key take.
     fn weight(&self) -> u32;
-}
-
-/// Why nothing was fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotFetched {
-    /// It is about the evidence that this fetch was made with, and says nothing about others.
-    EvidenceRefused,
-    /// Something is broken.
-    Broken(Fault),
-}
-
-impl NotFetched {
-    /// What the caller is told.
-    pub(crate) const fn fault(self) -> Fault {
-        match self {
-            // The edge's own verification accepted the evidence a moment ago.
-            Self::EvidenceRefused => Fault::CredentialUnavailable,
-            Self::Broken(fault) => fault,
-        }
+    /// What may be done with it now.
+    fn at(&self, now: Timestamp) -> Freshness {
+        self.lifetime()
+            .map_or(Freshness::Fresh, |lifetime| lifetime.at(now))
     }
 }
 
@@ -85,7 +72,7 @@ struct Kept<V> {
     refresh_not_before: AtomicI64,
 }
 
-type Outcome<V> = Result<Arc<V>, NotFetched>;
+type Outcome<V> = Result<Arc<V>, NotObtained>;
 
 /// A fetch under way: `None` until it has landed.
 type Flight<V> = watch::Receiver<Option<Outcome<V>>>;
@@ -142,7 +129,7 @@ where
         fetch: impl Fn() -> F,
     ) -> Outcome<V>
     where
-        F: Future<Output = Result<V, NotFetched>> + Send + 'static,
+        F: Future<Output = Result<V, NotObtained>> + Send + 'static,
     {
         let (flight, seat) = match self.find(key, now, &fetch) {
             Found::Good(value) => return Ok(value),
@@ -158,9 +145,9 @@ where
     /// What is kept; begins to fetch its successor when that is due.
     fn find<F>(&self, key: &K, now: Timestamp, fetch: &impl Fn() -> F) -> Found<V>
     where
-        F: Future<Output = Result<V, NotFetched>> + Send + 'static,
+        F: Future<Output = Result<V, NotObtained>> + Send + 'static,
     {
-        let fresh = |kept: &Kept<V>| kept.value.lifetime().at(now) == Freshness::Fresh;
+        let fresh = |kept: &Kept<V>| kept.value.at(now) == Freshness::Fresh;
         if let Some(kept) = self.shared.kept.get(key).filter(|kept| fresh(kept)) {
             return Found::Good(Arc::clone(&kept.value));
         }
@@ -171,7 +158,7 @@ where
             return Found::Nothing;
         };
         let value = Arc::clone(&kept.value);
-        match value.lifetime().at(now) {
+        match value.at(now) {
             Freshness::Fresh => return Found::Good(value),
             Freshness::Expired => return Found::Nothing,
             Freshness::RefreshDue => {}
@@ -202,7 +189,7 @@ where
         fetch: &impl Fn() -> F,
     ) -> Outcome<V>
     where
-        F: Future<Output = Result<V, NotFetched>> + Send + 'static,
+        F: Future<Output = Result<V, NotObtained>> + Send + 'static,
     {
         let began = time::Instant::now();
         let arriving = self.arrive(boarded, key, now, fetch);
@@ -227,11 +214,11 @@ where
         fetch: &impl Fn() -> F,
     ) -> Outcome<V>
     where
-        F: Future<Output = Result<V, NotFetched>> + Send + 'static,
+        F: Future<Output = Result<V, NotObtained>> + Send + 'static,
     {
         match landing(flight).await {
             // One caller's evidence is no verdict on another's: who only joined tries once with its own.
-            Err(NotFetched::EvidenceRefused) if seat == Seat::Joined => {
+            Err(refused) if refused.cause == Cause::EvidenceRefused && seat == Seat::Joined => {
                 landing(self.shared.board(key, now, fetch).0).await
             }
             outcome => outcome,
@@ -241,14 +228,17 @@ where
 
 /// INVARIANT: nothing leaves that is expired for this caller, whoever fetched it.
 fn still_good<V: Perishable>(value: Arc<V>, now: Timestamp) -> Outcome<V> {
-    match value.lifetime().at(now) {
+    match value.at(now) {
         Freshness::Fresh | Freshness::RefreshDue => Ok(value),
-        Freshness::Expired => Err(NotFetched::Broken(Fault::CredentialUnavailable)),
+        Freshness::Expired => Err(NotObtained::broken(Fault::CredentialUnavailable)),
     }
 }
 
 /// Whether so little is left that a request may meet its target after the end.
-fn is_near_end(lifetime: Lifetime, now: Timestamp) -> bool {
+fn is_near_end(lifetime: Option<Lifetime>, now: Timestamp) -> bool {
+    let Some(lifetime) = lifetime else {
+        return false;
+    };
     let whole = lifetime.expires_at.since(lifetime.issued_at);
     let part = whole.checked_div(NEAR_END_PART).unwrap_or_default();
     lifetime.expires_at.since(now) <= part.max(NEAR_END)
@@ -281,7 +271,7 @@ where
         fetch: &impl Fn() -> F,
     ) -> (Flight<V>, Seat)
     where
-        F: Future<Output = Result<V, NotFetched>> + Send + 'static,
+        F: Future<Output = Result<V, NotObtained>> + Send + 'static,
     {
         let mut flights = self.flights();
         if let Some(flight) = flights.get(key) {
@@ -290,7 +280,7 @@ where
         // INVARIANT: a flight keeps its value before it is struck off, so that whoever finds neither
         // flight nor good value under this lock is the only one to begin.
         if let Some(kept) = self.kept.get(key)
-            && kept.value.lifetime().at(now) == Freshness::Fresh
+            && kept.value.at(now) == Freshness::Fresh
         {
             return (
                 watch::channel(Some(Ok(Arc::clone(&kept.value)))).1,
@@ -308,7 +298,7 @@ where
         fetch: &impl Fn() -> F,
     ) -> Flight<V>
     where
-        F: Future<Output = Result<V, NotFetched>> + Send + 'static,
+        F: Future<Output = Result<V, NotObtained>> + Send + 'static,
     {
         if let Some(flight) = flights.get(key) {
             return flight.clone();
@@ -365,7 +355,7 @@ where
     V: Perishable,
 {
     fn drop(&mut self) {
-        let broken = NotFetched::Broken(Fault::CredentialUnavailable);
+        let broken = NotObtained::broken(Fault::CredentialUnavailable);
         let outcome = self.outcome.take().unwrap_or(Err(broken));
         if let Ok(value) = &outcome {
             let (value, refresh_not_before) = (Arc::clone(value), AtomicI64::new(i64::MIN));
@@ -388,14 +378,14 @@ async fn landing<V>(mut flight: Flight<V>) -> Outcome<V> {
         .await
         .map(|outcome| outcome.clone());
     let outcome = landed.ok().flatten();
-    outcome.unwrap_or(Err(NotFetched::Broken(Fault::CredentialUnavailable)))
+    outcome.unwrap_or(Err(NotObtained::broken(Fault::CredentialUnavailable)))
 }
 
 struct AtEndOfLife;
 
 impl<K, V: Perishable> Expiry<K, Arc<Kept<V>>> for AtEndOfLife {
     fn expire_after_create(&self, _key: &K, kept: &Arc<Kept<V>>, _at: Instant) -> Option<Duration> {
-        let lifetime = kept.value.lifetime();
+        let lifetime = kept.value.lifetime()?;
         Some(lifetime.expires_at.since(lifetime.issued_at))
     }
 

@@ -1,65 +1,69 @@
-//! What was obtained, and the header that carries it.
+//! What was obtained, and how it is injected.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
-use attache_core::{
-    decision::Fault,
-    freshness::Lifetime,
-    header::{self, HeaderName},
-    secret::Secret,
-};
+use attache_core::{decision::Fault, freshness::Lifetime};
+use attache_policy::document::{Part, Placement};
+
+use crate::{injection::Injection, material::Material, provider::Obtained};
 
 /// A credential that may be attached to the request it was granted for.
 pub struct Credential {
+    material: Material,
     injection: Injection,
-    token_id: String,
-    audience: String,
-    lifetime: Lifetime,
+    token_id: Option<String>,
+    audience: Option<String>,
+    lifetime: Option<Lifetime>,
     used: AtomicBool,
 }
 
 impl Credential {
-    pub(crate) const fn new(
-        injection: Injection,
-        token_id: String,
-        audience: String,
-        lifetime: Lifetime,
-    ) -> Self {
-        Self {
-            injection,
-            token_id,
+    pub(crate) fn new(
+        obtained: Obtained,
+        audience: Option<String>,
+        placements: &[Placement],
+    ) -> Result<Self, Fault> {
+        let Obtained {
+            material,
+            lifetime,
+            id,
+        } = obtained;
+        Ok(Self {
+            injection: Injection::of(&material, placements)?,
+            material,
+            token_id: id,
             audience,
             lifetime,
             used: AtomicBool::new(false),
-        }
+        })
     }
 
-    /// The header that carries it.
+    /// How it is put into the request.
     pub const fn injection(&self) -> &Injection {
         &self.injection
     }
 
-    /// The token's `jti`, for the audit event.
-    pub fn token_id(&self) -> &str {
-        &self.token_id
+    /// What names it in the audit event: `jti` of a token of ours.
+    pub fn token_id(&self) -> Option<&str> {
+        self.token_id.as_deref()
     }
 
-    /// The token itself, for a caller that takes it into its own hands.
+    /// The token itself, for a caller that takes it into its own hands; empty if it is none.
     pub fn token(&self) -> &str {
-        let value = self.injection.value.expose();
-        value.get(self.injection.token_at..).unwrap_or_default()
+        let token = self.material.part(&Part::Token);
+        token.map_or("", |token| token.expose())
     }
 
-    /// Whom it is for.
-    pub fn audience(&self) -> &str {
-        &self.audience
+    /// Whom it is for, if it says so.
+    pub fn audience(&self) -> Option<&str> {
+        self.audience.as_deref()
     }
 
-    /// From when until when it is good.
-    pub const fn lifetime(&self) -> Lifetime {
+    /// From when until when it is good; `None` if nothing but a change of its source ends it.
+    pub const fn lifetime(&self) -> Option<Lifetime> {
         self.lifetime
     }
 
@@ -69,51 +73,17 @@ impl Credential {
     }
 
     /// Its whole lifetime, for the audit event; not what is left of it.
-    pub fn ttl(&self) -> Duration {
-        self.lifetime.expires_at.since(self.lifetime.issued_at)
-    }
-}
-
-/// A header to be set, replacing whatever the client sent under its name.
-pub struct Injection {
-    header: HeaderName,
-    value: Secret,
-    /// Where the token begins in the value.
-    token_at: usize,
-}
-
-impl Injection {
-    /// `prefix` and `token` as the value of `header`.
-    pub(crate) fn of_token(
-        header: HeaderName,
-        prefix: &str,
-        token: &Secret,
-    ) -> Result<Self, Fault> {
-        let token = token.expose();
-        // Room for all of it from the start: a text that grew would leave the token in freed memory.
-        let mut value = String::with_capacity(prefix.len().saturating_add(token.len()));
-        value.push_str(prefix);
-        value.push_str(token);
-        let value = Secret::new(value);
-        // SECURITY: a line break in a value would begin a header of someone else's choice.
-        if !header::is_header_value(value.expose()) {
-            return Err(Fault::CredentialNotEncodable);
-        }
-        let token_at = prefix.len();
-        Ok(Self {
-            header,
-            value,
-            token_at,
-        })
+    pub fn ttl(&self) -> Option<Duration> {
+        self.lifetime
+            .map(|lifetime| lifetime.expires_at.since(lifetime.issued_at))
     }
 
-    /// The header's name.
-    pub const fn header(&self) -> &HeaderName {
-        &self.header
-    }
-
-    /// The header's whole value.
-    pub const fn value(&self) -> &Secret {
-        &self.value
+    /// How many bytes its texts take.
+    pub(crate) fn bytes(&self) -> usize {
+        let texts =
+            [&self.token_id, &self.audience].map(|text| text.as_ref().map_or(0, String::len));
+        let secrets = [self.material.bytes(), self.injection.bytes()];
+        let all = texts.into_iter().chain(secrets);
+        all.fold(0, usize::saturating_add)
     }
 }

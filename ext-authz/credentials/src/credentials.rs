@@ -3,15 +3,26 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use attache_core::{
-    claims::RenderedClaims, decision::Fault, evidence::Evidence, freshness::Lifetime,
-    header::HeaderName, spiffe_id::SpiffeId, time::Timestamp, token::TokenPlan,
+    attributes::AttributeValue,
+    claims::{RenderedClaims, UnavailableClaim},
+    decision::Fault,
+    evidence::Evidence,
+    freshness::Lifetime,
+    spiffe_id::SpiffeId,
+    time::Timestamp,
 };
-use attache_policy::{Grant, document::CredentialKind};
+use attache_policy::{
+    Grant,
+    document::{CredentialKind, CredentialProvider, Placement},
+};
 
 use crate::{
-    cache::{Cache, NotFetched, Patience, Perishable},
-    credential::{Credential, Injection},
-    mint::{Mint, MintFailed, Minted, Order},
+    cache::{Cache, Patience, Perishable},
+    credential::Credential,
+    mint::Mint,
+    provider::{NotObtained, Provide, Wanted},
+    providers::Providers,
+    secrets::{SecretStore, Secrets},
 };
 
 /// How often a token is obtained again because a signing key was revoked meanwhile.
@@ -44,38 +55,70 @@ impl Default for Settings {
 
 /// Obtains credentials and keeps them while they are good.
 pub struct Credentials {
-    mint: Arc<dyn Mint>,
+    providers: Arc<Providers>,
+    secrets: Arc<SecretStore>,
     cache: Cache<Key, Credential>,
+}
+
+/// Why a granted call gets no credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unobtained {
+    /// What is wrong.
+    pub fault: Fault,
+    /// How long to wait before asking again, if that is known.
+    pub retry_after: Option<Duration>,
+}
+
+impl From<Fault> for Unobtained {
+    fn from(fault: Fault) -> Self {
+        let retry_after = None;
+        Self { fault, retry_after }
+    }
+}
+
+impl From<NotObtained> for Unobtained {
+    fn from(why: NotObtained) -> Self {
+        Self {
+            fault: why.fault(),
+            retry_after: why.retry_after,
+        }
+    }
 }
 
 /// All that would make two credentials differ, and who vouched for the caller.
 ///
 /// SECURITY: compared whole. A caller is in it by the SPIFFE ID and the provider of its own
-/// attestation, and by every attribute that the token's claims are made of, so that nobody is given what
-/// was obtained for another: not even a pod what another pod of its ServiceAccount got.
+/// attestation, by what the parameters of the credential provider come to for it, and by every attribute that they
+/// read, so that nobody is given what was obtained for another: not even a pod what another pod of its
+/// ServiceAccount got.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     spiffe_id: SpiffeId,
     trust_provider: String,
-    header: HeaderName,
-    prefix: String,
+    provider: String,
+    placements: Arc<[Placement]>,
     issuer: String,
-    plan: TokenPlan,
-    /// What the attributes come to in this token.
+    parameters: CredentialKind<String>,
+    /// What the attributes come to in the claims of a token of ours.
     claims: RenderedClaims,
-    /// SECURITY: tokens of a revoked key are under a generation that nobody asks for any more.
+    /// The attributes that parameters and claims read.
+    read: Vec<(String, Option<AttributeValue>)>,
+    /// SECURITY: what was made of an older secret is under a version that nobody asks for any more,
+    versions: Vec<u64>,
+    /// and tokens of a revoked key under such a generation.
     generation: u64,
 }
 
 impl Credentials {
-    /// Obtains our own tokens from `mint`.
-    pub fn new(mint: Arc<dyn Mint>, settings: Settings) -> Self {
+    /// Obtains our own tokens from `mint`, and what is made of stored secrets from `secrets`.
+    pub fn new(mint: Arc<dyn Mint>, secrets: Arc<SecretStore>, settings: Settings) -> Self {
         let patience = Patience {
             fetch: settings.fetch_timeout,
             successor: settings.successor_timeout,
         };
         Self {
-            mint,
+            providers: Arc::new(Providers::new(mint)),
+            secrets,
             cache: Cache::new(settings.max_bytes, patience),
         }
     }
@@ -89,108 +132,115 @@ impl Credentials {
         grant: &Grant<'_>,
         evidence: &Evidence,
         now: Timestamp,
-    ) -> Result<Option<Arc<Credential>>, Fault> {
+    ) -> Result<Option<Arc<Credential>>, Unobtained> {
         let Some(provider) = grant.credential() else {
             return Ok(None);
         };
-        let (attestation, placement) = (grant.attestation(), grant.placement());
         let evidence = grant.evidence(evidence);
         let evidence = evidence.ok_or(Fault::CredentialUnavailable)?;
-        let CredentialKind::Token(plan) = &provider.kind;
-        let claims = plan.claims.render(attestation).map_err(|unavailable| {
-            let (workload, provider) = (attestation.spiffe_id(), &provider.name);
-            tracing::warn!(%workload, %provider, "{unavailable}");
-            Fault::ClaimUnavailable
-        })?;
-        let mut key = Key {
-            spiffe_id: attestation.spiffe_id().clone(),
-            trust_provider: attestation.provider().to_owned(),
-            header: placement.header.clone(),
-            prefix: placement.prefix.clone(),
-            issuer: self.mint.issuer().to_owned(),
-            plan: plan.clone(),
-            claims,
-            generation: self.mint.generation(),
-        };
+        let (mut key, secrets) = self.key(grant, provider).await?;
+        let source = self.source(&key)?;
         for _ in 0..MAX_GENERATIONS {
-            let fetch = || self.fetch(key.clone(), Evidence::clone(&evidence), now);
+            let fetch = || {
+                self.fetch(
+                    key.clone(),
+                    secrets.clone(),
+                    Evidence::clone(&evidence),
+                    now,
+                )
+            };
             let obtained = self.cache.obtain(&key, now, fetch).await;
-            let generation = self.mint.generation();
+            let generation = source.generation();
             // SECURITY: a token of a key that was revoked while it was obtained does not leave.
             if obtained.is_err() || generation == key.generation {
-                return obtained.map(Some).map_err(NotFetched::fault);
+                return obtained.map(Some).map_err(Into::into);
             }
             key.generation = generation;
         }
-        Err(Fault::CredentialUnavailable)
+        Err(Fault::CredentialUnavailable.into())
+    }
+
+    /// What the credential is kept under, and the secrets that it is made of.
+    async fn key(
+        &self,
+        grant: &Grant<'_>,
+        provider: &CredentialProvider,
+    ) -> Result<(Key, Secrets), Unobtained> {
+        let attestation = grant.attestation();
+        let unproven = |unavailable: UnavailableClaim| {
+            let (workload, provider) = (attestation.spiffe_id(), &provider.name);
+            tracing::warn!(%workload, %provider, "{unavailable}");
+            Fault::ClaimUnavailable
+        };
+        let parameters = provider.kind.expand(attestation).map_err(unproven)?;
+        let plan = provider.kind.token_plan();
+        let claims = plan.map(|plan| plan.claims.render(attestation)).transpose();
+        let claims = claims.map_err(unproven)?.unwrap_or_default();
+        let secrets = self.secrets.current(&parameters.secrets()).await?;
+        let read = provider.kind.attributes();
+        let read = read.map(|name| {
+            (
+                name.to_owned(),
+                attestation.attributes().value(name).cloned(),
+            )
+        });
+        let mut key = Key {
+            spiffe_id: attestation.spiffe_id().clone(),
+            trust_provider: attestation.provider().to_owned(),
+            provider: provider.name.clone(),
+            placements: Arc::clone(grant.placements()),
+            issuer: self.providers.issuer().to_owned(),
+            read: read.collect(),
+            parameters,
+            claims,
+            versions: secrets.versions(),
+            generation: 0,
+        };
+        key.generation = self.source(&key)?.generation();
+        Ok((key, secrets))
+    }
+
+    fn source(&self, key: &Key) -> Result<&dyn Provide, Fault> {
+        self.providers
+            .of(&key.parameters)
+            .ok_or(Fault::CredentialUnavailable)
     }
 
     fn fetch(
         &self,
         key: Key,
+        secrets: Secrets,
         evidence: Evidence,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Credential, NotFetched>> + Send + use<> {
-        let mint = Arc::clone(&self.mint);
+    ) -> impl Future<Output = Result<Credential, NotObtained>> + Send + use<> {
+        let providers = Arc::clone(&self.providers);
         async move {
-            let order = Order {
+            let source = providers
+                .of(&key.parameters)
+                .ok_or(Fault::CredentialUnavailable)?;
+            let wanted = Wanted {
+                provider: key.provider,
+                caller: key.spiffe_id,
                 evidence,
-                plan: key.plan.clone(),
+                parameters: key.parameters,
+                claims: key.claims,
+                secrets,
                 now,
             };
-            let audience = order.plan.audience();
-            let minted = mint.mint(&order).await.map_err(|failed| {
-                tracing::warn!(workload = %key.spiffe_id, ?audience, "{failed}");
-                not_minted(failed)
-            })?;
-            credential(&key, audience, minted)
+            let obtained = source.obtain(&wanted).await?;
+            let audience = wanted.parameters.audience();
+            Ok(Credential::new(obtained, audience, &key.placements)?)
         }
     }
 }
 
-fn credential(key: &Key, audience: String, minted: Minted) -> Result<Credential, NotFetched> {
-    let Minted {
-        token,
-        token_id,
-        spiffe_id,
-        claims,
-        lifetime,
-    } = minted;
-    // SECURITY: what is kept under this caller's key names this caller. Another subject means that
-    // edge and issuer derive different identities from one piece of evidence.
-    if spiffe_id != key.spiffe_id {
-        tracing::error!(workload = %key.spiffe_id, minted_for = %spiffe_id, "the issuer minted for another workload");
-        return Err(NotFetched::Broken(Fault::CredentialUnavailable));
-    }
-    // SECURITY: and says of it what the caller's own attestation says.
-    if claims != key.claims {
-        tracing::error!(workload = %key.spiffe_id, "the issuer minted with other claims than were ordered");
-        return Err(NotFetched::Broken(Fault::CredentialUnavailable));
-    }
-    let injection = Injection::of_token(key.header.clone(), &key.prefix, &token);
-    let injection = injection.map_err(NotFetched::Broken)?;
-    Ok(Credential::new(injection, token_id, audience, lifetime))
-}
-
-const fn not_minted(failed: MintFailed) -> NotFetched {
-    match failed {
-        MintFailed::EvidenceRefused(_) => NotFetched::EvidenceRefused,
-        MintFailed::Unavailable(fault) => NotFetched::Broken(fault),
-    }
-}
-
 impl Perishable for Credential {
-    fn lifetime(&self) -> Lifetime {
+    fn lifetime(&self) -> Option<Lifetime> {
         Self::lifetime(self)
     }
 
     fn weight(&self) -> u32 {
-        let value = self.injection().value().expose();
-        let texts = [value.len(), self.token_id().len(), self.audience().len()];
-        let bytes = texts
-            .iter()
-            .fold(ENTRY_BYTES, |sum, length| sum.saturating_add(*length));
-        u32::try_from(bytes).unwrap_or(u32::MAX)
+        u32::try_from(self.bytes().saturating_add(ENTRY_BYTES)).unwrap_or(u32::MAX)
     }
 }
 

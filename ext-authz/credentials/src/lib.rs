@@ -4,14 +4,25 @@
 //! SECURITY: nothing here gives out a credential without a [`Grant`](attache_policy::Grant), which
 //! only a decision of policy makes, for a caller whose own evidence was verified for this request.
 
+//!
+//! [`credentials`] is the file to read first: grant → key → cache → provider → injection. [`provider`] says what a
+//! provider is and how to add one.
+
 pub mod credential;
 pub mod credentials;
+pub mod injection;
+pub mod material;
 pub mod mint;
+pub mod provider;
+pub mod secrets;
 
 mod cache;
+mod providers;
 
 pub use crate::{
-    credential::{Credential, Injection},
-    credentials::{Credentials, Settings},
+    credential::Credential,
+    credentials::{Credentials, Settings, Unobtained},
+    injection::Injection,
     mint::{Mint, MintFailed, Minted, Order},
+    secrets::{SecretRoots, SecretStore},
 };

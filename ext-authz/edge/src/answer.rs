@@ -1,9 +1,9 @@
 //! What a listener tells its caller, in the words of no protocol.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use attache_core::{event::Outcome, time::Timestamp};
-use attache_credentials::Credential;
+use attache_credentials::{Credential, Injection};
 
 use crate::refusal::Refusal;
 
@@ -20,6 +20,8 @@ pub struct Answer {
     /// Until when the same question has the same answer under that revision; `None` if it must not be
     /// kept, or if nobody asked.
     pub valid_until: Option<Timestamp>,
+    /// How long to wait before asking again after a fault, if that is known.
+    pub retry_after: Option<Duration>,
     /// Whether the edge only observes, and lets pass what policy denies.
     pub observed: bool,
     /// What happens to the request.
@@ -38,6 +40,16 @@ pub enum Disposition {
 pub struct Forward {
     credential: Option<Arc<Credential>>,
     remove: Vec<String>,
+    remove_parameters: Vec<String>,
+}
+
+/// What of a request must not reach its target as the client sent it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Removal<'q> {
+    /// Names of headers, in lower case.
+    pub(crate) headers: Vec<&'q str>,
+    /// Names of parameters of the query, as they were sent.
+    pub(crate) parameters: Vec<&'q str>,
 }
 
 impl Answer {
@@ -52,16 +64,22 @@ impl Answer {
 }
 
 impl Forward {
-    /// With a credential, and without the headers `remove` as the client sent them.
-    pub(crate) fn with(credential: Option<Arc<Credential>>, remove: &[&str]) -> Self {
-        let injected = credential
-            .as_ref()
-            .map(|credential| credential.injection().header().as_str());
+    /// With a credential, and without `removal` as the client sent it.
+    pub(crate) fn with(credential: Option<Arc<Credential>>, removal: &Removal<'_>) -> Self {
+        let injection = credential.as_ref().map(|credential| credential.injection());
+        let headers = injection.map_or(&[][..], Injection::headers);
+        let parameters = injection.map_or(&[][..], Injection::parameters);
         // Envoy removes after it sets: what is injected must not stand in the list. Setting replaces
         // every value that the client sent under that name.
-        let remove = remove.iter().filter(|name| Some(**name) != injected);
-        let remove = remove.map(|name| (*name).to_owned()).collect();
-        Self { credential, remove }
+        let is_set = |name: &&&str| headers.iter().any(|(set, _)| set.as_str() == **name);
+        let remove = removal.headers.iter().filter(|name| !is_set(name));
+        let is_set = |name: &&&str| parameters.iter().any(|(set, _)| set.as_str() == **name);
+        let remove_parameters = removal.parameters.iter().filter(|name| !is_set(name));
+        Self {
+            remove: remove.map(|name| (*name).to_owned()).collect(),
+            remove_parameters: remove_parameters.map(|name| (*name).to_owned()).collect(),
+            credential,
+        }
     }
 
     /// As it came, but for these headers.
@@ -69,6 +87,7 @@ impl Forward {
         Self {
             credential: None,
             remove: headers.map(str::to_owned).collect(),
+            remove_parameters: Vec::new(),
         }
     }
 
@@ -80,5 +99,10 @@ impl Forward {
     /// The headers that are taken out, in lower case.
     pub fn remove(&self) -> &[String] {
         &self.remove
+    }
+
+    /// The parameters of the query that are taken out, by their names as they were sent.
+    pub fn remove_parameters(&self) -> &[String] {
+        &self.remove_parameters
     }
 }

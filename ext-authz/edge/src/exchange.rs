@@ -186,7 +186,7 @@ impl Edge {
         };
         trail.granted(&grant);
         let obtained = self.credentials.obtain(&grant, &wanted.evidence, now).await;
-        let credential = obtained.map_err(NotHandedOut::Unavailable)?;
+        let credential = obtained.map_err(|why| NotHandedOut::Unavailable(why.fault))?;
         let credential = credential.ok_or(NotHandedOut::Target(DenyReason::NoPolicy))?;
         trail.obtained(&grant, &credential);
         Ok(credential)
@@ -217,7 +217,9 @@ impl Edge {
         };
         let outcome = verdict.map(|credential| {
             info!(workload, audience, "token handed out");
-            let left = credential.lifetime().expires_at.since(clock::now());
+            let now = clock::now();
+            let left = credential.lifetime().map(|it| it.expires_at.since(now));
+            let left = left.unwrap_or_default();
             (Secret::new(credential.token().to_owned()), left)
         });
         HandedOut {

@@ -1,9 +1,10 @@
 //! `envoy.service.auth.v3.Authorization`: what Envoy asks becomes a question, the answer becomes what
 //! Envoy does. No rule of its own.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use attache_core::{decision::Fault, event::Outcome};
+use attache_credentials::{Credential, Injection};
 use envoy_types::{
     ext_authz::v3::pb::{
         Address, Authorization, CheckRequest, CheckResponse, DeniedHttpResponse,
@@ -12,7 +13,8 @@ use envoy_types::{
     },
     pb::{
         envoy::{
-            config::core::v3::socket_address::PortSpecifier, service::auth::v3::AttributeContext,
+            config::core::v3::{QueryParameter, socket_address::PortSpecifier},
+            service::auth::v3::AttributeContext,
         },
         google::{
             protobuf::{Struct, Value, value::Kind},
@@ -165,16 +167,20 @@ fn response(answer: &Answer, is_grpc: bool) -> CheckResponse {
 }
 
 fn ok(forward: &Forward) -> OkHttpResponse {
-    let set = forward.credential().map(|credential| {
-        let injection = credential.injection();
-        header(
-            injection.header().as_str(),
-            injection.value().expose().to_owned(),
-        )
+    let injection = forward.credential().map(Credential::injection);
+    let headers = injection.map_or(&[][..], Injection::headers).iter();
+    let headers = headers.map(|(name, value)| header(name.as_str(), value.expose().to_owned()));
+    let parameters = injection.map_or(&[][..], Injection::parameters).iter();
+    // SECURITY: Envoy puts the value into the query as it is; it was encoded when it was made.
+    let parameters = parameters.map(|(name, value)| QueryParameter {
+        key: name.as_str().to_owned(),
+        value: value.expose().to_owned(),
     });
     OkHttpResponse {
-        headers: set.into_iter().collect(),
+        headers: headers.collect(),
         headers_to_remove: forward.remove().to_vec(),
+        query_parameters_to_set: parameters.collect(),
+        query_parameters_to_remove: forward.remove_parameters().to_vec(),
         ..OkHttpResponse::default()
     }
 }
@@ -190,9 +196,17 @@ fn refused(answer: &Answer, refusal: &Refusal, is_grpc: bool) -> DeniedHttpRespo
         header(DECISION_HEADER, answer.decision_id.clone()),
         header(CODE_HEADER, refusal.code().to_owned()),
     ];
-    if *refusal == Refusal::Unavailable(Fault::Overloaded) {
-        // RFC 9110 §10.2.3, in seconds.
-        headers.push(header("retry-after", "1".to_owned()));
+    let retry_after = match refusal {
+        Refusal::Unavailable(Fault::Overloaded) => Some(Duration::from_secs(1)),
+        Refusal::Unavailable(_) => answer.retry_after,
+        Refusal::Denied(_) => None,
+    };
+    if let Some(after) = retry_after {
+        // RFC 9110 §10.2.3, in whole seconds.
+        let seconds = after
+            .as_secs()
+            .saturating_add(u64::from(after.subsec_nanos() > 0));
+        headers.push(header("retry-after", seconds.max(1).to_string()));
     }
     // For a gRPC caller Envoy turns status and body into `grpc-status` and `grpc-message`.
     let body = if is_grpc {

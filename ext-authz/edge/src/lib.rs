@@ -22,6 +22,7 @@ pub mod readiness;
 pub mod recording;
 pub mod refusal;
 pub mod reload;
+pub mod secrets;
 pub mod server;
 pub mod settings;
 pub mod xfcc;

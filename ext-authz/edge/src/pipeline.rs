@@ -10,14 +10,14 @@ use attache_core::{
     attestation::Attestation, attributes::Attributes, decision::Fault, event::Event,
 };
 use attache_credentials::Credentials;
-use attache_policy::{Compiled, Context, Decided, Decision, Geography};
+use attache_policy::{Compiled, Context, Decided, Decision, Geography, document::Carrier};
 use attache_trust::Trust;
 use tokio::time::Instant;
 use tracing::debug;
 
 use crate::{
     admission::Calls,
-    answer::{Answer, Disposition, Forward},
+    answer::{Answer, Disposition, Forward, Removal},
     clock,
     journal::Journal,
     live::Live,
@@ -188,10 +188,14 @@ impl Edge {
                 if self.enforcement == Enforcement::Observe || purpose == Purpose::Judge {
                     return Ok(Forward::with(None, &remove));
                 }
-                let credential = self
+                let obtained = self
                     .credentials
                     .obtain(&grant, evidence, trail.asked_at())
-                    .await?;
+                    .await;
+                let credential = obtained.map_err(|why| {
+                    trail.retry_after(why.retry_after);
+                    why.fault
+                })?;
                 if let Some(credential) = &credential {
                     trail.obtained(&grant, credential);
                 }
@@ -230,7 +234,7 @@ impl Edge {
         question: &Question<'_>,
         asked: &Asked<'_>,
         trail: &mut Trail,
-        remove: &[&str],
+        remove: &Removal<'_>,
     ) -> Result<Forward, Refusal> {
         let context = self.context(question, trail);
         let admitted = policies.admit(said, &asked.request(), &context);
@@ -327,6 +331,7 @@ impl Edge {
             workload: event.workload_svid.clone(),
             policy_revision: event.policy_revision.clone(),
             valid_until: trail.valid_until(),
+            retry_after: trail.retry_is_after(),
             observed: false,
             disposition: verdict.map_or_else(Disposition::Refuse, Disposition::Forward),
         };
@@ -361,12 +366,12 @@ impl Edge {
     }
 }
 
-/// What is settled of a request before anybody asks who calls, with the headers to remove from it.
+/// What is settled of a request before anybody asks who calls, with what to remove from it.
 pub(crate) enum Entered<'q> {
     /// No policy is about its target, and the edge lets that pass.
-    Unmatched(Vec<&'q str>),
+    Unmatched(Removal<'q>),
     /// The caller has to be known.
-    Asks(Vec<&'q str>),
+    Asks(Removal<'q>),
 }
 
 /// The stage before evidence: headers that imitate protected ones, and targets that no policy is about.
@@ -381,10 +386,16 @@ pub(crate) fn enter<'q>(
     let injectable = target
         .as_ref()
         .map_or(&[][..], |target| target.injectable());
-    let mut remove = question.protected_headers(&listener.evidence.headers(), injectable)?;
+    let headers = injectable.iter().filter_map(Carrier::header);
+    let parameters = injectable.iter().filter_map(Carrier::parameter);
+    let mut remove = Removal {
+        headers: question.protected_headers(&listener.evidence.headers(), &headers)?,
+        parameters: question.protected_parameters(&parameters)?,
+    };
     if target.is_none() && unmatched == Unmatched::PassWithoutCredential {
         return Ok(Entered::Unmatched(remove));
     }
-    remove.extend(question.overriding_headers(listener.override_headers)?);
+    let overriding = question.overriding_headers(listener.override_headers)?;
+    remove.headers.extend(overriding);
     Ok(Entered::Asks(remove))
 }

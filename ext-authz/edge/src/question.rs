@@ -7,6 +7,7 @@ use attache_core::{
     decision::DenyReason,
     evidence::Evidence,
     header::HeaderName,
+    query::{self, Imitation, ParameterName},
     request::{
         AmbiguousRequest, Authority, Host, Request, RequestPath, Transport, goes_around_policy,
         is_method, overrides_request,
@@ -149,13 +150,13 @@ impl<'a> Question<'a> {
     pub(crate) fn protected_headers<'e>(
         &self,
         evidence: &(impl Iterator<Item = &'e str> + Clone),
-        injectable: &[HeaderName],
+        injectable: &(impl Iterator<Item = &'e HeaderName> + Clone),
     ) -> Result<Vec<&'a str>, DenyReason> {
         let mut present = Vec::new();
         for (name, _) in &self.headers {
             let ours = name.replace('_', "-").starts_with(OWN_PREFIX);
             let is_evidence = evidence.clone().any(|ours| is_imitation(name, ours));
-            let is_injectable = injectable.iter().any(|ours| ours.is_imitated_by(name));
+            let is_injectable = injectable.clone().any(|ours| ours.is_imitated_by(name));
             if !ours && !is_evidence && !is_injectable {
                 continue;
             }
@@ -164,6 +165,27 @@ impl<'a> Question<'a> {
             }
             if !present.contains(name) {
                 present.push(*name);
+            }
+        }
+        Ok(present)
+    }
+
+    /// The parameters of the query, by their names as they were sent, that an application may read as ones that a
+    /// policy for the target could inject. What only some applications would see is refused.
+    pub(crate) fn protected_parameters<'e>(
+        &self,
+        injectable: &(impl Iterator<Item = &'e ParameterName> + Clone),
+    ) -> Result<Vec<&'a str>, DenyReason> {
+        let mut present = Vec::new();
+        // Nearly every target has none.
+        if injectable.clone().next().is_none() {
+            return Ok(present);
+        }
+        for imitation in query::imitations(self.query(), injectable.clone()) {
+            match imitation {
+                Imitation::Hidden => return Err(DenyReason::ParameterAmbiguous),
+                Imitation::Named(name) if present.contains(&name) => {}
+                Imitation::Named(name) => present.push(name),
             }
         }
         Ok(present)

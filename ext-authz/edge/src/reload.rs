@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use attache_credentials::SecretRoots;
 use attache_policy::{Compiled, Settings, Source};
 use attache_trust::{InvalidProviders, ProviderConfig, Trust};
 use thiserror::Error;
@@ -23,6 +24,7 @@ use crate::{
     last_good::{LastGood, LastGoodFile, UnusableLastGood},
     live::{self, Live, RefusedPolicies},
     providers::{self, ForeignFiles},
+    secrets::{self, ForeignSecrets},
     watch::{Folders, Watch},
 };
 
@@ -59,6 +61,8 @@ pub struct PolicySource {
     pub settings: Settings,
     /// The folders that key files and certificates may lie in, beside the directory itself.
     pub file_roots: Vec<PathBuf>,
+    /// Where documents may refer to secrets.
+    pub secrets: SecretRoots,
 }
 
 impl PolicySource {
@@ -72,6 +76,7 @@ impl PolicySource {
         let mut roots = vec![self.directory.clone()];
         roots.extend_from_slice(&self.file_roots);
         let providers = providers::of(&compiled, &roots)?;
+        secrets::check(&compiled, &self.secrets)?;
         attache_trust::check(&providers)?;
         Ok((compiled, providers))
     }
@@ -114,6 +119,9 @@ pub enum Refused {
     /// Documents name files that they may not.
     #[error(transparent)]
     Files(#[from] ForeignFiles),
+    /// Documents refer to secrets that they may not.
+    #[error(transparent)]
+    Secrets(#[from] ForeignSecrets),
     /// Files do not answer: a disk or a network mount hangs.
     #[error("{} or the folder of state has not answered for {} s; is its disk or network mount there?", .0.display(), PATIENCE.as_secs())]
     Stalled(PathBuf),
@@ -130,6 +138,7 @@ impl Refused {
             Self::Policies(_)
             | Self::Providers(_)
             | Self::Files(_)
+            | Self::Secrets(_)
             | Self::Stalled(_)
             | Self::Unjudged(_) => false,
         }

@@ -11,7 +11,10 @@ use attache_core::{
     time::Timestamp,
 };
 use attache_credentials::Credential;
-use attache_policy::{Admitted, Compiled, Decided, Denial, Grant};
+use attache_policy::{
+    Admitted, Compiled, Decided, Denial, Grant,
+    document::{Carrier, Placement},
+};
 use tokio::time::Instant;
 use tracing::{Level, event_enabled, info};
 
@@ -39,13 +42,14 @@ pub(crate) struct Trail {
     event: Event,
     announced: Option<Announced>,
     valid_until: Option<Timestamp>,
+    retry_after: Option<Duration>,
 }
 
 /// What the log says of a token's first use.
 struct Announced {
     provider: &'static str,
-    header: String,
-    prefix: String,
+    /// Where it goes, with what stands before it.
+    places: Vec<String>,
 }
 
 impl Trail {
@@ -95,6 +99,7 @@ impl Trail {
             event,
             announced: None,
             valid_until: None,
+            retry_after: None,
         }
     }
 
@@ -226,18 +231,27 @@ impl Trail {
 
     /// The credential is there.
     pub(crate) fn obtained(&mut self, grant: &Grant<'_>, credential: &Credential) {
-        self.event.token_issued = true;
-        self.event.token_id = Some(credential.token_id().to_owned());
-        self.event.ttl_seconds = Some(credential.ttl().as_secs());
-        self.event.audience = Some(credential.audience().to_owned());
+        // Of other people's credentials the event names the provider alone.
+        self.event.token_issued = credential.token_id().is_some();
+        self.event.token_id = credential.token_id().map(str::to_owned);
+        self.event.ttl_seconds = credential.ttl().map(|ttl| ttl.as_secs());
+        self.event.audience = credential.audience().map(str::to_owned);
         if credential.first_use() {
-            let placement = grant.placement();
             self.announced = Some(Announced {
                 provider: grant.attestation().kind().name(),
-                header: title_case(placement.header.as_str()),
-                prefix: placement.prefix.clone(),
+                places: grant.placements().iter().map(announced).collect(),
             });
         }
+    }
+
+    /// A fault that is over after a while.
+    pub(crate) const fn retry_after(&mut self, after: Option<Duration>) {
+        self.retry_after = after;
+    }
+
+    /// When to try again, if that is known.
+    pub(crate) const fn retry_is_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// The access ends here.
@@ -274,12 +288,7 @@ impl Trail {
 
     /// The three lines of the quick start, once for each token; never the token.
     pub(crate) fn announce(&self, answer: &Answer) {
-        let Some(Announced {
-            provider,
-            header,
-            prefix,
-        }) = &self.announced
-        else {
+        let Some(Announced { provider, places }) = &self.announced else {
             return;
         };
         if !matches!(answer.disposition, Disposition::Forward(_)) || !event_enabled!(Level::INFO) {
@@ -288,8 +297,18 @@ impl Trail {
         let audience = self.event.audience.as_deref().unwrap_or_default();
         let ttl = self.event.ttl_seconds.unwrap_or_default();
         info!("workload attested via {provider}");
-        info!("oidc token issued, audience={audience} ttl={ttl}s");
-        info!("header injected: {header}: {prefix}[redacted]");
+        if self.event.token_issued {
+            info!("oidc token issued, audience={audience} ttl={ttl}s");
+        } else {
+            let provider = self.event.credential_provider.as_deref();
+            info!(
+                "credential obtained, provider={}",
+                provider.unwrap_or_default()
+            );
+        }
+        for place in places {
+            info!("{place}[redacted]");
+        }
     }
 }
 
@@ -299,6 +318,17 @@ fn milliseconds(elapsed: Duration) -> f64 {
 }
 
 /// `x-api-key` as people write it: `X-Api-Key`.
+/// `header injected: Authorization: Bearer `, behind which the credential would stand.
+fn announced(placement: &Placement) -> String {
+    match &placement.carrier {
+        Carrier::Header(name) => {
+            let (name, prefix) = (title_case(name.as_str()), placement.prefix());
+            format!("header injected: {name}: {prefix}")
+        }
+        Carrier::Parameter(name) => format!("query parameter injected: {}=", name.as_str()),
+    }
+}
+
 fn title_case(name: &str) -> String {
     let mut start = true;
     name.chars()

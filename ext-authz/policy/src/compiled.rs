@@ -10,22 +10,24 @@ mod search;
 mod targets;
 mod unproven;
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use attache_core::{
     attestation::Attestation,
     decision::DenyReason,
-    header::HeaderName,
     jwt::RejectedToken,
     request::{Host, Request},
 };
 
 use crate::{
-    compile::Meaning,
+    compile::{Binding, Meaning},
     condition::{Facts, Horizon, Seen},
     context::Context,
     decision::{Checked, Decided, Decision, Denial, Ground},
-    document::TrustProvider,
+    document::{Carrier, CredentialProvider, TrustProvider},
     problem::Problems,
     rule::Rule,
 };
@@ -53,9 +55,10 @@ pub struct Compiled {
     clients: ClientIndex,
     targets: TargetIndex,
     rules: RuleIndex,
+    credential_providers: Vec<Arc<CredentialProvider>>,
     /// Those of whom something is said and nothing is proven.
     unproven_clients: Vec<ClientId>,
-    injectable: Vec<HeaderName>,
+    injectable: Vec<Carrier>,
     asked_about: HashSet<Box<str>>,
     /// Where tokens are used, by audience.
     audiences: exchange::Audiences,
@@ -64,15 +67,26 @@ pub struct Compiled {
 /// A host and port that at least one policy is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
-    injectable: &'a [HeaderName],
+    injectable: &'a [Carrier],
 }
 
 impl<'a> Target<'a> {
-    /// The headers that a policy for this target could inject, whoever calls. A client's own value of
-    /// them is removed.
-    pub const fn injectable(&self) -> &'a [HeaderName] {
+    /// The places that a policy for this target could inject into, whoever calls. A client's own value there
+    /// is removed.
+    pub const fn injectable(&self) -> &'a [Carrier] {
         self.injectable
     }
+}
+
+/// Those that the policies name, by name. One with another lifetime is another one.
+fn named_credentials(bindings: &[Binding]) -> Vec<Arc<CredentialProvider>> {
+    let mut named: Vec<&Arc<CredentialProvider>> = bindings
+        .iter()
+        .filter_map(|binding| binding.rule.credential.as_ref())
+        .collect();
+    named.sort_by(|one, other| (&one.name, one.kind.ttl()).cmp(&(&other.name, other.kind.ttl())));
+    named.dedup();
+    named.into_iter().cloned().collect()
 }
 
 impl Compiled {
@@ -86,6 +100,7 @@ impl Compiled {
         let policy_count = bindings.len();
         let asked_about = asked::about(&selectors, &bindings);
         let audiences = exchange::audiences(&bindings);
+        let credential_providers = named_credentials(&bindings);
         let mut targets = TargetIndex::default();
         let mut rules = Vec::with_capacity(policy_count);
         for binding in bindings {
@@ -96,7 +111,7 @@ impl Compiled {
         let unproven = selectors.iter().enumerate();
         let unproven = unproven.filter(|(_, selector)| selector.is_unproven());
         let unproven_clients = unproven.map(|(place, _)| ClientId(place)).collect();
-        let headers = targets.injectable().cloned().collect::<BTreeSet<_>>();
+        let injectable = targets.injectable().cloned().collect::<BTreeSet<_>>();
         Self {
             revision,
             warnings,
@@ -106,7 +121,8 @@ impl Compiled {
             clients: ClientIndex::build(selectors),
             targets,
             unproven_clients,
-            injectable: headers.into_iter().collect(),
+            injectable: injectable.into_iter().collect(),
+            credential_providers,
             asked_about,
             audiences,
         }
@@ -137,9 +153,14 @@ impl Compiled {
         self.policy_count
     }
 
-    /// Every header that any policy could inject, by name.
-    pub fn injectable_headers(&self) -> &[HeaderName] {
+    /// Every place that any policy could inject into: headers by name, then parameters of the query.
+    pub fn injectable(&self) -> &[Carrier] {
         &self.injectable
+    }
+
+    /// The credential providers that policies name, dry-run ones included, each once.
+    pub fn credential_providers(&self) -> &[Arc<CredentialProvider>] {
+        &self.credential_providers
     }
 
     /// The target, if an enforced policy is about it.

@@ -1,7 +1,7 @@
 //! The answers: a [`Grant`], which nothing else can make, a [`Denial`], or a fault; and what an audit
 //! event tells beside them.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use attache_core::{
     attestation::Attestation,
@@ -195,8 +195,8 @@ impl<'a> Grant<'a> {
     }
 
     /// Where the credential goes.
-    pub fn placement(&self) -> &'a Placement {
-        &self.permit.rule.placement
+    pub fn placements(&self) -> &'a Arc<[Placement]> {
+        &self.permit.rule.placements
     }
 
     /// The first moment at which it no longer holds: the evidence expires, a condition may change, or

@@ -8,17 +8,28 @@ mod credential_provider;
 mod endpoint;
 mod host;
 mod policy_test;
+mod secret_reference;
 mod server_workload;
 mod short_form;
 mod trust_provider;
 
 pub(crate) use access_policy::{AccessPolicy, Action, Effect, MethodSet, PolicyMode, Vouchers};
 pub(crate) use client_workload::ClientWorkload;
-pub use credential_provider::{CredentialKind, CredentialProvider};
-pub(crate) use credential_provider::{TTL_SECONDS, claims::name_pattern as claim_name_pattern};
+pub use credential_provider::{
+    ApiKey, ApiServer, ClientAuthentication, ClientCredentials, Consistence, CredentialKind,
+    CredentialProvider, Engine, HeaderValue, KubernetesToken, OauthRequest, Parameter,
+    ProviderType, SecretFields, StaticHeader, StaticHeaders, Subject, TokenEndpoint, TokenExchange,
+    Username, UsernamePassword, Vault, VaultLogin, VaultSecret,
+};
+pub(crate) use credential_provider::{
+    KUBERNETES_TTL_SECONDS, TTL_SECONDS, claims::name_pattern as claim_name_pattern,
+};
 pub(crate) use endpoint::audience_endpoint;
 pub use policy_test::{Case, Expected, PolicyTest, TestedCall, policy_tests};
-pub use server_workload::{HostPattern, Placement, ServerWorkload, TlsRule};
+pub use secret_reference::SecretReference;
+pub use server_workload::{
+    Authentication, Carrier, Form, HostPattern, Part, Placement, ServerWorkload, TlsRule,
+};
 pub(crate) use short_form::{CredentialPolicy, IDENTITY_KINDS, WorkloadIdentity};
 pub use trust_provider::{BundleSource, KeySource, TrustProvider};
 

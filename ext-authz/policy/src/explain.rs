@@ -14,7 +14,7 @@ mod tests;
 pub use check::{Check, Standing, Subject};
 pub use part::Part;
 pub use supposed::Supposed;
-pub use verdict::{CredentialTold, MismatchTold, Verdict, WouldBeTold};
+pub use verdict::{CredentialTold, MismatchTold, PlaceTold, Verdict, WouldBeTold};
 
 use attache_core::{attestation::Attestation, request::Request};
 use serde::{Deserialize, Serialize};

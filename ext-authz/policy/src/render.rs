@@ -1,14 +1,14 @@
 //! Problems as people and programs read them: text with the offending line and a caret under the value,
 //! as rustc and Cedar show theirs, or one JSON object.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde_json::json;
 
 use crate::{
     compile::Source,
-    problem::{Place, Problem, Problems, Severity, is_unprintable, printable, secret},
+    problem::{Code, Place, Problem, Problems, Severity, is_unprintable, printable, secret},
 };
 
 #[cfg(test)]
@@ -34,7 +34,7 @@ pub fn text(problems: &Problems, sources: &[Source], colour: Colour) -> String {
         Colour::Always => Renderer::styled(),
         Colour::Never => Renderer::plain(),
     };
-    let mut lines = Lines::of(sources);
+    let mut lines = Lines::of(problems, sources);
     problems.iter().fold(String::new(), |text, problem| {
         let one = renderer.render(&[group(problem, &mut lines)]);
         text + &one + "\n\n"
@@ -131,6 +131,8 @@ fn group(problem: &Problem, lines: &mut Lines<'_>) -> Group<'static> {
 
 /// The lines of the files that have problems.
 struct Lines<'s> {
+    /// Where secrets stand that were refused: nobody sees them, whatever else is wrong in their line.
+    secrets: Vec<&'s Place>,
     sources: HashMap<&'s str, &'s [u8]>,
     /// Where each line begins, of the files that were asked for.
     begins: HashMap<&'s str, Vec<usize>>,
@@ -145,9 +147,12 @@ struct Shown {
 }
 
 impl<'s> Lines<'s> {
-    fn of(sources: &'s [Source]) -> Self {
+    fn of(problems: &'s Problems, sources: &'s [Source]) -> Self {
         let pair = |source: &'s Source| (source.name.as_str(), source.text.as_slice());
+        let secrets = problems.iter();
+        let secrets = secrets.filter(|problem| problem.code == Code::LiteralSecret);
         Self {
+            secrets: secrets.map(|problem| &problem.place).collect(),
             sources: sources.iter().map(pair).collect(),
             begins: HashMap::new(),
         }
@@ -172,13 +177,41 @@ impl<'s> Lines<'s> {
             end if end > place.line => line.trim_end().chars().count(),
             _ => 0,
         };
-        Some(shown(line, first, last.max(first.saturating_add(1))))
+        let mut hidden = secret::hidden(line);
+        hidden.extend(self.secrets_in(place, line));
+        let last = last.max(first.saturating_add(1));
+        Some(shown(line, &hidden, first, last))
+    }
+
+    /// The bytes of refused secrets in the line of `place`.
+    fn secrets_in(&self, place: &Place, line: &str) -> Vec<Range<usize>> {
+        let number = place.line;
+        let here = self.secrets.iter().filter(|secret| {
+            secret.file == place.file && (secret.line..=secret.end_line).contains(&number)
+        });
+        let at = |column: usize| {
+            let mut letters = line.char_indices().skip(column.saturating_sub(1));
+            letters.next().map_or(line.len(), |(at, _)| at)
+        };
+        let bytes = here.map(|secret| {
+            let from = if secret.line == number {
+                at(secret.column)
+            } else {
+                0
+            };
+            let to = if secret.end_line == number {
+                at(secret.end_column)
+            } else {
+                line.len()
+            };
+            from..to
+        });
+        bytes.collect()
     }
 }
 
 /// The line with one printable character for each of its own. `first` and `last` count characters.
-fn shown(line: &str, first: usize, last: usize) -> Shown {
-    let hidden = secret::hidden(line);
+fn shown(line: &str, hidden: &[Range<usize>], first: usize, last: usize) -> Shown {
     let mut shown = Shown {
         text: String::with_capacity(line.len()),
         start: 0,

@@ -23,7 +23,8 @@ pub(crate) struct Rule {
     /// All must hold.
     pub(crate) conditions: Box<[Arc<Condition>]>,
     pub(crate) credential: Option<Arc<CredentialProvider>>,
-    pub(crate) placement: Arc<Placement>,
+    /// Where the credential goes; empty if there is none.
+    pub(crate) placements: Arc<[Placement]>,
     pub(crate) tls: TlsRule,
     pub(crate) actions: Box<[RuleAction]>,
 }
@@ -122,7 +123,7 @@ impl Rule {
     pub(crate) fn grants_same_as(&self, other: &Self) -> bool {
         match (&self.credential, &other.credential) {
             (None, None) => true,
-            (Some(one), Some(two)) => one.kind == two.kind && self.placement == other.placement,
+            (Some(one), Some(two)) => one.kind == two.kind && self.placements == other.placements,
             (None, Some(_)) | (Some(_), None) => false,
         }
     }

@@ -1,7 +1,9 @@
 //! What documents may hold: one table of every field, which the reader refuses by and the JSON Schema for
 //! editors is made from, so that the two cannot drift apart.
 
+mod authentication;
 mod condition;
+mod credential_provider;
 mod documents;
 mod json;
 mod policy;

@@ -160,7 +160,7 @@ fn told(decision: &Decision<'_>) -> String {
     match decision {
         Decision::Allow(grant) => match grant.credential() {
             Some(provider) => {
-                let header = grant.placement().header.as_str();
+                let header = grant.placements()[0].carrier.name();
                 format!(
                     "{} with {} in {header}",
                     grant.policy_matched(),

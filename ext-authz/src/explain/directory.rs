@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use attache_core::{header::HeaderName, spiffe_id::TrustDomain};
+use attache_credentials::SecretRoots;
 use attache_edge::{
     clock,
     explain::{Call, Caller, Explained, Explainer, Unexplainable, Verification},
@@ -147,6 +148,7 @@ pub(crate) fn source(policies: &Path, config: Option<&Config>) -> anyhow::Result
                 trust_providers: vec![],
             },
             file_roots: vec![PathBuf::from("/")],
+            secrets: SecretRoots::everything(),
         },
     })
 }

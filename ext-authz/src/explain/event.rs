@@ -25,8 +25,9 @@ use serde::Serialize;
 mod tests;
 
 /// Faults of what comes after the decision, or before it.
-const BEYOND_POLICY: [&str; 5] = [
+const BEYOND_POLICY: [&str; 6] = [
     "credential-unavailable",
+    "secret-unavailable",
     "claim-unavailable",
     "credential-not-encodable",
     "audit-unavailable",

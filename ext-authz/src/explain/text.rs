@@ -9,7 +9,7 @@ use attache_edge::{
     journal::text::printable,
 };
 use attache_policy::explain::{
-    Check, Considered, CredentialTold, Explanation, Part, Standing, Subject, Verdict,
+    Check, Considered, CredentialTold, Explanation, Part, PlaceTold, Standing, Subject, Verdict,
 };
 
 use super::event::EventTold;
@@ -184,12 +184,17 @@ fn attached(out: &mut String, credential: Option<&CredentialTold>) -> fmt::Resul
             .map(|audience| format!("audience {}", plain(audience))),
     );
     words.extend(credential.ttl_seconds.map(|ttl| format!("{ttl} s")));
-    let (provider, prefix) = (plain(&credential.provider), plain(&credential.prefix));
-    let (header, words) = (plain(&credential.header), words.join(", "));
-    writeln!(
-        out,
-        "  attaches  {header}: {prefix}… from {provider} ({words})"
-    )
+    let (provider, words) = (plain(&credential.provider), words.join(", "));
+    let place = |place: &PlaceTold| match (&place.header, &place.parameter) {
+        (None, Some(parameter)) => format!("?{}=…", plain(parameter)),
+        (header, _) => {
+            let header = header.as_deref().unwrap_or_default();
+            format!("{}: {}…", plain(header), plain(&place.prefix))
+        }
+    };
+    let places: Vec<String> = credential.places.iter().map(place).collect();
+    let places = places.join(" and ");
+    writeln!(out, "  attaches  {places} from {provider} ({words})")
 }
 
 const fn stage(stage: Stage) -> Option<&'static str> {

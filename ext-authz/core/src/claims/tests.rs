@@ -77,7 +77,7 @@ fn a_list_stays_a_list_alone_and_is_refused_within_a_text() {
 fn a_claim_whose_attribute_is_not_proven_is_never_left_out() {
     for template in ["{k8s.nodeName}", "on {k8s.nodeName}"] {
         let refused = rendered(template).unwrap_err().to_string();
-        let expected = "claim it: the attribute k8s.nodeName is not proven of this caller";
+        let expected = "it: the attribute k8s.nodeName is not proven of this caller";
         assert_eq!(refused, expected);
     }
 }

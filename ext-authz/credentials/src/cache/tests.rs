@@ -10,7 +10,7 @@ use tokio::{
 
 use super::*;
 
-const BROKEN: NotFetched = NotFetched::Broken(Fault::CredentialUnavailable);
+const BROKEN: NotObtained = NotObtained::broken(Fault::CredentialUnavailable);
 
 /// A value that says which fetch made it.
 #[derive(Debug)]
@@ -20,8 +20,8 @@ struct Token {
 }
 
 impl Perishable for Token {
-    fn lifetime(&self) -> Lifetime {
-        self.lifetime
+    fn lifetime(&self) -> Option<Lifetime> {
+        Some(self.lifetime)
     }
 
     fn weight(&self) -> u32 {
@@ -38,7 +38,7 @@ fn at(seconds: i64) -> Timestamp {
 struct Source {
     fetches: AtomicUsize,
     held: Mutex<Option<Arc<Notify>>>,
-    failure: Mutex<Option<NotFetched>>,
+    failure: Mutex<Option<NotObtained>>,
 }
 
 impl Source {
@@ -48,7 +48,7 @@ impl Source {
         gate
     }
 
-    fn fail(&self, failure: Option<NotFetched>) {
+    fn fail(&self, failure: Option<NotObtained>) {
         *self.failure.lock().unwrap() = failure;
     }
 
@@ -59,7 +59,7 @@ impl Source {
     fn fetch(
         self: &Arc<Self>,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Token, NotFetched>> + Send + use<> {
+    ) -> impl Future<Output = Result<Token, NotObtained>> + Send + use<> {
         let source = Arc::clone(self);
         let number = source.fetches.fetch_add(1, SeqCst);
         let held = source.held.lock().unwrap().take();
@@ -90,7 +90,7 @@ async fn obtain(
     source: &Arc<Source>,
     key: &'static str,
     now: Timestamp,
-) -> Result<usize, NotFetched> {
+) -> Result<usize, NotObtained> {
     cache
         .obtain(&key, now, || source.fetch(now))
         .await
@@ -217,8 +217,8 @@ async fn nobody_waits_for_a_successor_before_the_end_is_near_and_who_comes_then_
 fn the_end_is_near_in_the_last_tenth_and_in_the_last_five_seconds() {
     for (lifetime, not_yet, near) in [(100, 89, 90), (3600, 3239, 3240), (30, 24, 25), (4, -2, 0)] {
         let lifetime = Lifetime::starting(at(0), Duration::from_secs(lifetime));
-        assert!(!is_near_end(lifetime, at(not_yet)), "{lifetime:?}");
-        assert!(is_near_end(lifetime, at(near)), "{lifetime:?}");
+        assert!(!is_near_end(Some(lifetime), at(not_yet)), "{lifetime:?}");
+        assert!(is_near_end(Some(lifetime), at(near)), "{lifetime:?}");
     }
 }
 
@@ -275,7 +275,7 @@ async fn near_its_end_one_callers_refused_evidence_does_not_keep_the_successor_f
     let cache = cache();
     let (bad, good) = (Arc::new(Source::default()), Arc::new(Source::default()));
     assert_eq!(obtain(&cache, &good, "key", at(0)).await, Ok(0));
-    bad.fail(Some(NotFetched::EvidenceRefused));
+    bad.fail(Some(NotObtained::evidence_refused()));
     let gate = bad.hold();
     let spawn = |source: &Arc<Source>| {
         let (cache, source) = (Arc::clone(&cache), Arc::clone(source));
@@ -365,7 +365,7 @@ async fn a_failure_goes_to_all_who_wait_and_is_not_kept() {
 async fn one_callers_refused_evidence_does_not_fail_another() {
     let cache = cache();
     let (bad, good) = (Arc::new(Source::default()), Arc::new(Source::default()));
-    bad.fail(Some(NotFetched::EvidenceRefused));
+    bad.fail(Some(NotObtained::evidence_refused()));
     let gate = bad.hold();
     let spawn = |source: &Arc<Source>| {
         let (cache, source) = (Arc::clone(&cache), Arc::clone(source));
@@ -377,7 +377,7 @@ async fn one_callers_refused_evidence_does_not_fail_another() {
     settle().await;
     assert_eq!(good.fetches(), 0, "they wait for the flight under way");
     gate.notify_one();
-    assert_eq!(began.await.unwrap(), Err(NotFetched::EvidenceRefused));
+    assert_eq!(began.await.unwrap(), Err(NotObtained::evidence_refused()));
     for caller in joined {
         assert_eq!(caller.await.unwrap(), Ok(0));
     }
@@ -388,7 +388,7 @@ async fn one_callers_refused_evidence_does_not_fail_another() {
 async fn a_fetch_that_never_ends_is_given_up() {
     let cache = cache();
     let given_up = cache
-        .obtain(&"key", at(0), pending::<Result<Token, NotFetched>>)
+        .obtain(&"key", at(0), pending::<Result<Token, NotObtained>>)
         .await;
     assert_eq!(given_up.map(|token| token.number), Err(BROKEN));
     assert!(cache.shared.flights().is_empty());

@@ -18,6 +18,10 @@ use attache_policy::{Compiled, Context, Decision, Source, compile};
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::{
+    mint::{MintFailed, Minted, Order},
+    secrets::SecretRoots,
+};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_781_000_000);
 
@@ -250,7 +254,9 @@ impl Mint for TestMint {
 }
 
 fn credentials(mint: &Arc<TestMint>) -> Credentials {
-    Credentials::new(Arc::clone(mint) as Arc<dyn Mint>, Settings::default())
+    let secrets = Arc::new(SecretStore::new(SecretRoots::nothing()));
+    let mint = Arc::clone(mint) as Arc<dyn Mint>;
+    Credentials::new(mint, secrets, Settings::default())
 }
 
 /// What `caller`, proven by `provider`, is given for `host` at `now`.
@@ -297,7 +303,8 @@ async fn call_of(
         Decision::Allow(grant) => grant,
         refused @ (Decision::Deny(_) | Decision::Unavailable(_)) => panic!("{refused:?}"),
     };
-    credentials.obtain(&grant, evidence, now).await
+    let given = credentials.obtain(&grant, evidence, now).await;
+    given.map_err(|why| why.fault)
 }
 
 const PAYMENTS: (&str, &str) = ("cluster", "payment-svc");
@@ -308,8 +315,11 @@ async fn a_grant_becomes_a_header_with_the_token_that_was_ordered() {
     let credentials = credentials(&mint);
     let given = call(&credentials, &policies, PAYMENTS, "bearer.example.com", NOW).await;
     let given = given.unwrap().unwrap();
-    assert_eq!(given.injection().header().as_str(), "authorization");
-    let value = given.injection().value().expose();
+    let [(header, value)] = given.injection().headers() else {
+        panic!("one header");
+    };
+    assert_eq!(header.as_str(), "authorization");
+    let value = value.expose();
     assert_eq!(
         value,
         format!(
@@ -319,12 +329,12 @@ async fn a_grant_becomes_a_header_with_the_token_that_was_ordered() {
     );
     assert_eq!(
         (given.token_id(), given.audience()),
-        ("tok_test_0", "https://api.example.com")
+        (Some("tok_test_0"), Some("https://api.example.com"))
     );
-    assert_eq!(given.ttl(), Duration::from_secs(300));
+    assert_eq!(given.ttl(), Some(Duration::from_secs(300)));
     assert_eq!(
         given.lifetime(),
-        Lifetime::starting(NOW, Duration::from_secs(300))
+        Some(Lifetime::starting(NOW, Duration::from_secs(300)))
     );
 }
 
@@ -377,7 +387,7 @@ async fn a_token_is_reused_for_the_same_caller_and_order_and_for_nothing_else() 
                 .await
                 .unwrap()
                 .unwrap();
-            seen.push(given.injection().value().expose().to_owned());
+            seen.push(given.injection().headers()[0].1.expose().to_owned());
         }
     }
     assert_eq!(mint.count(), 5);
@@ -414,7 +424,10 @@ async fn a_thousand_calls_of_two_callers_mint_two_tokens_and_mix_none() {
                 NOW,
             )
             .await;
-            (caller, given.unwrap().unwrap().token_id().to_owned())
+            (
+                caller,
+                given.unwrap().unwrap().token_id().unwrap().to_owned(),
+            )
         });
     }
     let mut seen = calls.join_all().await;
@@ -447,13 +460,13 @@ async fn a_token_for_another_workload_is_neither_given_out_nor_kept() {
     let refused = credentials
         .obtain(&grant, &evidence("ledger-svc"), NOW)
         .await;
-    assert_eq!(refused.err(), Some(Fault::CredentialUnavailable));
+    assert_eq!(refused.err(), Some(Fault::CredentialUnavailable.into()));
     let given = credentials
         .obtain(&grant, &evidence("payment-svc"), NOW)
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(given.token_id(), "tok_test_1");
+    assert_eq!(given.token_id(), Some("tok_test_1"));
 }
 
 #[tokio::test]
@@ -551,7 +564,7 @@ async fn two_pods_of_one_service_account_never_receive_each_others_token() {
                 NOW,
             )
             .await;
-            (pod, given.unwrap().unwrap().token_id().to_owned())
+            (pod, given.unwrap().unwrap().token_id().unwrap().to_owned())
         });
     }
     let mut seen = calls.join_all().await;
@@ -578,7 +591,7 @@ async fn pods_share_a_token_that_says_nothing_of_the_pod() {
             NOW,
         )
         .await;
-        assert_eq!(given.unwrap().unwrap().token_id(), "tok_test_0");
+        assert_eq!(given.unwrap().unwrap().token_id(), Some("tok_test_0"));
     }
 }
 
@@ -624,7 +637,7 @@ async fn a_token_is_not_used_again_after_a_key_was_revoked() {
     for (generation, expected) in [(0, "tok_test_0"), (0, "tok_test_0"), (1, "tok_test_1")] {
         mint.generation.store(generation, SeqCst);
         let given = call(&credentials, &policies, PAYMENTS, host, NOW).await;
-        assert_eq!(given.unwrap().unwrap().token_id(), expected);
+        assert_eq!(given.unwrap().unwrap().token_id(), Some(expected));
     }
 }
 
@@ -635,7 +648,7 @@ async fn a_token_whose_key_is_revoked_while_it_is_minted_does_not_leave() {
     let host = "bearer.example.com";
     mint.revoking.store(1, SeqCst);
     let given = call(&credentials, &policies, PAYMENTS, host, NOW).await;
-    assert_eq!(given.unwrap().unwrap().token_id(), "tok_test_1");
+    assert_eq!(given.unwrap().unwrap().token_id(), Some("tok_test_1"));
     mint.revoking.store(usize::MAX, SeqCst);
     mint.generation.fetch_add(1, SeqCst);
     let given = call(&credentials, &policies, PAYMENTS, host, NOW).await;

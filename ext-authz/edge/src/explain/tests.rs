@@ -179,7 +179,10 @@ async fn a_permit_tells_the_call_the_caller_and_the_credential() {
         (Proof::Supposed, "cluster")
     );
     assert_eq!(caller.spiffe_id, "spiffe://cluster.local/ns/shop/sa/web");
-    assert_eq!(told.verdict.credential.unwrap().header, "x-key");
+    assert_eq!(
+        told.verdict.credential.unwrap().header.as_deref(),
+        Some("x-key")
+    );
 }
 
 #[expect(clippy::too_many_lines, reason = "one stage after the other")]

@@ -10,7 +10,7 @@ use prost::Message as _;
 
 use super::{question, response};
 use crate::{
-    answer::{Answer, Disposition, Forward},
+    answer::{Answer, Disposition, Forward, Removal},
     refusal::Refusal,
     server::DESCRIPTORS,
 };
@@ -33,6 +33,7 @@ fn answer(disposition: Disposition) -> Answer {
         workload: None,
         policy_revision: String::new(),
         valid_until: None,
+        retry_after: None,
         observed: false,
         disposition,
     }
@@ -152,7 +153,11 @@ fn a_grpc_caller_gets_a_sentence_and_no_content_type() {
 
 #[test]
 fn headers_are_removed_from_a_request_that_goes_on() {
-    let forward = Forward::with(None, &["authorization", "x-attache-evidence"]);
+    let removal = Removal {
+        headers: vec!["authorization", "x-attache-evidence"],
+        parameters: vec!["key", "%6bey"],
+    };
+    let forward = Forward::with(None, &removal);
     let response = response(&answer(Disposition::Forward(forward)), false);
     assert_eq!(response.status.as_ref().unwrap().code, 0);
     let Some(HttpResponse::OkResponse(ok)) = response.http_response else {
@@ -162,7 +167,8 @@ fn headers_are_removed_from_a_request_that_goes_on() {
         ok.headers_to_remove,
         ["authorization", "x-attache-evidence"]
     );
-    assert!(ok.headers.is_empty());
+    assert_eq!(ok.query_parameters_to_remove, ["key", "%6bey"]);
+    assert!(ok.headers.is_empty() && ok.query_parameters_to_set.is_empty());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 use attache_core::{
     decision::DenyReason,
     header::HeaderName,
+    query::ParameterName,
     request::{AmbiguousRequest, Transport},
 };
 
@@ -149,7 +150,7 @@ fn protected_headers_are_found_once_and_their_imitations_are_refused() {
     assert_eq!(
         question.protected_headers(
             &[evidence.as_str()].into_iter(),
-            std::slice::from_ref(&authorization)
+            &[&authorization].into_iter()
         ),
         Ok(vec![
             "authorization",
@@ -159,15 +160,40 @@ fn protected_headers_are_found_once_and_their_imitations_are_refused() {
     );
     question.headers = vec![("x_attache_spiffe_id", b"spiffe://a/b")];
     assert_eq!(
-        question.protected_headers(&[].into_iter(), &[]),
+        question.protected_headers(&[].into_iter(), &[].into_iter()),
         Err(DenyReason::HeaderAmbiguous)
     );
     let api_key = HeaderName::parse("x-api-key").unwrap();
     question.headers = vec![("x-api_key", b"k")];
     assert_eq!(
-        question.protected_headers(&[].into_iter(), &[api_key]),
+        question.protected_headers(&[].into_iter(), &[&api_key].into_iter()),
         Err(DenyReason::HeaderAmbiguous)
     );
+}
+
+#[test]
+fn protected_parameters_are_found_in_every_spelling_and_hidden_ones_are_refused() {
+    let key = ParameterName::parse("key").unwrap();
+    let protected = |target| {
+        let question = Question {
+            target,
+            ..question("maps.example.com", None)
+        };
+        question.protected_parameters(&[&key].into_iter())
+    };
+    assert_eq!(protected("/a"), Ok(vec![]));
+    assert_eq!(protected("/key?a=key"), Ok(vec![]));
+    let spellings = protected("/?KEY=1&%6bey=2&key=3&key=4&b=5&key[]=6");
+    assert_eq!(spellings, Ok(vec!["KEY", "%6bey", "key", "key[]"]));
+    assert_eq!(
+        protected("/?a=1;key=2"),
+        Err(DenyReason::ParameterAmbiguous)
+    );
+    let target = Question {
+        target: "/?a=1;key=2",
+        ..question("maps.example.com", None)
+    };
+    assert_eq!(target.protected_parameters(&[].into_iter()), Ok(vec![]));
 }
 
 #[test]

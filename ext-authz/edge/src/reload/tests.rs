@@ -76,6 +76,7 @@ impl Place {
                 trust_providers: vec![],
             },
             file_roots: vec![],
+            secrets: attache_credentials::SecretRoots::nothing(),
         }
     }
 

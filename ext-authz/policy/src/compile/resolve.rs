@@ -12,8 +12,9 @@ use crate::{
     },
     condition::{Condition, Test},
     document::{
-        AccessPolicy, Action, CredentialKind, CredentialPolicy, CredentialProvider, Document,
-        Effect, Kind, PolicyMode, ServerWorkload, TrustProvider, Vouchers, audience_endpoint,
+        AccessPolicy, Action, Authentication, CredentialKind, CredentialPolicy, CredentialProvider,
+        Document, Effect, Kind, Placement, PolicyMode, ServerWorkload, TrustProvider, Vouchers,
+        audience_endpoint,
     },
     name::{QualifiedName, Reference},
     problem::{Code, Place, Report, quoted},
@@ -107,14 +108,16 @@ impl Directory<'_> {
         let actions: Vec<_> = written
             .map(|action| self.action(&matched, action))
             .collect();
+        let credential = credential?;
+        let placements = self.placements(&server, credential.as_deref());
         let rule = Rule {
             policy: name.to_string().into(),
             effect,
             mode: policy.mode?,
             accepts: accepts?,
             conditions: conditions?,
-            credential: credential?,
-            placement: self.shared.placements.shared(server.placement.clone()),
+            credential,
+            placements,
             tls: server.tls,
             actions: actions.into_iter().collect::<Option<_>>()?,
         };
@@ -227,15 +230,51 @@ impl Directory<'_> {
         let provider =
             self.credentials
                 .resolve(reference, wanted, from, &self.kinds, self.report)?;
-        let own = policy.ttl?.map(|ttl| provider.kind.lasting(ttl));
-        let provider = match own {
-            Some(kind) if kind != provider.kind => Arc::new(CredentialProvider {
-                name: provider.name.clone(),
-                kind,
-            }),
-            Some(_) | None => provider,
+        let Some(ttl) = policy.ttl? else {
+            return Some(Some(provider));
         };
-        Some(Some(provider))
+        let Some(kind) = provider.kind.lasting(ttl) else {
+            let of = provider.kind.provider_type().name();
+            let message = format!(
+                "`ttl: {}s` is nothing that a credential of type {of} can be asked for",
+                ttl.as_secs()
+            );
+            let way_out = Some("remove `ttl`".to_owned());
+            let place = reference.place.clone();
+            self.report
+                .error_with(place, Code::ConflictingFields, message, way_out);
+            return None;
+        };
+        if kind == provider.kind {
+            return Some(Some(provider));
+        }
+        let CredentialProvider {
+            name, hosts, place, ..
+        } = &*provider;
+        Some(Some(Arc::new(CredentialProvider {
+            name: name.clone(),
+            hosts: hosts.clone(),
+            kind,
+            place: place.clone(),
+        })))
+    }
+
+    /// Where the credential of a policy goes on its server.
+    fn placements(
+        &self,
+        server: &ServerWorkload,
+        credential: Option<&CredentialProvider>,
+    ) -> Arc<[Placement]> {
+        let placements = match (&server.authentication, credential.map(|it| &it.kind)) {
+            (_, None) => Vec::new(),
+            (Authentication::Placed(places), Some(_)) => places.clone(),
+            (Authentication::ProviderHeaders, Some(CredentialKind::StaticHeaders(headers))) => {
+                headers.placements()
+            }
+            // Told by `carried`.
+            (Authentication::ProviderHeaders, Some(_)) => Vec::new(),
+        };
+        self.shared.placements.shared(placements)
     }
 
     /// An action of the policy, narrowed to the paths of the server workload.
@@ -293,6 +332,8 @@ impl Directory<'_> {
             server: &server,
         };
         let actions = [self.action(&matched, &Action::all())?].into();
+        let credential = Arc::new(policy.credential_provider?);
+        let placements = self.placements(&server, Some(&credential));
         let rule = Rule {
             policy: name.to_string().into(),
             effect: Effect::Allow,
@@ -303,8 +344,8 @@ impl Directory<'_> {
                     .providers
                     .shared(self.proving(proven_by).collect::<Vec<_>>()),
             ),
-            credential: Some(Arc::new(policy.credential_provider?)),
-            placement: self.shared.placements.shared(server.placement.clone()),
+            credential: Some(credential),
+            placements,
             tls: server.tls,
             actions,
         };
@@ -352,11 +393,18 @@ impl Directory<'_> {
             }
             Found::Nothing => {}
         }
-        let CredentialKind::Token(plan) = &policy.credential_provider.as_ref()?.kind;
-        let audience = plan.audiences.first()?;
+        let kind = &policy.credential_provider.as_ref()?.kind;
         let place = reference.place.clone();
         let name = quoted(&reference.name);
         let suggestion = self.servers.suggestion(reference, from);
+        let Some(audience) = kind.token_plan().and_then(|plan| plan.audiences.first()) else {
+            let message = format!("no ServerWorkload named {name}");
+            let way_out = suggestion
+                .or_else(|| Some("write a ServerWorkload of that name with its host".to_owned()));
+            self.report
+                .error_with(place, Code::DanglingReference, message, way_out);
+            return None;
+        };
         let Some((host, port, tls)) = audience_endpoint(audience) else {
             let message = format!(
                 "no ServerWorkload named {name}, and the audience {} is not a URL that says where it is",

@@ -31,7 +31,7 @@ impl<T: ?Sized + Eq + Hash> Kept<T> {
 /// The parts of policies.
 #[derive(Default)]
 pub(super) struct Shared {
-    pub(super) placements: Kept<Placement>,
+    pub(super) placements: Kept<[Placement]>,
     pub(super) prefixes: Kept<[PathPrefix]>,
     pub(super) providers: Kept<[Arc<str>]>,
     methods: Kept<[String]>,

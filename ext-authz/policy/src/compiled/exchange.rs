@@ -16,7 +16,7 @@ use crate::{
     condition::Seen,
     context::Context,
     decision::{Decided, Decision},
-    document::{CredentialKind, CredentialProvider, Effect, HostPattern, MethodSet, TlsRule},
+    document::{CredentialProvider, Effect, HostPattern, MethodSet, TlsRule},
 };
 
 /// Stands for every method that no policy names.
@@ -121,8 +121,9 @@ impl User {
 }
 
 fn audiences_of(credential: &CredentialProvider) -> Vec<String> {
-    let CredentialKind::Token(plan) = &credential.kind;
-    plan.audiences.clone()
+    // SECURITY: other people's credentials are attached, and never handed out.
+    let plan = credential.kind.token_plan();
+    plan.map_or_else(Vec::new, |plan| plan.audiences.clone())
 }
 
 /// Why a workload gets no token into its own hands.

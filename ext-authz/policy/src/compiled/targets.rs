@@ -6,12 +6,12 @@ use std::{
     sync::Arc,
 };
 
-use attache_core::{header::HeaderName, request::Host};
+use attache_core::request::Host;
 
 use crate::{
     compile::Binding,
     compiled::clients::ClientId,
-    document::{Effect, HostPattern},
+    document::{Carrier, Effect, HostPattern},
     rule::Accepts,
 };
 
@@ -40,7 +40,7 @@ pub(super) struct TargetEntry {
     pub(super) rank: HostRank,
     /// What any enforced policy could inject here, those for its wider suffixes included: whichever entry is the
     /// nearest to a host knows them all.
-    pub(super) injectable: Arc<[HeaderName]>,
+    pub(super) injectable: Arc<[Carrier]>,
     /// Whether an enforced policy is about it.
     pub(super) enforced: bool,
     /// Whether a dry-run policy is about it.
@@ -83,10 +83,11 @@ impl TargetIndex {
         if rule.effect == Effect::Allow && !matches!(rule.accepts, Accepts::Nobody) {
             entry.allowed.push(ClientId(*client));
         }
-        let header = &server.placement.header;
-        if rule.credential.is_some() && !entry.injectable.contains(header) {
-            let known = entry.injectable.iter();
-            entry.injectable = known.chain([header]).cloned().collect();
+        for carrier in rule.placements.iter().map(|placement| &placement.carrier) {
+            if !entry.injectable.contains(carrier) {
+                let known = entry.injectable.iter();
+                entry.injectable = known.chain([carrier]).cloned().collect();
+            }
         }
         id
     }
@@ -120,12 +121,12 @@ impl TargetIndex {
 
     /// To be called once, when every binding is in.
     pub(super) fn finish(&mut self) {
-        let mut shared: HashSet<Arc<[HeaderName]>> = HashSet::new();
+        let mut shared: HashSet<Arc<[Carrier]>> = HashSet::new();
         let own = self
             .entries
             .iter()
             .map(|entry| Arc::clone(&entry.injectable));
-        let own: Vec<Arc<[HeaderName]>> = own.collect();
+        let own: Vec<Arc<[Carrier]>> = own.collect();
         for hosts in self.by_port.values_mut() {
             hosts.exact.shrink_to_fit();
             for (host, id) in hosts.exact.iter().chain(&hosts.suffixes) {
@@ -134,9 +135,9 @@ impl TargetIndex {
                 };
                 let wider = suffixes_of(host).filter_map(|suffix| hosts.suffixes.get(suffix));
                 let wider = wider.filter_map(|id| own.get(id.place()));
-                let wider = wider.flat_map(|headers| headers.iter());
-                let all: BTreeSet<&HeaderName> = entry.injectable.iter().chain(wider).collect();
-                let all: Arc<[HeaderName]> = all.into_iter().cloned().collect();
+                let wider = wider.flat_map(|places| places.iter());
+                let all: BTreeSet<&Carrier> = entry.injectable.iter().chain(wider).collect();
+                let all: Arc<[Carrier]> = all.into_iter().cloned().collect();
                 let known = shared.get(&all).cloned();
                 entry.injectable = known.unwrap_or_else(|| {
                     shared.insert(Arc::clone(&all));
@@ -164,8 +165,8 @@ impl TargetIndex {
         }
     }
 
-    /// Every header that could be injected anywhere.
-    pub(super) fn injectable(&self) -> impl Iterator<Item = &HeaderName> {
+    /// Every place that something could be injected into anywhere.
+    pub(super) fn injectable(&self) -> impl Iterator<Item = &Carrier> {
         let entries = self.entries.iter();
         entries.flat_map(|entry| entry.injectable.iter())
     }

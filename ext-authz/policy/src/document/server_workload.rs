@@ -1,9 +1,13 @@
 //! `ServerWorkload`: what is called, and where its credential goes.
 
-use attache_core::{
-    header::{HeaderName, is_header_value},
-    request::{Host, PathPrefix, overrides_request},
-};
+mod authentication;
+
+use std::fmt;
+
+use attache_core::request::{Host, PathPrefix};
+
+pub use authentication::{Carrier, Form, Part, Placement};
+pub(super) use authentication::{carrier, prefix};
 
 use crate::{
     document::{Specification, host},
@@ -26,7 +30,7 @@ pub struct ServerWorkload {
     /// Under which paths; never empty.
     pub paths: Vec<PathPrefix>,
     /// Where a credential goes.
-    pub placement: Placement,
+    pub authentication: Authentication,
 }
 
 /// One host, or all below a domain.
@@ -38,6 +42,15 @@ pub enum HostPattern {
     Suffix(Host),
 }
 
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => f.write_str(host.as_str()),
+            Self::Suffix(host) => write!(f, "*.{}", host.as_str()),
+        }
+    }
+}
+
 /// Whether the connection to the target may be unencrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TlsRule {
@@ -47,19 +60,13 @@ pub enum TlsRule {
     PlaintextAllowed,
 }
 
-/// Where in a request the credential goes.
+/// How a target takes its credential.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Placement {
-    /// The header.
-    pub header: HeaderName,
-    /// What stands before the credential: `Bearer `, with its space.
-    pub prefix: String,
-}
-
-#[derive(Clone, Copy)]
-enum Method {
-    Bearer,
-    Header,
+pub enum Authentication {
+    /// In these places; never empty, and no two of them are one.
+    Placed(Vec<Placement>),
+    /// In the headers that the credential provider names.
+    ProviderHeaders,
 }
 
 impl ServerWorkload {
@@ -80,9 +87,9 @@ impl ServerWorkload {
             || root().map(|root| vec![root]),
             |at| at.some_list(path_prefix),
         );
-        let placement = match fields.field("authentication") {
+        let authentication = match fields.field("authentication") {
             None => bearer(),
-            Some(at) => authentication(&at),
+            Some(at) => authentication::lower(&at),
         };
         protocol?;
         Some(Self {
@@ -91,21 +98,21 @@ impl ServerWorkload {
             port: port?,
             tls: tls?,
             paths: paths?,
-            placement: placement?,
+            authentication: authentication?,
         })
     }
 
     /// A target known by its audience alone.
     pub(crate) fn implied(name: &str, host: Host, port: u16, tls: TlsRule) -> Option<Self> {
         let host = HostPattern::Exact(host);
-        let (paths, placement) = (vec![root()?], bearer()?);
+        let (paths, authentication) = (vec![root()?], bearer()?);
         Some(Self {
             name: name.to_owned(),
             host,
             port,
             tls,
             paths,
-            placement,
+            authentication,
         })
     }
 }
@@ -136,64 +143,6 @@ fn root() -> Option<PathPrefix> {
     PathPrefix::parse("/").ok()
 }
 
-fn bearer() -> Option<Placement> {
-    let header = HeaderName::parse("authorization").ok()?;
-    Some(Placement {
-        header,
-        prefix: "Bearer ".to_owned(),
-    })
-}
-
-fn authentication(at: &At<'_>) -> Option<Placement> {
-    let mut fields = at.fields()?;
-    let methods = [("bearer", Method::Bearer), ("header", Method::Header)];
-    let Some(method) = fields.required("method", |at| at.one_of(&methods)) else {
-        fields.leave_rest();
-        return None;
-    };
-    match method {
-        Method::Bearer => bearer(),
-        Method::Header => {
-            let header = fields.required("name", carrier);
-            let prefix = fields.or("prefix", String::new(), prefix);
-            Some(Placement {
-                header: header?,
-                prefix: prefix?,
-            })
-        }
-    }
-}
-
-/// The header that a credential stands in.
-fn carrier(at: &At<'_>) -> Option<HeaderName> {
-    let refuse = |message| {
-        let way_out = "write a header of the target's own, such as X-Api-Token";
-        at.refuse_with(Code::InvalidHeader, message, way_out)
-    };
-    let text = at.text()?;
-    if overrides_request(text) {
-        let message = format!(
-            "some applications take another method or path from the header {}",
-            quoted(text)
-        );
-        return refuse(message);
-    }
-    HeaderName::parse(text).map_or_else(|error| refuse(error.to_string()), Some)
-}
-
-fn prefix(at: &At<'_>) -> Option<String> {
-    let text = at.text_or_empty()?;
-    // A credential follows, so that a space at the end of the prefix stands inside of the value.
-    if text.len() <= 128 && is_header_value(&format!("{text}x")) {
-        return Some(text.to_owned());
-    }
-    let message = format!(
-        "{} cannot stand before a credential in a header",
-        quoted(text)
-    );
-    at.refuse_with(
-        Code::InvalidHeader,
-        message,
-        "write visible ASCII, such as \"Token \"",
-    )
+fn bearer() -> Option<Authentication> {
+    Some(Authentication::Placed(vec![Placement::scheme("Bearer ")?]))
 }

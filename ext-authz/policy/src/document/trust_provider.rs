@@ -412,7 +412,7 @@ fn inline_keys(at: &At<'_>) -> Option<KeySource> {
     Some(KeySource::Inline(text))
 }
 
-fn file(at: &At<'_>) -> Option<PathBuf> {
+pub(super) fn file(at: &At<'_>) -> Option<PathBuf> {
     let text = at.text()?;
     if text.contains('\0') {
         let message = format!("{} is not a file name", quoted(text));

@@ -134,11 +134,11 @@ fn a_permit_names_what_decided_what_it_attaches_and_what_came_second() {
     assert_eq!(credential.provider, "bank-token");
     assert_eq!(
         (
-            credential.header.as_str(),
+            credential.header.as_deref(),
             credential.prefix.as_str(),
             credential.ttl_seconds
         ),
-        ("authorization", "Bearer ", Some(300))
+        (Some("authorization"), "Bearer ", Some(300))
     );
     assert_eq!(
         parts(&told),

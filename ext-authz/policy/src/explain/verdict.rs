@@ -7,10 +7,7 @@ use attache_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    decision::{Decided, Decision, Denial, Grant, WouldBe},
-    document::CredentialKind,
-};
+use crate::decision::{Decided, Decision, Denial, Grant, WouldBe};
 
 /// How a call ends, and by what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,9 +54,22 @@ pub struct CredentialTold {
     pub audience: Option<String>,
     /// The token's lifetime.
     pub ttl_seconds: Option<u64>,
-    /// The header that it goes into.
-    pub header: String,
-    /// What stands before it there.
+    /// The header that it goes into; `null` if its first place is none.
+    pub header: Option<String>,
+    /// What stands before it in its first place.
+    pub prefix: String,
+    /// Every place that it goes into.
+    pub places: Vec<PlaceTold>,
+}
+
+/// A place in a request that a credential goes into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceTold {
+    /// The header; `null` if it is none.
+    pub header: Option<String>,
+    /// The parameter of the query; `null` if it is none.
+    pub parameter: Option<String>,
+    /// What stands before the credential.
     pub prefix: String,
 }
 
@@ -160,15 +170,22 @@ impl Verdict {
 impl CredentialTold {
     fn of(grant: &Grant<'_>) -> Option<Self> {
         let provider = grant.credential()?;
-        let placement = grant.placement();
-        let CredentialKind::Token(plan) = &provider.kind;
+        let kind = &provider.kind;
+        let places = grant.placements().iter().map(|placement| PlaceTold {
+            header: placement.header().map(|name| name.as_str().to_owned()),
+            parameter: placement.parameter().map(|name| name.as_str().to_owned()),
+            prefix: placement.prefix().to_owned(),
+        });
+        let places: Vec<_> = places.collect();
+        let first = places.first();
         Some(Self {
             provider: provider.name.clone(),
-            kind: plan.form.name().to_owned(),
-            audience: Some(plan.audience()),
-            ttl_seconds: Some(plan.ttl.as_secs()),
-            header: placement.header.as_str().to_owned(),
-            prefix: placement.prefix.clone(),
+            header: first.and_then(|place| place.header.clone()),
+            prefix: first.map(|place| place.prefix.clone()).unwrap_or_default(),
+            kind: kind.provider_type().name().to_owned(),
+            audience: kind.audience(),
+            ttl_seconds: kind.ttl().map(|ttl| ttl.as_secs()),
+            places,
         })
     }
 }

@@ -86,6 +86,8 @@ codes! {
     InvalidMethod => "invalid-method",
     /// A header that cannot carry a credential.
     InvalidHeader => "invalid-header",
+    /// A query parameter that cannot carry a credential.
+    InvalidParameter => "invalid-parameter",
     /// A URL that is none, or is not safe to fetch keys from.
     InvalidUrl => "invalid-url",
     /// Inline keys that are no usable key set.
@@ -102,8 +104,14 @@ codes! {
     UnattestedCredential => "unattested-credential",
     /// A credential that the target's authentication cannot carry.
     CredentialNotCarried => "credential-not-carried",
+    /// A credential for another host than its provider names.
+    CredentialForOtherHost => "credential-for-other-host",
+    /// A type of credential provider that this version does not have.
+    NotProvided => "not-provided",
     /// A secret that stands in a document.
     LiteralSecret => "literal-secret",
+    /// A reference to a secret outside of what the configuration lets documents point to.
+    ForeignSecret => "foreign-secret",
     /// A file outside the folders that documents may name files in.
     ForeignFile => "foreign-file",
     /// A part of a policy that can never apply.

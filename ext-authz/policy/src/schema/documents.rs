@@ -4,8 +4,10 @@ use super::{
     Entries, Field, Mapping,
     Needed::{self, Always, Sometimes},
     Shape,
+    authentication::AUTHENTICATION,
     condition::ACCESS_CONDITION,
-    policy::{ACCESS_POLICY, CREDENTIAL_POLICY, CREDENTIAL_PROVIDER, WORKLOAD_IDENTITY},
+    credential_provider::CREDENTIAL_PROVIDER,
+    policy::{ACCESS_POLICY, CREDENTIAL_POLICY, WORKLOAD_IDENTITY},
     policy_test::POLICY_TEST,
     trust_provider::TRUST_PROVIDER,
 };
@@ -47,7 +49,7 @@ const NAME: Shape =
 pub(super) const PATH: Shape =
     Shape::Match(r#"^(?!.*//)(?!.*/\.{1,2}(/|$))/[!"$-)+-:<->@-\[\]-~]*$"#);
 /// A name, which no port follows and in which `*` stands first; or an address.
-const HOST: Shape = Shape::Match(r"^(\*\.)?[^\s/@*:]+$|^\[?[0-9A-Fa-f:.]+\]?$");
+pub(super) const HOST: Shape = Shape::Match(r"^(\*\.)?[^\s/@*:]+$|^\[?[0-9A-Fa-f:.]+\]?$");
 pub(super) const URL: Shape = Shape::Match("^https?://");
 
 pub(super) static DOCUMENT: Shape = Shape::Mapping(&Mapping {
@@ -176,35 +178,3 @@ static SERVER_WORKLOAD: Shape = Shape::Mapping(&mapping(&[
         "where a credential goes; `{method: bearer}` unless written",
     ),
 ]));
-
-const METHOD: Field = field(
-    "method",
-    Always,
-    Shape::Words(|| vec!["bearer", "header"]),
-    "`bearer` (Authorization: Bearer …) or `header`",
-);
-
-const AUTHENTICATION: Shape = Shape::ByWord(
-    "method",
-    &[
-        ("bearer", mapping(&[METHOD])),
-        (
-            "header",
-            mapping(&[
-                METHOD,
-                field(
-                    "name",
-                    Always,
-                    Shape::Match("^[A-Za-z0-9-]{1,128}$"),
-                    "the header that carries the credential, such as `X-Api-Token`",
-                ),
-                field(
-                    "prefix",
-                    Sometimes,
-                    Shape::Text(0),
-                    "what stands before the credential, with its space: \"Token \"",
-                ),
-            ]),
-        ),
-    ],
-);

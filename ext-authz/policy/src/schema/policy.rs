@@ -1,89 +1,16 @@
-//! The fields of `CredentialProvider` and `AccessPolicy`, and of the short forms.
+//! The fields of `AccessPolicy`, and of the short forms.
 
-use attache_core::{attestation::ProviderKind, token::TokenForm};
+use attache_core::attestation::ProviderKind;
 use serde_json::json;
 
 use super::{
     Entries, Field, Mapping,
     Needed::{Always, Sometimes},
     Shape,
-    documents::{LABEL, PATH, REFERENCE, REFERENCES, TEXT, field, mapping},
+    credential_provider::CREDENTIAL_PROVIDER,
+    documents::{LABEL, PATH, REFERENCE, REFERENCES, field, mapping},
 };
-use crate::document::{IDENTITY_KINDS, TTL_SECONDS, claim_name_pattern};
-
-pub(super) const CREDENTIAL_PROVIDER: Shape = Shape::ByWord(
-    "type",
-    &[
-        (
-            "oidc-token",
-            mapping(&[
-                TOKEN_TYPE,
-                field(
-                    "audience",
-                    Always,
-                    TEXT,
-                    "whom the token is for, its `aud`: `https://api.example.com`",
-                ),
-                field(
-                    "ttl",
-                    Sometimes,
-                    Shape::Duration(TTL_SECONDS),
-                    "the token's lifetime; 900 seconds unless written",
-                ),
-                field(
-                    "algorithm",
-                    Sometimes,
-                    Shape::Words(|| vec!["RS256", "ES256"]),
-                    "`RS256` unless written",
-                ),
-                CLAIMS,
-            ]),
-        ),
-        (
-            "jwt-svid",
-            mapping(&[
-                TOKEN_TYPE,
-                field(
-                    "audience",
-                    Always,
-                    Shape::OneOrMore(&TEXT),
-                    "whom the token is for, its `aud`; a list only where one token is for several",
-                ),
-                field(
-                    "ttl",
-                    Sometimes,
-                    Shape::Duration(TTL_SECONDS),
-                    "the token's lifetime; 300 seconds unless written",
-                ),
-                field(
-                    "algorithm",
-                    Sometimes,
-                    Shape::Words(|| vec!["RS256", "ES256"]),
-                    "`ES256` unless written",
-                ),
-                CLAIMS,
-            ]),
-        ),
-    ],
-);
-
-const TOKEN_TYPE: Field = field(
-    "type",
-    Always,
-    Shape::Words(|| TokenForm::ALL.map(TokenForm::name).to_vec()),
-    "`oidc-token` or `jwt-svid`: a token of Attaché's own issuer",
-);
-
-const CLAIMS: Field = field(
-    "claims",
-    Sometimes,
-    Shape::Entries(&Entries {
-        key: Some(claim_name_pattern),
-        value: TEXT,
-        least: 1,
-    }),
-    "claims of your own, with attributes of the caller in braces: `{team: \"{k8s.namespace}\"}`",
-);
+use crate::document::{IDENTITY_KINDS, TTL_SECONDS};
 
 pub(super) static ACCESS_POLICY: Shape = Shape::Mapping(&Mapping {
     fields: &[

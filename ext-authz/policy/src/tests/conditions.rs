@@ -5,11 +5,10 @@ use attache_core::{
     request::{Host, Request, RequestPath, Transport},
     scope::{Caller, Scope},
     time::Timestamp,
-    token::TokenPlan,
 };
 
 use super::{CLUSTER, compiled, pod, refused, told};
-use crate::{Code, Compiled, Context, Decided, Decision, document::CredentialKind};
+use crate::{Code, Compiled, Context, Decided, Decision};
 
 /// 2026-07-16 is a Thursday.
 const THURSDAY_NOON: Timestamp = Timestamp::from_seconds(1_784_203_200);
@@ -247,7 +246,7 @@ fn a_target_that_only_dry_run_policies_know_is_as_unknown_as_before() {
     )]);
     assert!(dry.target(&host, 443).is_none());
     assert!(dry.rehearses(&host, 443));
-    assert!(dry.injectable_headers().is_empty());
+    assert!(dry.injectable().is_empty());
     let both = set(&[
         (
             "a",
@@ -280,7 +279,7 @@ fn a_policys_own_lifetime_takes_the_place_of_its_credential_providers() {
             };
             let provider = grant.credential().expect("a credential");
             assert_eq!(provider.name, "token");
-            let CredentialKind::Token(TokenPlan { ttl, .. }) = &provider.kind;
+            let ttl = provider.kind.ttl().unwrap();
             ttl.as_secs()
         })
     };

@@ -12,10 +12,7 @@ mod set;
 
 use std::env;
 
-use attache_core::{
-    scope::{Paths, Scope},
-    token::TokenPlan,
-};
+use attache_core::scope::{Paths, Scope};
 use proptest::{prelude::*, test_runner::TestCaseResult};
 
 use self::{
@@ -24,9 +21,7 @@ use self::{
     set::{CONDITIONS, Policy, policies, written},
 };
 use super::{settings, source};
-use crate::{
-    Code, Compiled, Decided, Decision, PolicyRef, Source, compile, document::CredentialKind,
-};
+use crate::{Code, Compiled, Decided, Decision, PolicyRef, Source, compile};
 
 /// How many calls are made of each set.
 const CALLS: u32 = 1000;
@@ -80,8 +75,8 @@ fn told(decided: &Decided<'_>) -> Answer {
         Decision::Allow(grant) => {
             let policy = (grant.policy().to_owned(), grant.policy_matched().to_owned());
             let credential = grant.credential().map(|provider| {
-                let CredentialKind::Token(TokenPlan { ttl, .. }) = &provider.kind;
-                let header = grant.placement().header.as_str().to_owned();
+                let ttl = provider.kind.ttl().unwrap();
+                let header = grant.placements()[0].carrier.name().to_owned();
                 (provider.name.clone(), header, ttl.as_secs())
             });
             ("allow", Some(policy), credential)

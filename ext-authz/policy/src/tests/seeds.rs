@@ -7,10 +7,8 @@ use attache_core::{
 
 use super::{CLUSTER, NOW, ask, pod, settings, source};
 use crate::{
-    Code, Compiled, Context, Decision, Severity, Source, compile,
-    document::{CredentialKind, TrustProvider},
-    problem::Report,
-    yaml::File,
+    Code, Compiled, Context, Decision, Severity, Source, compile, document::TrustProvider,
+    problem::Report, yaml::File,
 };
 
 const REGISTRATION: &[u8] = include_bytes!("../../fixtures/seeds/workload-registration.yaml");
@@ -59,13 +57,13 @@ fn the_quick_start_loads_byte_for_byte_and_grants_what_it_says() {
         "allow:payment-service:stripe-api:all"
     );
     assert_eq!(grant.policy(), "payment-to-stripe");
-    assert_eq!(grant.placement().header.as_str(), "authorization");
-    assert_eq!(grant.placement().prefix, "Bearer ");
+    assert_eq!(grant.placements()[0].carrier.name(), "authorization");
+    assert_eq!(grant.placements()[0].prefix(), "Bearer ");
     assert_eq!(grant.valid_until(), Timestamp::from_seconds(1_800_000_300));
     assert_eq!(grant.revision(), set.revision());
     assert_eq!(grant.attestation().spiffe_id(), caller.spiffe_id());
     let provider = grant.credential().expect("a credential");
-    let CredentialKind::Token(plan) = &provider.kind;
+    let plan = provider.kind.token_plan().unwrap();
     assert_eq!(plan.form, TokenForm::OidcToken);
     assert_eq!(plan.audiences, ["https://api.stripe.com"]);
     assert_eq!(plan.ttl.as_secs(), 300);
@@ -167,11 +165,7 @@ fn the_target_is_that_of_the_audience_and_no_other() {
     );
     let host = Host::parse("api.stripe.com").unwrap();
     let target = set.target(&host, 443).expect("a target");
-    let injectable: Vec<_> = target
-        .injectable()
-        .iter()
-        .map(|name| name.as_str())
-        .collect();
+    let injectable: Vec<_> = target.injectable().iter().map(|name| name.name()).collect();
     assert_eq!(injectable, ["authorization"]);
     assert!(set.target(&host, 80).is_none());
 }

@@ -57,7 +57,7 @@ fn claim_name(key: &At<'_>) -> Option<String> {
     key.refuse_with(code, format!("{} {why}", quoted(name)), way_out)
 }
 
-fn template(at: &At<'_>) -> Option<Template> {
+pub(super) fn template(at: &At<'_>) -> Option<Template> {
     let text = at.text()?;
     let way_out = match Template::parse(text) {
         Ok(template) => return known_attributes(at, &template).then_some(template),
@@ -67,7 +67,7 @@ fn template(at: &At<'_>) -> Option<Template> {
             "write \"{k8s.namespace}\" for an attribute, and `{{` or `}}` for a brace".to_owned()
         }
     };
-    let message = format!("{} is not the text of a claim", quoted(text));
+    let message = format!("{} is not a text with attributes", quoted(text));
     at.refuse_with(Code::InvalidValue, message, way_out)
 }
 

@@ -45,7 +45,7 @@ fn verdict(explanation: &Explanation) -> Told<'_> {
         let ttl = credential.ttl_seconds.unwrap_or_default();
         (
             credential.provider.as_str(),
-            credential.header.as_str(),
+            credential.header.as_deref().unwrap(),
             ttl,
         )
     });
