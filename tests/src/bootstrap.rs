@@ -18,7 +18,7 @@ pub const ALL: [&str; 4] = [
 ];
 
 /// The names of those with the filter in Envoy; they have no ext_authz.
-pub const WITH_FILTER: [&str; 1] = ["filter-inbound.yaml"];
+pub const WITH_FILTER: [&str; 2] = ["filter-inbound.yaml", "filter-outbound.yaml"];
 
 /// Where the bootstraps expect the authorities that targets are verified against.
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -129,6 +129,21 @@ impl Bootstrap {
             .replace("/etc/attache/tls/service.crt", &text(&own.certificate))?
             .replace("/etc/attache/tls/service.key", &text(&own.key))?
             .leading_to("127.0.0.1", 8080, application)
+    }
+
+    /// `filter-outbound.yaml` with the filter in `wasm`, the edge on `socket`, and its target where it really is.
+    pub fn filter_outbound(
+        wasm: &Path,
+        socket: &Path,
+        roots: &Path,
+        stripe: SocketAddr,
+    ) -> Result<Self> {
+        Self::read("filter-outbound.yaml")?
+            .listening_anywhere("127.0.0.1", 15001)?
+            .replace(crate::filter::IN_BOOTSTRAPS, &text(wasm))?
+            .replace(SOCKET, &text(socket))?
+            .replace(SYSTEM_ROOTS, &text(roots))?
+            .leading_to("api.stripe.com", 443, stripe)
     }
 
     /// Puts `new` in the place of `old`, which must occur.

@@ -18,6 +18,7 @@ pub mod filter;
 pub mod forgery;
 pub mod kubernetes;
 pub mod openid_provider;
+pub mod outbound_stage;
 pub mod peers;
 pub mod port;
 pub mod process;

@@ -17,8 +17,8 @@ use attache_proto::token::v1::{
 };
 use tokio::{
     net::UnixListener,
+    runtime::{Builder, Runtime},
     sync::{mpsc, watch},
-    task::AbortHandle,
     time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_stream::{
@@ -34,7 +34,8 @@ type Answering<Q, A> = Box<dyn Fn(&Q) -> Result<A, Status> + Send>;
 pub struct ScriptedEdge {
     script: Script,
     socket: PathBuf,
-    serving: Option<AbortHandle>,
+    // Its own, so that going away breaks every connection.
+    serving: Option<Runtime>,
 }
 
 /// What it answers and what it was asked.
@@ -98,18 +99,25 @@ impl ScriptedEdge {
 
     /// Listens again after [`Self::close`].
     pub fn open(&mut self) -> Result<()> {
-        let connections = UnixListenerStream::new(UnixListener::bind(&self.socket)?);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        let listener = {
+            let _inside = runtime.enter();
+            UnixListener::bind(&self.socket)?
+        };
         let service = TokensServer::new(self.script.clone());
         let server = Server::builder().add_service(service);
-        let serving = tokio::spawn(server.serve_with_incoming(connections));
-        self.serving = Some(serving.abort_handle());
+        runtime.spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
+        self.serving = Some(runtime);
         Ok(())
     }
 
     /// Goes away: connections break and new ones are refused.
     pub fn close(&mut self) -> Result<()> {
         if let Some(serving) = self.serving.take() {
-            serving.abort();
+            serving.shutdown_background();
             std::fs::remove_file(&self.socket)?;
         }
         Ok(())

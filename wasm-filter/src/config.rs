@@ -9,10 +9,12 @@ use self::fields::{At, Fields, Problems};
 
 mod fields;
 mod inbound;
+mod outbound;
 #[cfg(test)]
 mod tests;
 
 pub use inbound::{Allow, Inbound, Narrowed, Source, TokenAfter, TrustedDomain};
+pub use outbound::{Audit, CallerFrom, Elsewhere, Outbound, PeerCertificate, Target, WhenFull};
 
 /// Longest configuration read, in bytes.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -22,6 +24,8 @@ const MAX_BYTES: usize = 1024 * 1024;
 pub enum Settings {
     /// Verifies callers on the way in.
     Inbound(Inbound),
+    /// Attaches credentials on the way out.
+    Outbound(Outbound),
 }
 
 /// Everything that is wrong with a configuration, each with its place.
@@ -51,11 +55,14 @@ pub fn parse(text: &[u8]) -> Result<Settings, InvalidConfiguration> {
     let problems = Problems::default();
     let fields = Fields::new(String::new(), &members, &problems);
     let inbound = fields.optional("inbound", |at| inbound::read(&at.fields()?));
-    if !fields.has("inbound") {
-        problems.add("", "`inbound` must be there, to say what the plugin does");
+    let outbound = fields.optional("outbound", |at| outbound::read(&at.fields()?));
+    if fields.has("inbound") == fields.has("outbound") {
+        let both = "exactly one of `inbound` and `outbound` says what the plugin does";
+        problems.add("", both);
     }
     fields.finish();
     let settings = inbound.map(Settings::Inbound);
+    let settings = settings.or(outbound.map(Settings::Outbound));
     match (problems.into_list(), settings) {
         (list, Some(settings)) if list.is_empty() => Ok(settings),
         (list, _) => Err(InvalidConfiguration(list)),

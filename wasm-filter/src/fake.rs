@@ -4,9 +4,8 @@ use core::{
     cell::{Cell, RefCell},
     time::Duration,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, rc::Rc};
 
-use attache_core::time::Timestamp;
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use prost::Message as _;
 
@@ -43,6 +42,9 @@ pub(crate) struct Called {
 /// Headers, in their order.
 type HeaderLines = Vec<(String, Vec<u8>)>;
 
+/// Shared values and their versions, by key.
+type SharedValues = BTreeMap<String, (Vec<u8>, u32)>;
+
 /// What a test may look at and change.
 #[derive(Default)]
 pub(crate) struct Fake {
@@ -55,14 +57,17 @@ pub(crate) struct Fake {
     pub(crate) resumed: RefCell<Vec<ContextId>>,
     pub(crate) states: RefCell<BTreeMap<(ContextId, String), Vec<u8>>>,
     pub(crate) properties: RefCell<BTreeMap<String, Vec<u8>>>,
-    pub(crate) shared: RefCell<BTreeMap<String, (Vec<u8>, u32)>>,
+    /// Between all that have it: the VMs of one Envoy.
+    pub(crate) shared: Rc<RefCell<SharedValues>>,
     pub(crate) called: RefCell<Vec<Called>>,
     pub(crate) cancelled: RefCell<Vec<u32>>,
     pub(crate) refuse_calls: Cell<bool>,
     pub(crate) logged: RefCell<Vec<String>>,
     pub(crate) verifications: Cell<u32>,
-    tokens: Cell<u32>,
-    versions: Cell<u32>,
+    pub(crate) finished: Cell<bool>,
+    pub(crate) seed: Cell<u64>,
+    pub(crate) tokens: Cell<u32>,
+    pub(crate) versions: Rc<Cell<u32>>,
 }
 
 impl Fake {
@@ -128,12 +133,12 @@ impl Fake {
 }
 
 impl Host for Fake {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.now.get())
+    fn micros(&self) -> i64 {
+        self.now.get() * 1000
     }
 
     fn random(&self) -> u64 {
-        0x0123_4567_89ab_cdef
+        self.seed.get()
     }
 
     fn log(&self, _level: Level, text: &str) {
@@ -148,6 +153,10 @@ impl Host for Fake {
         }
         self.context.set(context);
         Ok(())
+    }
+
+    fn finish(&self) {
+        self.finished.set(true);
     }
 
     fn bytes(&self, buffer: Buffer, most: usize) -> Vec<u8> {

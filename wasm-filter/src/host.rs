@@ -87,8 +87,12 @@ pub struct Answer<'a> {
 /// Envoy, as far as the filter asks it. Calls about a request concern the context that runs, or the one that
 /// [`Host::act_as`] named last within the callback.
 pub trait Host {
+    /// The wall clock, in microseconds since 1970.
+    fn micros(&self) -> i64;
     /// The wall clock.
-    fn now(&self) -> Timestamp;
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.micros().div_euclid(1000))
+    }
     /// Random bits from the host.
     fn random(&self) -> u64;
     /// Writes into Envoy's log.
@@ -97,6 +101,9 @@ pub trait Host {
     fn tick_every(&self, period: Duration);
     /// Makes further calls concern another context, until the callback ends.
     fn act_as(&self, context: ContextId) -> Result<(), Failure>;
+
+    /// Says that a plugin which was asked to end has ended.
+    fn finish(&self);
 
     /// Reads at most `most` bytes of a buffer; nothing if there is none.
     fn bytes(&self, buffer: Buffer, most: usize) -> Vec<u8>;

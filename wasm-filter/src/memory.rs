@@ -83,6 +83,12 @@ impl<K: Eq + Hash, V> Memory<K, V> {
         }
     }
 
+    /// Everything that is remembered.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        let halves = [&self.young, &self.old].into_iter();
+        halves.flat_map(|half| half.entries.values().map(|(value, _)| value))
+    }
+
     /// How many bytes are remembered.
     #[cfg(test)]
     pub(crate) const fn bytes(&self) -> usize {

@@ -11,6 +11,19 @@ const OWN_PREFIX: &[u8] = b"x-attache-";
 /// All headers of a request, pseudo-headers among them.
 pub(crate) struct Headers<'a>(Vec<Pair<'a>>);
 
+/// What the names of a request's headers tell.
+#[derive(Default)]
+pub(crate) struct Survey<'a> {
+    /// Ours, and the protected ones, in any spelling.
+    pub(crate) protected: Vec<&'a [u8]>,
+    /// Whether one of them is spelled with `_`.
+    pub(crate) imitates: bool,
+    /// Whether an application may take another method or path from one than the request's own.
+    pub(crate) overrides: bool,
+    /// Whether the request asks for another protocol.
+    pub(crate) upgrades: bool,
+}
+
 impl<'a> Headers<'a> {
     /// Reads what [`crate::host::Host::headers`] answered.
     pub(crate) fn read(serialised: &'a [u8]) -> Option<Self> {
@@ -42,6 +55,28 @@ impl<'a> Headers<'a> {
         names.filter(|name| {
             begins_as_ours(name) || other.iter().any(|other| is_imitated(other, name))
         })
+    }
+
+    /// All headers but the pseudo-headers, in order.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &Pair<'a>> {
+        self.0.iter().filter(|(name, _)| !name.starts_with(b":"))
+    }
+
+    /// What there is to know of the names, read once.
+    pub(crate) fn survey(&self, protected: &[HeaderName]) -> Survey<'a> {
+        let mut survey = Survey::default();
+        for (name, _) in self.lines() {
+            let name = *name;
+            if begins_as_ours(name) || protected.iter().any(|ours| is_imitated(ours, name)) {
+                survey.imitates |= name.contains(&b'_');
+                if !survey.protected.contains(&name) {
+                    survey.protected.push(name);
+                }
+            }
+            survey.upgrades |= name == b"upgrade";
+            survey.overrides |= core::str::from_utf8(name).is_ok_and(overrides_request);
+        }
+        survey
     }
 
     /// Whether an application may take another method or path from a header than the request's own.

@@ -6,6 +6,8 @@ use attache_core::{
     jwt::RejectedToken,
 };
 
+use attache_proto::token::v1::FetchResponse;
+
 use crate::host::{Answer, Failure, Host};
 
 /// Why a request does not go on.
@@ -88,6 +90,21 @@ impl Refusal {
             sentence: reason.sentence().to_owned(),
             challenge: Some(challenge),
             decision_id: None,
+        }
+    }
+
+    /// The stable code.
+    pub(crate) fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// The way out: the edge's answer, with the id of its event.
+    pub(crate) fn of_edge(status: u32, response: &FetchResponse) -> Self {
+        let decision_id = &response.decision_id;
+        Self {
+            status,
+            decision_id: (!decision_id.is_empty()).then(|| decision_id.clone()),
+            ..Self::unavailable(&response.code, &response.message)
         }
     }
 

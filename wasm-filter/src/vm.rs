@@ -7,6 +7,7 @@ use crate::{
     config::{self, Settings},
     host::{Buffer, ContextId, Host, Level},
     inbound::{Inbound, Verdict, broken},
+    outbound::Outbound,
     refusal::Refusal,
 };
 
@@ -33,6 +34,7 @@ enum Plugin {
     /// Envoy has not told its configuration yet.
     New,
     Inbound(Box<Inbound>),
+    Outbound(Box<Outbound>),
 }
 
 impl<H: Host> Vm<H> {
@@ -59,10 +61,31 @@ impl<H: Host> Vm<H> {
         }
     }
 
-    /// A plugin or a request is over.
+    /// A request is over.
+    pub fn on_log(&mut self, stream: ContextId) {
+        let plugin = self.streams.get(&stream);
+        let plugin = plugin.and_then(|plugin| self.plugins.get_mut(plugin));
+        if let Some(Plugin::Outbound(outbound)) = plugin {
+            outbound.on_log(&self.host, stream);
+        }
+    }
+
+    /// Whether a plugin may end now, or a request.
+    pub fn on_done(&mut self, context: ContextId) -> bool {
+        match self.plugins.get_mut(&context) {
+            Some(Plugin::Outbound(outbound)) => outbound.on_done(&self.host),
+            Some(Plugin::New | Plugin::Inbound(_)) | None => true,
+        }
+    }
+
+    /// A plugin or a request is gone.
     pub fn on_delete(&mut self, context: ContextId) {
-        if self.streams.remove(&context).is_none() {
+        let Some(plugin) = self.streams.remove(&context) else {
             self.plugins.remove(&context);
+            return;
+        };
+        if let Some(Plugin::Outbound(outbound)) = self.plugins.get_mut(&plugin) {
+            outbound.on_delete(context);
         }
     }
 
@@ -74,6 +97,12 @@ impl<H: Host> Vm<H> {
                 self.host.tick_every(Inbound::FIRST_TICK);
                 let inbound = Box::new(Inbound::new(settings));
                 self.plugins.insert(plugin, Plugin::Inbound(inbound));
+                true
+            }
+            Ok(Settings::Outbound(settings)) => {
+                let outbound = Outbound::new(&self.host, plugin, settings, &text);
+                self.plugins
+                    .insert(plugin, Plugin::Outbound(Box::new(outbound)));
                 true
             }
             Err(invalid) => {
@@ -88,6 +117,7 @@ impl<H: Host> Vm<H> {
     pub fn on_tick(&mut self, plugin: ContextId) {
         match self.plugins.get_mut(&plugin) {
             Some(Plugin::Inbound(inbound)) => inbound.on_tick(&self.host),
+            Some(Plugin::Outbound(outbound)) => outbound.on_tick(&self.host),
             Some(Plugin::New) | None => {}
         }
     }
@@ -98,6 +128,7 @@ impl<H: Host> Vm<H> {
         let plugin = plugin.and_then(|plugin| self.plugins.get_mut(plugin));
         let verdict = match plugin {
             Some(Plugin::Inbound(inbound)) => inbound.on_request(&self.host, stream),
+            Some(Plugin::Outbound(outbound)) => outbound.on_request(&self.host, stream),
             // SECURITY: a request that nobody judges does not pass.
             Some(Plugin::New) | None => Verdict::Refuse(broken()),
         };
@@ -108,7 +139,7 @@ impl<H: Host> Vm<H> {
     pub fn on_http(&mut self, context: ContextId, token: u32) {
         match self.plugins.get_mut(&context) {
             Some(Plugin::Inbound(inbound)) => inbound.on_http(&self.host, token),
-            Some(Plugin::New) | None => {}
+            Some(Plugin::New | Plugin::Outbound(_)) | None => {}
         }
     }
 
@@ -116,6 +147,7 @@ impl<H: Host> Vm<H> {
     pub fn on_grpc(&mut self, context: ContextId, token: u32) {
         match self.plugins.get_mut(&context) {
             Some(Plugin::Inbound(inbound)) => inbound.on_grpc(&self.host, token),
+            Some(Plugin::Outbound(outbound)) => outbound.on_grpc(&self.host, token),
             Some(Plugin::New) | None => {}
         }
     }
@@ -124,6 +156,7 @@ impl<H: Host> Vm<H> {
     pub fn on_grpc_close(&mut self, context: ContextId, token: u32) {
         match self.plugins.get_mut(&context) {
             Some(Plugin::Inbound(inbound)) => inbound.on_grpc_close(&self.host, token),
+            Some(Plugin::Outbound(outbound)) => outbound.on_grpc_close(&self.host, token),
             Some(Plugin::New) | None => {}
         }
     }

@@ -11,6 +11,7 @@ mod effects;
 mod envoy_as_configured;
 mod explaining;
 mod filter_inbound;
+mod filter_outbound;
 mod full_disk;
 mod fuzz_corpus;
 mod hostile_requests;

@@ -95,8 +95,13 @@ extern "C" fn proxy_on_grpc_close(context: u32, token: u32, _status: u32) {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_done(_context: u32) -> u32 {
-    1
+extern "C" fn proxy_on_done(context: u32) -> u32 {
+    with(1, |vm| u32::from(vm.on_done(context)))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_log(stream: u32) {
+    with((), |vm| vm.on_log(stream));
 }
 
 #[unsafe(no_mangle)]

@@ -2,7 +2,6 @@
 
 use core::{ptr, time::Duration};
 
-use attache_core::time::Timestamp;
 use prost::Message as _;
 
 use super::imports as abi;
@@ -72,10 +71,10 @@ fn property_path(path: &[&str]) -> String {
 // SAFETY, for all of them: pointers and lengths are of slices that live through the call, and of variables that
 // Envoy writes one value into.
 impl Host for Envoy {
-    fn now(&self) -> Timestamp {
-        let mut nanos = 0;
+    fn micros(&self) -> i64 {
+        let mut nanos: u64 = 0;
         unsafe { abi::proxy_get_current_time_nanoseconds(&raw mut nanos) };
-        Timestamp::from_millis(i64::try_from(nanos / 1_000_000).unwrap_or(i64::MAX))
+        i64::try_from(nanos / 1000).unwrap_or(i64::MAX)
     }
 
     fn random(&self) -> u64 {
@@ -94,6 +93,10 @@ impl Host for Envoy {
 
     fn act_as(&self, context: ContextId) -> Result<(), Failure> {
         done(unsafe { abi::proxy_set_effective_context(context) })
+    }
+
+    fn finish(&self) {
+        unsafe { abi::proxy_done() };
     }
 
     fn bytes(&self, buffer: Buffer, most: usize) -> Vec<u8> {

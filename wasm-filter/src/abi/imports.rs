@@ -6,6 +6,7 @@ unsafe extern "C" {
     pub(super) fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
     pub(super) fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
     pub(super) fn proxy_set_effective_context(context: u32) -> u32;
+    pub(super) fn proxy_done() -> u32;
     pub(super) fn proxy_get_buffer_bytes(
         buffer: u32,
         start: usize,

@@ -1,0 +1,90 @@
+//! What the filter counts: `wasmcustom.attache_…` among Envoy's statistics.
+
+use core::cell::RefCell;
+use std::collections::HashMap;
+
+use crate::host::{Host, MetricKind};
+
+/// Most codes that are counted apart: the edge's are its word.
+const MOST_CODES: usize = 256;
+
+/// What is counted by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Count {
+    /// A request was answered from memory.
+    Hit,
+    /// A request waited for the edge.
+    Miss,
+    /// An answer's successor was asked for ahead of its end.
+    Refresh,
+    /// A request went to a cluster that is no target.
+    Elsewhere,
+    /// An access had no room in the ring.
+    Lost,
+}
+
+const COUNTS: [(Count, &str); 5] = [
+    (Count::Hit, "attache_outbound_hits"),
+    (Count::Miss, "attache_outbound_misses"),
+    (Count::Refresh, "attache_outbound_refreshes"),
+    (Count::Elsewhere, "attache_outbound_elsewhere"),
+    (Count::Lost, "attache_outbound_accesses_lost"),
+];
+
+/// The metrics of one plugin.
+#[derive(Default)]
+pub(crate) struct Metrics {
+    counts: Vec<(Count, u32)>,
+    ring: Option<u32>,
+    refused: RefCell<HashMap<String, u32>>,
+}
+
+impl Metrics {
+    /// Defines those that are known beforehand.
+    pub(crate) fn define<H: Host>(host: &H) -> Self {
+        let counts = COUNTS.iter().filter_map(|(count, name)| {
+            let metric = host.define(MetricKind::Counter, name).ok()?;
+            Some((*count, metric))
+        });
+        Self {
+            counts: counts.collect(),
+            ring: host
+                .define(MetricKind::Gauge, "attache_outbound_ring_bytes")
+                .ok(),
+            refused: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn count<H: Host>(&self, host: &H, count: Count) {
+        let mut counts = self.counts.iter();
+        if let Some((_, metric)) = counts.find(|(known, _)| *known == count) {
+            host.increment(*metric, 1);
+        }
+    }
+
+    /// How full the ring is, in bytes.
+    pub(crate) fn ring<H: Host>(&self, host: &H, bytes: usize) {
+        if let Some(metric) = self.ring {
+            host.record(metric, u64::try_from(bytes).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// A request ended here, for the reason of this code.
+    pub(crate) fn refused<H: Host>(&self, host: &H, code: &str) {
+        let mut refused = self.refused.borrow_mut();
+        let known = refused.get(code).copied();
+        let metric = known.or_else(|| {
+            let plain = |byte: char| byte.is_ascii_alphanumeric() || byte == '-';
+            if refused.len() >= MOST_CODES || code.len() > 64 || !code.chars().all(plain) {
+                return None;
+            }
+            let name = format!("attache_refused_{}", code.replace('-', "_"));
+            let metric = host.define(MetricKind::Counter, &name).ok()?;
+            refused.insert(code.to_owned(), metric);
+            Some(metric)
+        });
+        if let Some(metric) = metric {
+            host.increment(metric, 1);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The way out: a request gets the answer that is kept for it, credential included, or waits for the edge, once
+//! for all that ask alike. What could carry a credential is removed from every request first.
+
+use core::{cell::Cell, time::Duration};
+use std::rc::Rc;
+
+use attache_core::{decision::Fault, time::Timestamp};
+
+use self::{
+    answers::Answers,
+    confirming::Confirming,
+    epochs::Epochs,
+    flights::{Flights, Waiter},
+    kept::{Does, Kept},
+    ring::Ring,
+    seen::{Plan, Seen, principal},
+    shared::Shared,
+    watch::Watch,
+};
+use crate::{
+    config::{self, Elsewhere},
+    host::{ContextId, Host, Map},
+    inbound::{Verdict, broken},
+    metrics::{Count, Metrics},
+    refusal::Refusal,
+};
+
+mod answers;
+mod asking;
+mod confirming;
+mod epochs;
+mod flights;
+mod kept;
+mod meanwhile;
+mod placing;
+mod ring;
+mod seen;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+/// How long an answer serves after the state that it was given under.
+const GRACE: Duration = Duration::from_secs(1);
+/// What the access log may print of the answer: the filter state `wasm.attache.audit`.
+const AUDIT_STATE: &str = "attache.audit";
+
+/// A plugin on the way out.
+pub(crate) struct Outbound {
+    /// The plugin's own context: calls are made from it, so that they outlive the requests that wait.
+    plugin: ContextId,
+    /// The context that Envoy acts for now.
+    running: Cell<ContextId>,
+    plan: Rc<Plan>,
+    answers: Answers,
+    flights: Flights,
+    watch: Watch,
+    confirming: Vec<Confirming>,
+    /// Whether an answer was kept that must be confirmed.
+    unconfirmed: bool,
+    ring: Ring,
+    metrics: Metrics,
+    /// When a plugin that was asked to end ends, whatever waits.
+    ends_at: Option<Timestamp>,
+    /// Whether requests come here: the VM of the main thread sees none, and asks for nothing.
+    serves: bool,
+}
+
+impl Outbound {
+    /// Until the first request there is nothing to do.
+    const TICK: Duration = Duration::from_millis(100);
+    /// While another VM asks for what requests wait for here.
+    const QUICK_TICK: Duration = Duration::from_millis(10);
+
+    /// How long a plugin that is asked to end tries to report what is left.
+    const FAREWELL: Duration = Duration::from_secs(10);
+
+    /// `text` is the configuration as it is written: plugins of one share their answers.
+    pub(crate) fn new<H: Host>(
+        host: &H,
+        plugin: ContextId,
+        settings: config::Outbound,
+        text: &[u8],
+    ) -> Self {
+        let shared = Shared::open(host, text);
+        let epochs = Epochs::begin(host, shared.name());
+        let answers = Answers::new(settings.memory, shared);
+        let ring = Ring::new(settings.audit, epochs);
+        Self {
+            plugin,
+            running: Cell::new(plugin),
+            answers,
+            plan: Rc::new(Plan::new(settings)),
+            flights: Flights::default(),
+            watch: Watch::default(),
+            confirming: Vec::new(),
+            unconfirmed: false,
+            ring,
+            metrics: Metrics::define(host),
+            ends_at: None,
+            serves: false,
+        }
+    }
+
+    /// Judges the request that runs.
+    pub(crate) fn on_request<H: Host>(&mut self, host: &H, stream: ContextId) -> Verdict {
+        self.running.set(stream);
+        let now = host.now();
+        if !self.serves {
+            self.serves = true;
+            self.as_plugin(host, || host.tick_every(Self::QUICK_TICK));
+        }
+        match self.judge(host, stream, now) {
+            Ok(verdict) => verdict,
+            Err(refusal) => {
+                self.metrics.refused(host, refusal.code());
+                Verdict::Refuse(refusal)
+            }
+        }
+    }
+
+    fn judge<H: Host>(
+        &mut self,
+        host: &H,
+        stream: ContextId,
+        now: Timestamp,
+    ) -> Result<Verdict, Refusal> {
+        let plan = Rc::clone(&self.plan);
+        let waiter = Waiter {
+            stream,
+            target: self.target(host),
+            serialised: host
+                .headers(Map::RequestHeaders)
+                .map_err(|_failure| broken())?,
+            principal: principal(host, &plan.settings.caller),
+            rounds: 0,
+        };
+        let seen = Seen::read(&plan, &waiter).ok_or_else(broken)?;
+        // SECURITY: first, match or not: an internal redirect comes here again with what was attached before.
+        for name in seen.protected() {
+            host.remove_header(name).map_err(|_failure| broken())?;
+        }
+        if waiter.target.is_none() && plan.settings.elsewhere == Elsewhere::Pass {
+            self.metrics.count(host, Count::Elsewhere);
+            return Ok(Verdict::Pass);
+        }
+        match self
+            .answers
+            .find(host, &plan, &seen, self.watch.revision(), now)
+        {
+            Some(kept) if matches!(kept.does, Does::NeedsDetails) => {
+                drop(seen);
+                self.ask_alone(host, waiter)
+            }
+            Some(kept) => {
+                self.metrics.count(host, Count::Hit);
+                self.give(host, stream, &seen, &kept)?;
+                Ok(Verdict::Pass)
+            }
+            None => {
+                drop(seen);
+                self.metrics.count(host, Count::Miss);
+                self.ask(host, waiter, now)
+            }
+        }
+    }
+
+    /// The target that the route's cluster is bound to.
+    fn target<H: Host>(&self, host: &H) -> Option<usize> {
+        let cluster = host.property(&["xds", "cluster_name"])?;
+        let mut targets = self.plan.settings.targets.iter();
+        targets.position(|target| target.cluster.as_bytes() == cluster)
+    }
+
+    /// Does to the request that runs what a kept answer says, once its access has room among those to report.
+    fn give<H: Host>(
+        &mut self,
+        host: &H,
+        stream: ContextId,
+        seen: &Seen<'_>,
+        kept: &Rc<Kept>,
+    ) -> Result<(), Refusal> {
+        kept.mark_used();
+        let recorded = self
+            .ring
+            .begin(host, stream, &kept.lease, (seen.method(), seen.path()));
+        match &kept.does {
+            Does::Refuse(refusal) => Err(refusal.clone()),
+            Does::NeedsDetails => Err(asking::edge_unavailable()),
+            Does::Pass(_) if !recorded => {
+                self.metrics.count(host, Count::Lost);
+                Err(Refusal::fault(Fault::AuditUnavailable))
+            }
+            Does::Pass(passing) => {
+                host.set_state(AUDIT_STATE, &kept.audit)
+                    .map_err(|_failure| broken())?;
+                placing::place(host, seen, passing).ok_or_else(broken)
+            }
+        }
+    }
+
+    /// Time passes.
+    pub(crate) fn on_tick<H: Host>(&mut self, host: &H) {
+        self.running.set(self.plugin);
+        if !self.serves {
+            return;
+        }
+        let now = host.now();
+        let plan = Rc::clone(&self.plan);
+        let edge = plan.settings.edge.as_str();
+        self.watch.tick(host, edge, now);
+        self.tick_elsewhere(host, now);
+        let _ = host.act_as(self.plugin);
+        self.running.set(self.plugin);
+        self.tick_ahead(host, now);
+        if self.unconfirmed {
+            self.confirm(host, now);
+        }
+        self.sweep(now);
+        self.ring.tick(host, edge, now);
+        self.metrics.ring(host, self.ring.bytes());
+        self.end_if_done(host, now);
+        host.tick_every(self.pace());
+    }
+
+    /// A gRPC call was answered, or a stream has a message.
+    pub(crate) fn on_grpc<H: Host>(&mut self, host: &H, token: u32) {
+        self.running.set(self.plugin);
+        let now = host.now();
+        if self.watch.is(token) {
+            if self.watch.on_message(host, now) {
+                self.on_revision(host, now);
+            }
+            return;
+        }
+        let taken = self.on_answer(host, token, now)
+            || self.ring.on_grpc(host, token, now)
+            || self.on_confirmed(host, token, now);
+        if taken {
+            // A full report is followed by the next at once.
+            let _ = host.act_as(self.plugin);
+            let plan = Rc::clone(&self.plan);
+            self.ring.go_on(host, &plan.settings.edge, now);
+        }
+    }
+
+    /// A gRPC call failed, or a stream ended.
+    pub(crate) fn on_grpc_close<H: Host>(&mut self, host: &H, token: u32) {
+        self.running.set(self.plugin);
+        let now = host.now();
+        if self.watch.is(token) {
+            self.watch.on_close();
+            return;
+        }
+        let _ = self.on_no_answer(host, token)
+            || self.ring.on_failure(token, now)
+            || self.on_unconfirmed(token);
+    }
+
+    /// A request is over, with its response's status.
+    pub(crate) fn on_log<H: Host>(&mut self, host: &H, stream: ContextId) {
+        self.ring.end(host, stream);
+    }
+
+    /// A request is gone.
+    pub(crate) fn on_delete(&mut self, stream: ContextId) {
+        self.flights.forget(stream);
+    }
+
+    /// Envoy asks the plugin to end: it does when everything is reported, or after a while.
+    pub(crate) fn on_done<H: Host>(&mut self, host: &H) -> bool {
+        if self.ring.is_empty() {
+            return true;
+        }
+        self.ends_at = Some(host.now().plus(Self::FAREWELL));
+        false
+    }
+
+    fn end_if_done<H: Host>(&mut self, host: &H, now: Timestamp) {
+        if self
+            .ends_at
+            .is_some_and(|at| self.ring.is_empty() || now >= at)
+        {
+            self.ends_at = None;
+            host.finish();
+        }
+    }
+}

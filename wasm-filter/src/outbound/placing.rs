@@ -1,0 +1,67 @@
+//! Puts what an answer attaches into the request that runs.
+
+use super::{kept::Passing, seen::Seen};
+use crate::host::Host;
+
+#[cfg(test)]
+mod tests;
+
+/// Changes the request that runs; `None` if Envoy did not do it.
+pub(super) fn place<H: Host>(host: &H, seen: &Seen<'_>, passing: &Passing) -> Option<()> {
+    for name in &passing.remove {
+        if seen.headers().values(name).next().is_some() {
+            host.remove_header(name.as_bytes()).ok()?;
+        }
+    }
+    for (name, value) in &passing.headers {
+        host.set_header(name, value.as_bytes()).ok()?;
+    }
+    if !passing.query.is_empty() {
+        let target = with_parameters(seen.written(), &passing.query);
+        host.set_header(":path", target.as_bytes()).ok()?;
+    }
+    Some(())
+}
+
+/// `target` with these parameters at the end of its query, in the place of all of their names.
+fn with_parameters(target: &str, parameters: &[(String, String)]) -> String {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let named = |part: &&str| {
+        let name = part.split('=').next().unwrap_or_default();
+        // SECURITY: the target may decode names; what could be another spelling of ours goes, too.
+        !parameters
+            .iter()
+            .any(|(ours, _)| decoded(name) == decoded(ours))
+    };
+    let kept = query
+        .split('&')
+        .filter(|part| !part.is_empty())
+        .filter(named);
+    let ours = parameters
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    let all: Vec<String> = kept.map(str::to_owned).chain(ours).collect();
+    format!("{path}?{}", all.join("&"))
+}
+
+/// A name with its escapes read, `+` as a space, as forms are (WHATWG URL §5.1).
+fn decoded(name: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let Some((first, more)) = rest.split_first() {
+        rest = more;
+        let escape = more.split_at_checked(2).filter(|_| *first == b'%');
+        let byte = escape.and_then(|(digits, after)| {
+            let digits = core::str::from_utf8(digits).ok()?;
+            Some((u8::from_str_radix(digits, 16).ok()?, after))
+        });
+        match byte {
+            Some((byte, after)) => {
+                bytes.push(byte);
+                rest = after;
+            }
+            None => bytes.push(if *first == b'+' { b' ' } else { *first }),
+        }
+    }
+    bytes
+}

@@ -1,0 +1,19 @@
+//! Parameters in queries.
+
+use super::with_parameters;
+
+#[test]
+fn a_parameter_takes_the_place_of_all_of_its_name() {
+    let key = [("key".to_owned(), "a%20b".to_owned())];
+    for (target, expected) in [
+        ("/x", "/x?key=a%20b"),
+        ("/x?", "/x?key=a%20b"),
+        ("/x?a=1&b", "/x?a=1&b&key=a%20b"),
+        ("/x?key=mine&a=1&key", "/x?a=1&key=a%20b"),
+        ("/x?k%65y=mine&K=2", "/x?K=2&key=a%20b"),
+        ("/x?a=?key=1", "/x?a=?key=1&key=a%20b"),
+        ("/x?%=1&%4=2", "/x?%=1&%4=2&key=a%20b"),
+    ] {
+        assert_eq!(with_parameters(target, &key), expected);
+    }
+}
