@@ -28,7 +28,10 @@ FUZZ := $(FUZZ_ROOT)/bin/cargo-fuzz
 TARGET ?= jwt
 FOR ?= 600
 
-.PHONY: help fuzz demo test format lint kernel filter dependencies check properties doc envoy peers advisories
+# Arguments of `make bench`: `make bench BENCH="--quick"`, `make bench BENCH="--external other=127.0.0.1:9000"`.
+BENCH ?=
+
+.PHONY: help fuzz bench measure demo test format lint kernel filter dependencies check properties doc envoy peers advisories
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -39,7 +42,7 @@ demo: envoy $(VENV)/.peers
 	@$(CARGO) build --quiet --package attache
 	@$(CARGO) run --quiet --package attache-tests --bin demo
 
-test: format lint kernel filter dependencies check properties doc
+test: format lint kernel filter dependencies check properties measure doc
 
 # ---- the parts of `make test`, the quick ones first ------------------------------------------------
 
@@ -79,8 +82,19 @@ properties:
 		--config 'profile.test.package.attache-policy.opt-level=2' \
 		--config 'profile.test.package.attache-core.opt-level=2' reference
 
+# The benchmarks once, short and unoptimised: every answer is checked, no time is.
+measure:
+	$(CARGO) build --package attache
+	ATTACHE=$(CURDIR)/target/debug/attache $(CARGO) run --quiet --package attache-tests --bin bench -- --quick
+
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+# What Attaché costs beside floors of the same run: a table, target/bench/results.json and results.svg. Twenty
+# minutes on a machine that does nothing else. docs/performance.md
+bench: envoy
+	$(CARGO) build --release --package attache
+	ATTACHE=$(CURDIR)/target/release/attache $(CARGO) run --release --package attache-tests --bin bench -- $(BENCH)
 
 # Known vulnerabilities; not part of `make test`, for it needs the advisory database of the day.
 advisories: $(DENY)

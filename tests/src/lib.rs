@@ -10,6 +10,7 @@ pub mod attache;
 pub mod authority;
 pub mod authorize;
 pub mod authorizer;
+pub mod bench;
 pub mod bootstrap;
 pub mod client;
 pub mod cluster;

@@ -1,0 +1,348 @@
+//! The group `check`: `Check` calls to Attaché, and to a server that does nothing.
+
+use std::{fs, path::Path, process::Command, sync::Arc};
+
+use anyhow::{Context as _, Result, ensure};
+use envoy_types::{
+    ext_authz::v3::pb::{CheckRequest, CheckResponse, HttpResponse},
+    pb::envoy::service::auth::v3::authorization_client::AuthorizationClient,
+};
+use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
+
+use super::{
+    Plan, floor,
+    load::{self, Caller},
+    progress::tell,
+    results::{Metric, Samples},
+    sets::{self, Target},
+    usage,
+};
+use crate::{
+    attache::{Attache, EdgePlan, Installation},
+    authority::Authority,
+    authorize::{self, holds_a_token},
+    cluster::Cluster,
+    process::Process,
+    quickstart,
+};
+
+const GROUP: &str = "check";
+const FLOOR: &str = "empty";
+
+/// Connections of the load, as of an Envoy with as many workers.
+const CONNECTIONS: usize = 2;
+/// Calls in flight on each.
+const IN_FLIGHT: usize = 8;
+
+/// Which answer is the right one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    /// A permit with a token.
+    Token,
+    /// A permit, whatever comes with it.
+    Permit,
+    /// A denial by Attaché's policy.
+    Denial,
+}
+
+impl Expected {
+    fn hold(self, answer: &CheckResponse) -> Result<()> {
+        let code = answer.status.as_ref().map_or(0, |status| status.code);
+        let right = match self {
+            Self::Token => code == 0 && holds_a_token(answer),
+            Self::Permit => {
+                code == 0 && !matches!(answer.http_response, Some(HttpResponse::DeniedResponse(_)))
+            }
+            Self::Denial => {
+                code == 7 && matches!(answer.http_response, Some(HttpResponse::DeniedResponse(_)))
+            }
+        };
+        ensure!(right, "{self:?} was expected, the answer has status {code}");
+        Ok(())
+    }
+}
+
+/// One caller of one server.
+struct Asker {
+    client: AuthorizationClient<Channel>,
+    calls: Arc<Vec<CheckRequest>>,
+    expected: Expected,
+}
+
+impl Caller for Asker {
+    async fn call(&mut self, number: u64) -> Result<()> {
+        let number = usize::try_from(number)? % self.calls.len();
+        let call = self.calls.get(number).context("no call")?.clone();
+        self.expected
+            .hold(&self.client.check(call).await?.into_inner())
+    }
+}
+
+/// One server under one kind of load.
+struct Variant {
+    name: String,
+    /// Whose processor time counts, if it is ours to know.
+    process: Option<u32>,
+    askers: Vec<Asker>,
+}
+
+impl Variant {
+    fn new(
+        name: &str,
+        process: Option<u32>,
+        channels: &[Channel],
+        calls: &Arc<Vec<CheckRequest>>,
+        expected: Expected,
+    ) -> Self {
+        let askers = channels.iter().flat_map(|channel| {
+            (0..IN_FLIGHT).map(|_| Asker {
+                client: AuthorizationClient::new(channel.clone()),
+                calls: Arc::clone(calls),
+                expected,
+            })
+        });
+        Self {
+            name: name.to_owned(),
+            process,
+            askers: askers.collect(),
+        }
+    }
+
+    fn tag(&self) -> (&'static str, &str, Option<&str>) {
+        let floor = (self.name != FLOOR).then_some(FLOOR);
+        (GROUP, &self.name, floor)
+    }
+}
+
+/// A running Attaché with a set of its own.
+struct Served {
+    attache: Attache,
+    installation: Arc<Installation>,
+    channels: Vec<Channel>,
+}
+
+impl Served {
+    async fn start(
+        authority: &Authority,
+        cluster: &Cluster,
+        size: usize,
+        environment: &[&str],
+    ) -> Result<Self> {
+        let installation = Installation::new(&EdgePlan::default()).await?;
+        let roots = installation.directory().join("ca.crt");
+        authority.write(&roots)?;
+        let trust = quickstart::trust_provider(cluster, &roots);
+        installation.policy(quickstart::TRUST_PROVIDER, &trust)?;
+        sets::write(&installation.policies(), size)?;
+        let mut wrapper = Command::new("env");
+        wrapper.args(environment);
+        let mut attache = installation.launch_under(wrapper)?;
+        attache.ready().await?;
+        let channels = connect(&installation.socket()).await?;
+        Ok(Self {
+            attache,
+            installation,
+            channels,
+        })
+    }
+
+    fn variant(&self, name: &str, calls: &Arc<Vec<CheckRequest>>, expected: Expected) -> Variant {
+        Variant::new(
+            name,
+            Some(self.attache.process.id()),
+            &self.channels,
+            calls,
+            expected,
+        )
+    }
+}
+
+async fn connect(socket: &Path) -> Result<Vec<Channel>> {
+    let mut channels = Vec::new();
+    for _ in 0..CONNECTIONS {
+        channels.push(authorize::over_unix(socket).await?);
+    }
+    Ok(channels)
+}
+
+/// The stage of the group: who vouches, and who serves.
+pub struct Bench {
+    authority: Authority,
+    cluster: Cluster,
+    directory: TempDir,
+    served: Vec<Served>,
+    variants: Vec<Variant>,
+    _floor: Process,
+}
+
+impl Bench {
+    /// Starts every server and warms it: after this, each workload's credential is in memory.
+    pub async fn open(plan: &Plan) -> Result<Self> {
+        let authority = Authority::new("the benchmark's own authority")?;
+        let cluster = Cluster::start(&authority).await?;
+        let directory = tempfile::tempdir()?;
+        let (mut served, mut variants) = (Vec::new(), Vec::new());
+        for &size in &plan.sizes {
+            tell(&format!("starting Attaché with {size} policies"));
+            let attache = Served::start(&authority, &cluster, size, &[]).await?;
+            let calls = |workloads, target| {
+                let calls = sets::calls(&cluster, size, workloads, target)?;
+                anyhow::Ok(Arc::new(calls))
+            };
+            let own = calls(plan.workloads, Target::Own)?;
+            variants.push(attache.variant(&format!("attache-{size}"), &own, Expected::Token));
+            let one = calls(1, Target::Own)?;
+            let name = format!("attache-{size}-one-workload");
+            variants.push(attache.variant(&name, &one, Expected::Token));
+            if size == plan.sizes.get(1).copied().unwrap_or(size) {
+                let others = calls(plan.workloads, Target::Others)?;
+                variants.push(attache.variant("denied", &others, Expected::Denial));
+            }
+            served.push(attache);
+        }
+        let greatest = plan.sizes.last().copied().context("no size is measured")?;
+        tell("starting Attaché with audit in background batches");
+        let background = ["ATTACHE_AUDIT_DURABILITY=background"];
+        let background = Served::start(&authority, &cluster, greatest, &background).await?;
+        let own = Arc::new(sets::calls(
+            &cluster,
+            greatest,
+            plan.workloads,
+            Target::Own,
+        )?);
+        let name = format!("attache-{greatest}-background");
+        variants.push(background.variant(&name, &own, Expected::Token));
+        served.push(background);
+        let floor = Self::floor(directory.path(), &served, &own, &mut variants).await?;
+        for (name, address) in &plan.external {
+            let channels = vec![dial(address).await?; CONNECTIONS];
+            variants.push(Variant::new(name, None, &channels, &own, Expected::Permit));
+        }
+        let mut bench = Self {
+            authority,
+            cluster,
+            directory,
+            served,
+            variants,
+            _floor: floor,
+        };
+        bench.warm(plan).await?;
+        Ok(bench)
+    }
+
+    /// The floor answers what Attaché answered.
+    async fn floor(
+        directory: &Path,
+        served: &[Served],
+        calls: &Arc<Vec<CheckRequest>>,
+        variants: &mut Vec<Variant>,
+    ) -> Result<Process> {
+        let last = served.last().context("nobody serves")?;
+        let channel = last.channels.first().context("no connection")?.clone();
+        let call = calls.first().context("no call")?.clone();
+        let answer = authorize::check(channel, call).await?;
+        Expected::Token.hold(&answer)?;
+        let socket = directory.join("empty.sock");
+        let process = floor::start(&socket, &answer, directory).await?;
+        let channels = connect(&socket).await?;
+        let variant = Variant::new(FLOOR, Some(process.id()), &channels, calls, Expected::Token);
+        variants.insert(0, variant);
+        Ok(process)
+    }
+
+    async fn warm(&mut self, plan: &Plan) -> Result<()> {
+        for variant in &mut self.variants {
+            tell(&format!("warming {}", variant.name));
+            let twice = plan.workloads as u64 * 2;
+            let warmed = load::each_once(&mut variant.askers, twice).await;
+            warmed.with_context(|| variant.name.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Measures every variant once, in turn.
+    pub async fn round(&mut self, plan: &Plan, samples: &mut Samples) -> Result<()> {
+        let mut rate = None;
+        for variant in &mut self.variants {
+            let before = variant.process.map(usage::processor).transpose()?;
+            let measured = load::closed(&mut variant.askers, plan.span).await;
+            let measured = measured.with_context(|| variant.name.clone())?;
+            samples.note(variant.tag(), Metric::Throughput, measured.throughput());
+            if let (Some(process), Some(before)) = (variant.process, before) {
+                let used = usage::processor(process)?.saturating_sub(before);
+                let a_call = used.as_secs_f64() * 1e6 / per(measured.calls);
+                samples.note(variant.tag(), Metric::Cpu, a_call);
+            }
+            // Half of what the floor can do, for all of them.
+            let rate = *rate.get_or_insert(measured.throughput() / 2.0);
+            let measured = load::open(&mut variant.askers, rate, plan.span).await;
+            let measured = measured.with_context(|| variant.name.clone())?;
+            samples.note(variant.tag(), Metric::P50, measured.percentile(50.0));
+            samples.note(variant.tag(), Metric::P99, measured.percentile(99.0));
+        }
+        self.cold(plan, samples).await
+    }
+
+    /// The first call of every workload to a server that was just started: its evidence is verified and its
+    /// token minted.
+    async fn cold(&self, plan: &Plan, samples: &mut Samples) -> Result<()> {
+        let size = plan.sizes.first().copied().context("no size is measured")?;
+        let served = Served::start(&self.authority, &self.cluster, size, &[]).await?;
+        let calls = Arc::new(sets::calls(
+            &self.cluster,
+            size,
+            plan.workloads,
+            Target::Own,
+        )?);
+        let mut variant = served.variant("cold", &calls, Expected::Token);
+        let before = usage::processor(served.attache.process.id())?;
+        // As many at a time as there are processors: waiting for one another is not what is measured.
+        let askers = variant
+            .askers
+            .get_mut(..CONNECTIONS)
+            .context("too few callers")?;
+        let measured = load::each_once(askers, calls.len() as u64).await?;
+        let used = usage::processor(served.attache.process.id())?.saturating_sub(before);
+        let a_call = used.as_secs_f64() * 1e6 / per(measured.calls);
+        samples.note(variant.tag(), Metric::Cpu, a_call);
+        samples.note(variant.tag(), Metric::P50, measured.percentile(50.0));
+        samples.note(variant.tag(), Metric::P99, measured.percentile(99.0));
+        samples.note(variant.tag(), Metric::Throughput, measured.throughput());
+        Ok(())
+    }
+
+    /// Whether the servers recorded what they answered: an event for each permitted call, at the least.
+    pub fn recorded(&self) -> Result<()> {
+        for served in &self.served {
+            let holds_some = fs::read_dir(served.installation.audit())?.next().is_some();
+            ensure!(
+                holds_some,
+                "nothing was recorded in {}",
+                self.directory.path().display()
+            );
+        }
+        Ok(())
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a count of calls is far below 2^52"
+)]
+fn per(calls: u64) -> f64 {
+    calls.max(1) as f64
+}
+
+/// Another server: a path is a unix socket, anything else an address.
+async fn dial(address: &str) -> Result<Channel> {
+    if address.contains('/') && !address.contains("://") {
+        return authorize::over_unix(Path::new(address)).await;
+    }
+    let url = if address.contains("://") {
+        address.to_owned()
+    } else {
+        format!("http://{address}")
+    };
+    Ok(Endpoint::from_shared(url)?.connect().await?)
+}

@@ -1,0 +1,63 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+
+/// Answers after `pause`, and counts.
+struct Sleeper<'a> {
+    pause: Duration,
+    calls: &'a AtomicU64,
+}
+
+impl Caller for Sleeper<'_> {
+    async fn call(&mut self, _number: u64) -> Result<()> {
+        tokio::time::sleep(self.pause).await;
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+struct Wrong;
+
+impl Caller for Wrong {
+    async fn call(&mut self, number: u64) -> Result<()> {
+        anyhow::bail!("call {number} was answered wrongly")
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_answer_ends_the_run() {
+    let span = Duration::from_millis(20);
+    assert!(closed(&mut [Wrong], span).await.is_err());
+    assert!(open(&mut [Wrong], 1000.0, span).await.is_err());
+    assert!(each_once(&mut [Wrong], 1).await.is_err());
+}
+
+#[tokio::test]
+async fn every_answer_is_counted() -> Result<()> {
+    let calls = AtomicU64::new(0);
+    let sleeper = || Sleeper {
+        pause: Duration::from_millis(1),
+        calls: &calls,
+    };
+    let measured = closed(&mut [sleeper(), sleeper()], Duration::from_millis(50)).await?;
+    assert_eq!(measured.calls, calls.load(Ordering::Relaxed));
+    let measured = each_once(&mut [sleeper(), sleeper(), sleeper()], 10).await?;
+    assert_eq!(measured.calls, 10);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stall_is_charged_to_every_call_that_was_due_meanwhile() -> Result<()> {
+    let calls = AtomicU64::new(0);
+    let pause = Duration::from_millis(100);
+    let mut only = [Sleeper {
+        pause,
+        calls: &calls,
+    }];
+    // Ten calls are due at once, more or less; the only caller takes a second for them.
+    let measured = open(&mut only, 1000.0, Duration::from_millis(10)).await?;
+    assert_eq!(measured.calls, 10);
+    assert!(measured.percentile(100.0) > 900.0, "{measured:?}");
+    assert!(measured.percentile(50.0) > 400.0, "{measured:?}");
+    Ok(())
+}

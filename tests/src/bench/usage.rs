@@ -1,0 +1,34 @@
+//! What a process used, by the kernel's count.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context as _, Result};
+
+/// The processor time that all threads of a process took so far. A thread that ends takes its share away, so
+/// this is for processes whose threads stay.
+pub fn processor(process: u32) -> Result<Duration> {
+    let mut all = Duration::ZERO;
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        let path = task?.path().join("schedstat");
+        // A thread that ended meanwhile.
+        let Ok(text) = fs::read_to_string(&path) else {
+            continue;
+        };
+        let ran = text.split(' ').next().context("an empty schedstat")?;
+        all += Duration::from_nanos(ran.parse()?);
+    }
+    Ok(all)
+}
+
+/// The memory of a process that is resident, in MiB.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "kilobytes of memory are far below 2^52"
+)]
+pub fn resident(process: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next());
+    let kilobytes: u64 = kilobytes.context("a process without VmRSS")?.parse()?;
+    Ok(kilobytes as f64 / 1024.0)
+}

@@ -1,0 +1,96 @@
+//! `make bench`: measures Attaché beside its floors, prints a table, and writes `results.json` and
+//! `results.svg`. `--quick` checks every answer and measures little.
+
+use std::{
+    env, fs,
+    io::{self, Write as _},
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result, bail};
+use attache_tests::{
+    bench::{Plan, chart, check, floor, progress::tell, results},
+    workspace,
+};
+
+const USAGE: &str = "\
+Usage: bench [--quick] [--rounds N] [--external NAME=ADDRESS]... [--output DIR]
+
+  --quick                  few and short measurements: every answer is checked, figures say little
+  --rounds N               how often each variant is measured
+  --external NAME=ADDRESS  another ext_authz server to measure with the same calls: HOST:PORT, or the
+                           path of a unix socket. It must permit them
+  --output DIR             where results.json and results.svg go (target/bench)
+";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody to tell if this fails.
+            let _ = writeln!(io::stderr(), "bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    if let [first, socket] = arguments.as_slice()
+        && first == floor::ARGUMENT
+    {
+        return floor::serve(Path::new(socket)).await;
+    }
+    let Some(plan) = plan(&arguments)? else {
+        return Ok(io::stdout().write_all(USAGE.as_bytes())?);
+    };
+    fs::create_dir_all(&plan.output)?;
+    let mut samples = results::Samples::default();
+    let mut check = check::Bench::open(&plan).await?;
+    for round in 1..=plan.rounds.get() {
+        tell(&format!("round {round} of {}", plan.rounds));
+        check.round(&plan, &mut samples).await?;
+    }
+    check.recorded()?;
+    let figures = samples.figures();
+    results::write(&figures, &plan.output.join("results.json"))?;
+    chart::draw(&figures, &plan.output.join("results.svg"))?;
+    io::stdout().write_all(results::table(&figures).as_bytes())?;
+    Ok(())
+}
+
+/// What the arguments ask for; `None` for help.
+fn plan(arguments: &[String]) -> Result<Option<Plan>> {
+    let output = workspace::target().join("bench");
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    let mut plan = if quick {
+        Plan::quick(output)
+    } else {
+        Plan::whole(output)
+    };
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let mut value = || {
+            rest.next()
+                .with_context(|| format!("{argument} needs a value\n\n{USAGE}"))
+        };
+        match argument.as_str() {
+            "--quick" => {}
+            "--help" | "-h" => return Ok(None),
+            "--rounds" => plan.rounds = value()?.parse::<NonZeroUsize>().context("--rounds")?,
+            "--output" => plan.output = PathBuf::from(value()?),
+            "--external" => {
+                let value = value()?;
+                let (name, address) = value
+                    .split_once('=')
+                    .with_context(|| format!("--external {value}: not NAME=ADDRESS"))?;
+                plan.external.push((name.to_owned(), address.to_owned()));
+            }
+            other => bail!("{other}: no such argument\n\n{USAGE}"),
+        }
+    }
+    Ok(Some(plan))
+}
