@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::anyhow;
 use attache_core::{
-    event::{Event, Outcome},
+    event::{Event, Outcome, Record, Reported},
     time::Timestamp,
 };
 use attache_edge::{
@@ -190,6 +190,11 @@ fn report_skipped(skipped: u64, reported: u64) -> u64 {
 
 /// The event for a person: when, how it ended, its id, who, what, and why.
 fn line(event: &Event) -> String {
+    let about_reports = matches!(event.record, Record::Lost | Record::Unbelieved);
+    let reporter = event.reported.as_ref().filter(|_| about_reports);
+    if let Some(reported) = reporter {
+        return report_line(event, reported);
+    }
     let caller = match (&event.workload_svid, &event.source_address) {
         (Some(svid), _) => svid.clone(),
         (None, Some(address)) => format!("unproven caller at {address}"),
@@ -206,6 +211,41 @@ fn line(event: &Event) -> String {
         event.event_id,
         reasons(event).join(", ")
     )
+}
+
+/// The same for an event about reports: when, what, of which reporter.
+fn report_line(event: &Event, reported: &Reported) -> String {
+    let (first, last) = (reported.sequence, reported.last_sequence);
+    let last = last.unwrap_or(first);
+    let what = if event.record == Record::Lost {
+        "accesses were answered from memory and never reported"
+    } else {
+        "reported accesses are not believed"
+    };
+    let code = event.code.as_deref().unwrap_or_default();
+    format!(
+        "{}  {:<9}  {}  {} {what}: numbers {first} to {last} of the proxy's life {} on listener {}, {code}",
+        event.timestamp,
+        outcome(event.outcome),
+        event.event_id,
+        event.count,
+        reported.epoch,
+        event.listener,
+    )
+}
+
+/// How it was answered, if not by itself.
+fn memory(event: &Event) -> Option<String> {
+    match (event.record, &event.lease) {
+        (Record::Lease, _) => Some("an answer that the proxy keeps".to_owned()),
+        (Record::Cached, Some(lease)) => {
+            let status = event.reported.as_ref().and_then(|it| it.status);
+            let status =
+                status.map_or_else(|| "no response".to_owned(), |it| format!("status {it}"));
+            Some(format!("from the proxy's memory under {lease}, {status}"))
+        }
+        _decided => None,
+    }
 }
 
 /// What led to the outcome, and what was attached.
@@ -231,6 +271,7 @@ fn reasons(event: &Event) -> Vec<String> {
         let audience = event.audience.as_deref().unwrap_or("no audience");
         reasons.push(format!("{token} {lifetime}s for {audience}"));
     }
+    reasons.extend(memory(event));
     if let Some(would_be) = event.would_be_outcome {
         reasons.push(format!("observed only, would be {}", outcome(would_be)));
     }

@@ -24,6 +24,7 @@ use attache_edge::{
     recording,
     reload::Reload,
     server,
+    tokens::{self, Tokens},
 };
 use attache_issuer::{Issuer, KeyStore as _, SealingKey, rotation};
 use attache_policy::{Geography, Nowhere};
@@ -116,6 +117,7 @@ impl Started {
         let issuer = Arc::new(open_issuer(&config, Arc::clone(&trust)).await?);
         let secrets = Arc::new(SecretStore::new(config.secrets.clone()));
         tokio::spawn(Arc::clone(&secrets).follow());
+        let tokens = open_tokens(&config, &issuer).await?;
         let edge = Arc::new(Edge {
             name: config.edge.name.clone(),
             unmatched: config.edge.unmatched,
@@ -128,6 +130,7 @@ impl Started {
             journal,
             calls: Calls::at_most(config.edge.max_calls_in_flight),
             metrics: Metrics::default(),
+            tokens: Arc::new(tokens),
         });
         let admin = Arc::new(Admin {
             edge: Arc::clone(&edge),
@@ -144,6 +147,7 @@ impl Started {
             }
         });
         tokio::spawn(first_keys(trust, readiness.block("trust-provider-keys")));
+        tokio::spawn(tokens::follow(Arc::clone(&edge)));
         tokio::spawn(recording::follow(Arc::clone(&edge), readiness.clone()));
         Ok(Self {
             config,
@@ -230,6 +234,18 @@ impl State {
             geography: geography.map(Arc::new),
         })
     }
+}
+
+/// What proxies keep of our answers, and have reported.
+async fn open_tokens(config: &Arc<Config>, issuer: &Arc<Issuer>) -> anyhow::Result<Tokens> {
+    let (config, issuer) = (Arc::clone(config), Arc::clone(issuer));
+    let domain = config.issuer.trust_domain.clone();
+    let own = Arc::new(move || (domain.clone(), issuer.bundle()));
+    let opening = spawn_blocking(move || {
+        let key = config.data_dir.join("lease.key");
+        Tokens::open(&key, &config.audit.dir, Some(own), clock::now())
+    });
+    Ok(opening.await??)
 }
 
 /// Without a database no address is anywhere.

@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod envoy;
 pub mod filter;
 pub mod forgery;
+pub mod kept;
 pub mod kubernetes;
 pub mod openid_provider;
 pub mod outbound_stage;

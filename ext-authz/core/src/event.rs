@@ -53,6 +53,48 @@ pub struct CheckedCondition {
     pub outcome: ConditionOutcome,
 }
 
+/// Of what an event tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Record {
+    /// One access, decided when it was asked.
+    #[default]
+    Access,
+    /// An answer that may be kept and given again; each access that gets it has an event of its own.
+    Lease,
+    /// An access that got a kept answer, as the proxy reported it.
+    Cached,
+    /// Accesses that got kept answers, and whose reports never came.
+    Lost,
+    /// A report of an access that the edge does not believe.
+    Unbelieved,
+}
+
+impl Record {
+    /// Whether the event is about nothing else than one access, as it was decided then.
+    pub fn is_access(&self) -> bool {
+        *self == Self::Access
+    }
+}
+
+/// What a proxy reported of an access that it answered from memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reported {
+    /// The life of the reporter, in hexadecimal digits.
+    pub epoch: String,
+    /// The access's number in that life.
+    pub sequence: u64,
+    /// Of lost accesses, the last one's number; `null` otherwise.
+    #[serde(default)]
+    pub last_sequence: Option<u64>,
+    /// When the access was asked. `timestamp` is the same, unless the report was long under way.
+    pub asked_at: Timestamp,
+    /// The status of the response; `null` if there was none.
+    #[serde(default)]
+    pub status: Option<u16>,
+}
+
 /// One access. The first thirteen fields keep the names, types and order of the published format;
 /// what a denial cannot know is `null`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,4 +178,13 @@ pub struct Event {
     /// the access was permitted by a policy, that policy asks for no attestation.
     #[serde(default)]
     pub attested_by: Vec<String>,
+    /// Of what the event tells; left out if it is one access.
+    #[serde(default, skip_serializing_if = "Record::is_access")]
+    pub record: Record,
+    /// The event of the answer that was kept; left out if the access was decided by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<String>,
+    /// What the proxy reported of it; left out if nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<Reported>,
 }

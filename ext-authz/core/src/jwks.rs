@@ -16,6 +16,7 @@ use crate::{
     jwt::Algorithm,
 };
 
+mod document;
 #[cfg(test)]
 mod tests;
 mod unusable;

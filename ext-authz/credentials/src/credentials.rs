@@ -123,6 +123,11 @@ impl Credentials {
         }
     }
 
+    /// Changes when a signing key is revoked.
+    pub fn generation(&self) -> u64 {
+        self.providers.generation()
+    }
+
     /// The credential that `grant` allows; `None` if it allows the call without one.
     ///
     /// `evidence` is what the caller's attestation was made from; what the grant does not count of it goes

@@ -29,6 +29,11 @@ impl Providers {
         }
     }
 
+    /// Changes when a key that signs our tokens is revoked.
+    pub(crate) fn generation(&self) -> u64 {
+        self.token.generation()
+    }
+
     /// `iss` of our own tokens.
     pub(crate) fn issuer(&self) -> &str {
         self.token.issuer()

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use attache_core::{event::Outcome, time::Timestamp};
+use attache_core::{decision::Fault, event::Outcome, scope::Region, time::Timestamp};
 use attache_credentials::{Credential, Injection};
 
-use crate::refusal::Refusal;
+use crate::{keeping::Kept, refusal::Refusal};
 
 /// The answer to one request.
 pub struct Answer {
@@ -24,6 +24,12 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// Whether the edge only observes, and lets pass what policy denies.
     pub observed: bool,
+    /// If the asker may keep the answer: for which requests.
+    pub kept: Option<Kept>,
+    /// If nothing was decided because policy reads what was not told: the request for which that is known.
+    pub needs_details: Option<Region>,
+    /// For whoever keeps answers: the headers that must not reach the target as the client sent them.
+    pub protected: Vec<String>,
     /// What happens to the request.
     pub disposition: Disposition,
 }
@@ -53,6 +59,20 @@ pub(crate) struct Removal<'q> {
 }
 
 impl Answer {
+    /// It is in the journal, under this id.
+    pub(crate) fn recorded_as(&mut self, event_id: String) {
+        if let Some(kept) = &mut self.kept {
+            kept.event.event_id.clone_from(&event_id);
+        }
+        self.decision_id = event_id;
+    }
+
+    /// No event, no credential, and nothing to keep.
+    pub(crate) fn is_not_recorded(&mut self) {
+        self.kept = None;
+        self.disposition = Disposition::Refuse(Fault::AuditUnavailable.into());
+    }
+
     /// What the caller sees.
     pub const fn outcome(&self) -> Outcome {
         match &self.disposition {

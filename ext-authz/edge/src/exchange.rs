@@ -28,6 +28,7 @@ use tracing::{error, info};
 
 use crate::{
     clock,
+    keeping::Revision,
     peer::Peer,
     pipeline::Edge,
     question::Question,
@@ -153,7 +154,7 @@ impl Edge {
         wanted: &Wanted,
         trail: &mut Trail,
     ) -> Result<Arc<Credential>, NotHandedOut> {
-        trail.under(policies);
+        trail.under(policies, Revision::default());
         let now: Timestamp = trail.asked_at();
         let attestation = self.trust.attest(&wanted.evidence, now).await?;
         trail.attested(&attestation, policies);

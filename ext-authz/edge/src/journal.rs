@@ -38,6 +38,7 @@ pub use self::{
     family::Family,
     flood::{FloodRule, Target},
     query::{Events, JournalUnreadable, Query},
+    reported::reported,
     store::Retention,
 };
 
@@ -52,6 +53,7 @@ mod lines;
 mod lock;
 mod query;
 mod queued;
+mod reported;
 mod segment;
 mod store;
 mod writer;

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod ext_authz;
 pub mod geography;
 pub mod journal;
+pub mod keeping;
 pub mod listener;
 pub mod live;
 pub mod metrics;
@@ -25,6 +26,7 @@ pub mod reload;
 pub mod secrets;
 pub mod server;
 pub mod settings;
+pub mod tokens;
 pub mod xfcc;
 
 mod evidence;

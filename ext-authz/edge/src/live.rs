@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use attache_policy::{Compiled, Problems, Settings, Source};
 use attache_trust::regular_file;
 use thiserror::Error;
+use tokio::sync::watch;
 
 /// Largest policy file read, in bytes.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
@@ -27,6 +28,8 @@ pub struct Live {
     steps: AtomicU64,
     /// Held while a change is made.
     changing: Mutex<()>,
+    /// Tells of each change after it was made.
+    changed: watch::Sender<u64>,
 }
 
 /// A change while it is made; however it ends, it ends.
@@ -49,6 +52,13 @@ impl Drop for Step<'_> {
 pub(crate) struct InForce {
     compiled: Arc<Compiled>,
     step: u64,
+}
+
+impl InForce {
+    /// Counts the changes before it was taken.
+    pub(crate) const fn step(&self) -> u64 {
+        self.step
+    }
 }
 
 impl Deref for InForce {
@@ -85,7 +95,13 @@ impl Live {
             compiled: ArcSwap::from_pointee(compiled),
             steps: AtomicU64::new(0),
             changing: Mutex::new(()),
+            changed: watch::Sender::new(0),
         }
+    }
+
+    /// Learns of each change of the policies or the trust providers: the step that is reached.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
     }
 
     /// The set in force.
@@ -121,11 +137,16 @@ impl Live {
         change: impl FnOnce() -> Result<Option<Compiled>, E>,
     ) -> Result<(), E> {
         let _turn = self.turn();
-        let _step = Step::begin(&self.steps);
-        if let Some(compiled) = change()? {
-            self.compiled.store(Arc::new(compiled));
-        }
-        Ok(())
+        let step = Step::begin(&self.steps);
+        let changed = change().map(|compiled| {
+            if let Some(compiled) = compiled {
+                self.compiled.store(Arc::new(compiled));
+            }
+        });
+        drop(step);
+        // However it ended: part of it may be in force.
+        self.changed.send_replace(self.steps.load(Ordering::SeqCst));
+        changed
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {

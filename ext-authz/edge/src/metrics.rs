@@ -46,6 +46,8 @@ const DURATIONS: [f64; 14] = [
 pub struct Metrics {
     decisions: Family<Decided, Counter>,
     durations: Family<Ended, Histogram, fn() -> Histogram>,
+    reported: Family<OfKept, Counter>,
+    revalidated: Family<OfKept, Counter>,
 }
 
 /// INVARIANT: every value comes from the configuration or from a fixed list.
@@ -54,6 +56,13 @@ struct Decided {
     listener: String,
     outcome: &'static str,
     code: String,
+}
+
+/// What became of answers that proxies keep.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfKept {
+    listener: String,
+    result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -66,6 +75,8 @@ impl Default for Metrics {
         Self {
             decisions: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
+            reported: Family::default(),
+            revalidated: Family::default(),
         }
     }
 }
@@ -91,11 +102,53 @@ impl Metrics {
         durations.observe(took.as_secs_f64());
     }
 
+    /// Has what is counted of `listener` begin at 0.
+    fn begin(&self, listener: &str) {
+        for result in ["recorded", "known", "refused", "lost"] {
+            let listener = listener.to_owned();
+            drop(self.reported.get_or_create(&OfKept { listener, result }));
+        }
+        for result in ["confirmed", "dropped"] {
+            let listener = listener.to_owned();
+            drop(self.revalidated.get_or_create(&OfKept { listener, result }));
+        }
+    }
+
+    /// `count` accesses that a proxy of `listener` answered from memory came to `result`.
+    pub(crate) fn reported(&self, listener: &str, result: &'static str, count: u64) {
+        if count > 0 {
+            let of = OfKept {
+                listener: listener.to_owned(),
+                result,
+            };
+            self.reported.get_or_create(&of).inc_by(count);
+        }
+    }
+
+    /// An answer that a proxy of `listener` keeps was decided again.
+    pub(crate) fn revalidated(&self, listener: &str, confirmed: bool) {
+        let of = OfKept {
+            listener: listener.to_owned(),
+            result: if confirmed { "confirmed" } else { "dropped" },
+        };
+        self.revalidated.get_or_create(&of).inc();
+    }
+
     fn register(&self, registry: &mut Registry) {
         registry.register(
             "decisions",
             "Calls that were answered",
             self.decisions.clone(),
+        );
+        registry.register(
+            "reported_accesses",
+            "Accesses that proxies answered from memory and reported",
+            self.reported.clone(),
+        );
+        registry.register(
+            "revalidated_answers",
+            "Answers kept by proxies that were decided again",
+            self.revalidated.clone(),
         );
         registry.register_with_unit(
             "decision_duration",
@@ -117,6 +170,9 @@ const fn outcome_name(outcome: Outcome) -> &'static str {
 /// Serves the metrics of `admin`'s edge at `/metrics`, and nothing else.
 pub fn router(admin: Arc<Admin>) -> Router {
     let mut registry = Registry::with_prefix("attache");
+    for listener in &admin.listeners {
+        admin.edge.metrics.begin(&listener.name);
+    }
     admin.edge.metrics.register(&mut registry);
     registry.register_collector(Box::new(EdgeState(admin)));
     Router::new()

@@ -7,7 +7,11 @@
 use std::{sync::Arc, time::Duration};
 
 use attache_core::{
-    attestation::Attestation, attributes::Attributes, decision::Fault, event::Event,
+    attestation::Attestation,
+    attributes::Attributes,
+    decision::{DenyReason, Fault},
+    event::Event,
+    scope::{Caller, Scope},
 };
 use attache_credentials::Credentials;
 use attache_policy::{Compiled, Context, Decided, Decision, Geography, document::Carrier};
@@ -20,11 +24,13 @@ use crate::{
     answer::{Answer, Disposition, Forward, Removal},
     clock,
     journal::Journal,
-    live::Live,
+    keeping::{Keeping, Kept, Revision},
+    live::{InForce, Live},
     metrics::Metrics,
     question::{Asked, Question},
     refusal::Refusal,
     settings::{Enforcement, ListenerSettings, Unmatched},
+    tokens::Tokens,
     trail::Trail,
 };
 
@@ -37,9 +43,16 @@ const OBSERVATION_LIMIT: Duration = Duration::from_millis(150);
 /// How long recording may take at least, however long the decision took.
 const RECORDING_LIMIT: Duration = Duration::from_millis(50);
 
+/// What is wanted of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) purpose: Purpose,
+    pub(crate) keeping: Keeping,
+}
+
 /// What an answer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
+pub(crate) enum Purpose {
     /// The request goes on from here, with its credential.
     Attach,
     /// Somebody asks, and enforces the answer without a credential of ours.
@@ -70,22 +83,39 @@ pub struct Edge {
     pub calls: Calls,
     /// What is counted and measured.
     pub metrics: Metrics,
+    /// Answers that others keep.
+    pub tokens: Arc<Tokens>,
 }
 
 impl Edge {
     /// Answers one request, with its credential, and records it.
     pub async fn answer(&self, listener: &ListenerSettings, question: &Question<'_>) -> Answer {
-        self.answer_for(Purpose::Attach, listener, question).await
+        self.answer_for(Wanted::once(Purpose::Attach), listener, question)
+            .await
     }
 
     /// Answers whether a request may be made, and records it; for callers that only ask.
     pub async fn judge(&self, listener: &ListenerSettings, question: &Question<'_>) -> Answer {
-        self.answer_for(Purpose::Judge, listener, question).await
+        self.answer_for(Wanted::once(Purpose::Judge), listener, question)
+            .await
     }
 
-    async fn answer_for(
+    /// The state that answers depend on.
+    pub fn revision(&self) -> Revision {
+        self.revision_of(&self.live.in_force())
+    }
+
+    fn revision_of(&self, policies: &InForce) -> Revision {
+        Revision {
+            step: policies.step(),
+            generation: self.credentials.generation(),
+        }
+    }
+
+    /// Answers one request as it is wanted, and records it.
+    pub(crate) async fn answer_for(
         &self,
-        purpose: Purpose,
+        wanted: Wanted,
         listener: &ListenerSettings,
         question: &Question<'_>,
     ) -> Answer {
@@ -98,13 +128,19 @@ impl Edge {
             Enforcement::Enforce => self.answer_within,
             Enforcement::Observe => self.answer_within.min(OBSERVATION_LIMIT),
         };
-        let decision = self.decide(purpose, listener, question, &mut trail);
+        let decision = self.decide(wanted, listener, question, &mut trail);
         let verdict = match tokio::time::timeout(patience, decision).await {
             Ok(verdict) => verdict,
             // What was waited for goes on without this request, for the next one.
             Err(_elapsed) if trail.is_granted() => Err(Fault::CredentialUnavailable.into()),
             Err(_elapsed) => Err(Fault::KeysUnavailable.into()),
         };
+        if let Some(region) = trail.noted().needs_details().cloned() {
+            // Nothing was decided, so nothing is recorded: the asker comes again for each request.
+            let (_event, mut answer) = self.answer_of(listener, &mut trail, verdict);
+            answer.needs_details = Some(region);
+            return answer;
+        }
         let remaining = self.answer_within.saturating_sub(began.elapsed());
         let patience = remaining.max(RECORDING_LIMIT);
         self.conclude(listener, question, trail, verdict, patience)
@@ -132,17 +168,21 @@ impl Edge {
     /// The stages, until one refuses.
     async fn decide(
         &self,
-        purpose: Purpose,
+        wanted: Wanted,
         listener: &ListenerSettings,
         question: &Question<'_>,
         trail: &mut Trail,
     ) -> Result<Forward, Refusal> {
         let asked = question.understand(listener.destination)?;
         trail.asked(&asked);
+        if wanted.keeping == Keeping::Region {
+            let now = trail.asked_at();
+            trail.noted().asked(&asked, now);
+        }
         for _ in 0..MAX_DECISIONS {
             let policies = self.live.in_force();
             let verdict = self
-                .decide_under(&policies, purpose, listener, question, &asked, trail)
+                .decide_under(&policies, wanted, listener, question, &asked, trail)
                 .await;
             // SECURITY: what an older revision granted is not injected; it is decided again.
             if verdict.is_err() || self.live.is_current(&policies) {
@@ -155,14 +195,17 @@ impl Edge {
 
     async fn decide_under(
         &self,
-        policies: &Compiled,
-        purpose: Purpose,
+        policies: &InForce,
+        wanted: Wanted,
         listener: &ListenerSettings,
         question: &Question<'_>,
         asked: &Asked<'_>,
         trail: &mut Trail,
     ) -> Result<Forward, Refusal> {
-        trail.under(policies);
+        trail.under(policies, self.revision_of(policies));
+        if wanted.keeping == Keeping::Region {
+            wanted.note_target(policies, listener, asked, trail)?;
+        }
         let remove = match enter(self.unmatched, policies, listener, question, asked)? {
             Entered::Asks(remove) => remove,
             Entered::Unmatched(remove) => {
@@ -175,17 +218,20 @@ impl Edge {
         let offered = listener.evidence.offered(question, trail.asked_at())?;
         let attestation = offered.attested(&self.trust, trail.asked_at()).await?;
         let (Some(attestation), Some(evidence)) = (attestation, &offered.evidence) else {
-            return self.admit(policies, &offered.unproven, question, asked, trail, &remove);
+            let verdict = self.admit(policies, &offered.unproven, question, asked, trail, &remove);
+            wanted.note_unproven(&verdict, trail)?;
+            return verdict;
         };
         trail.attested(&attestation, policies);
         let decided = self.judge_by(policies, &attestation, question, asked, trail);
+        wanted.note(decided.decision(), trail)?;
         match decided.into_decision() {
             Decision::Allow(grant) => {
                 trail.granted(&grant);
-                if purpose == Purpose::Judge {
+                if wanted.purpose == Purpose::Judge {
                     trail.may_be_kept(grant.kept_until());
                 }
-                if self.enforcement == Enforcement::Observe || purpose == Purpose::Judge {
+                if self.enforcement == Enforcement::Observe || wanted.purpose == Purpose::Judge {
                     return Ok(Forward::with(None, &remove));
                 }
                 let obtained = self
@@ -203,7 +249,7 @@ impl Edge {
             }
             Decision::Deny(denial) => {
                 trail.denied(&denial);
-                if purpose == Purpose::Judge {
+                if wanted.purpose == Purpose::Judge {
                     trail.may_be_kept(denial.kept_until());
                 }
                 if denial.policy().is_none() && self.unmatched == Unmatched::PassWithoutCredential {
@@ -297,18 +343,18 @@ impl Edge {
         let code = event.code.clone();
         // A journal that hangs, on a dying disk, is one that cannot be written.
         match tokio::time::timeout(patience, self.journal.record(event)).await {
-            Ok(Ok(recorded)) => answer.decision_id = recorded.event_id,
+            Ok(Ok(recorded)) => answer.recorded_as(recorded.event_id),
             // The journal tells of it once, and readiness; each call is not worth a line.
             Ok(Err(error)) => {
                 debug!(%error, decision = answer.decision_id, "an access could not be recorded");
-                answer.disposition = Disposition::Refuse(Fault::AuditUnavailable.into());
+                answer.is_not_recorded();
             }
             Err(_elapsed) => {
                 debug!(
                     decision = answer.decision_id,
                     "an access was not recorded in time"
                 );
-                answer.disposition = Disposition::Refuse(Fault::AuditUnavailable.into());
+                answer.is_not_recorded();
             }
         }
         self.leave(listener, question, &trail, code.as_deref(), answer)
@@ -324,6 +370,11 @@ impl Edge {
         if let Err(refusal) = &verdict {
             trail.refused(refusal);
         }
+        let region = trail.noted().region(&verdict);
+        let region = region.filter(|_| self.enforcement == Enforcement::Enforce);
+        if region.is_some() {
+            trail.leased();
+        }
         let event = trail.event(&self.name, &listener.name, self.enforcement);
         let answer = Answer {
             decision_id: event.event_id.clone(),
@@ -333,6 +384,13 @@ impl Edge {
             valid_until: trail.valid_until(),
             retry_after: trail.retry_is_after(),
             observed: false,
+            kept: region.map(|region| Kept {
+                region,
+                event: Box::new(event.clone()),
+                revision: trail.noted().revision,
+            }),
+            needs_details: None,
+            protected: std::mem::take(&mut trail.noted().protected),
             disposition: verdict.map_or_else(Disposition::Refuse, Disposition::Forward),
         };
         (event, answer)
@@ -363,6 +421,81 @@ impl Edge {
         self.metrics.answered(&listener.name, outcome, code, took);
         trail.announce(&answer);
         answer
+    }
+}
+
+impl Wanted {
+    const fn once(purpose: Purpose) -> Self {
+        Self {
+            purpose,
+            keeping: Keeping::Never,
+        }
+    }
+
+    /// Notes how far a decision reaches, if somebody is to keep it.
+    fn note(self, decision: &Decision<'_>, trail: &mut Trail) -> Result<(), Refusal> {
+        if self.keeping == Keeping::Never {
+            return Ok(());
+        }
+        let reaches = scope(decision).is_none_or(|scope| trail.noted().reaches(scope));
+        reaches.then_some(()).ok_or_else(untold)
+    }
+
+    /// Notes what has to be removed from every request to the target, whatever its client sent.
+    fn note_target(
+        self,
+        policies: &Compiled,
+        listener: &ListenerSettings,
+        asked: &Asked<'_>,
+        trail: &mut Trail,
+    ) -> Result<(), Refusal> {
+        let target = policies.target(asked.host(), asked.port());
+        let injectable = target.as_ref().map_or(&[][..], |it| it.injectable());
+        let headers = injectable.iter().filter_map(Carrier::header);
+        let headers = headers.map(|name| name.as_str());
+        let protected = &mut trail.noted().protected;
+        for name in listener.evidence.headers().chain(headers) {
+            if !protected.iter().any(|known| known == name) {
+                protected.push(name.to_owned());
+            }
+        }
+        // SECURITY: a client's own value in the query can be removed only where the query is told.
+        if injectable.iter().any(|it| it.parameter().is_some()) {
+            trail.noted().untold();
+            return Err(untold());
+        }
+        Ok(())
+    }
+
+    /// The same of a decision about a caller that nobody proves. How far it reaches is not known, unless there is
+    /// nothing to decide: no policy is about such callers.
+    fn note_unproven(
+        self,
+        verdict: &Result<Forward, Refusal>,
+        trail: &mut Trail,
+    ) -> Result<(), Refusal> {
+        let missing = Refusal::Denied(DenyReason::EvidenceMissing);
+        let undecided = verdict.as_ref().err() == Some(&missing) && !trail.looked_at_conditions();
+        if self.keeping == Keeping::Never || undecided {
+            return Ok(());
+        }
+        trail.noted().untold();
+        Err(untold())
+    }
+}
+
+/// Ends the stages of a decision that reads what was not told. Nobody sees it.
+fn untold() -> Refusal {
+    DenyReason::ConditionUnavailable.into()
+}
+
+/// Where and until when a decision holds; `None` for a fault. Whose evidence that is, the asker knows.
+fn scope(decision: &Decision<'_>) -> Option<Scope> {
+    let asker = || Caller::Listener(String::new());
+    match decision {
+        Decision::Allow(grant) => Some(grant.scope(asker())),
+        Decision::Deny(denial) => Some(denial.scope(asker())),
+        Decision::Unavailable(_) => None,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use attache_proto::access::v1::access_server::AccessServer;
+use attache_proto::{
+    access::v1::access_server::AccessServer, token::v1::tokens_server::TokensServer,
+};
 use envoy_types::ext_authz::v3::pb::AuthorizationServer;
 use thiserror::Error;
 use tokio::{sync::watch, task::JoinSet};
@@ -18,6 +20,7 @@ use crate::{
     pipeline::Edge,
     readiness::Readiness,
     settings::{EvidenceSource, ListenerSettings},
+    tokens::TokensService,
 };
 
 /// The service that health answers for, besides the empty name.
@@ -114,6 +117,8 @@ async fn serve_one(
     let settings = Arc::new(settings);
     let access = AccessServer::new(AccessService::new(Arc::clone(&edge), Arc::clone(&settings)))
         .max_decoding_message_size(MAX_QUESTION_BYTES);
+    let tokens = TokensService::new(Arc::clone(&edge), Arc::clone(&settings), stop.clone());
+    let tokens = TokensServer::new(tokens).max_decoding_message_size(MAX_QUESTION_BYTES);
     let service = AuthorizationServer::new(ExtAuthz::new(edge, settings))
         .max_decoding_message_size(MAX_QUESTION_BYTES);
     let served = Server::builder()
@@ -123,6 +128,7 @@ async fn serve_one(
         .add_service(reflection)
         .add_service(service)
         .add_service(access)
+        .add_service(tokens)
         .serve_with_incoming_shutdown(listener.connections(stop.clone()), stop.cancelled_owned())
         .await;
     follow.abort();

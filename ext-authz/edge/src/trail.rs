@@ -6,7 +6,7 @@ use attache_core::{
     attestation::Attestation,
     attributes::Attributes,
     decision::DenyReason,
-    event::{CheckedCondition, ConditionOutcome, Event, Mode, Outcome},
+    event::{CheckedCondition, ConditionOutcome, Event, Mode, Outcome, Record},
     request::without_query,
     time::Timestamp,
 };
@@ -23,6 +23,7 @@ use crate::{
     clock,
     explain::kept,
     journal::text::printable,
+    keeping::{Noted, Revision},
     question::{Asked, Question},
     refusal::Refusal,
     settings::{Enforcement, Unmatched},
@@ -43,6 +44,7 @@ pub(crate) struct Trail {
     announced: Option<Announced>,
     valid_until: Option<Timestamp>,
     retry_after: Option<Duration>,
+    noted: Noted,
 }
 
 /// What the log says of a token's first use.
@@ -91,6 +93,9 @@ impl Trail {
             target_origin: None,
             attributes: None,
             attested_by: Vec::new(),
+            record: Record::Access,
+            lease: None,
+            reported: None,
         };
         Self {
             began,
@@ -100,7 +105,13 @@ impl Trail {
             announced: None,
             valid_until: None,
             retry_after: None,
+            noted: Noted::default(),
         }
+    }
+
+    /// What is noted of an answer that may be kept.
+    pub(crate) const fn noted(&mut self) -> &mut Noted {
+        &mut self.noted
     }
 
     /// The one moment at which this access is judged.
@@ -123,8 +134,9 @@ impl Trail {
     }
 
     /// A decision begins under a policy set; what an earlier one found is forgotten.
-    pub(crate) fn under(&mut self, policies: &Compiled) {
+    pub(crate) fn under(&mut self, policies: &Compiled, revision: Revision) {
         self.valid_until = None;
+        self.noted.begin(revision);
         policies
             .revision()
             .clone_into(&mut self.event.policy_revision);
@@ -177,6 +189,11 @@ impl Trail {
                 outcome,
             });
         self.event.conditions = checked.collect();
+    }
+
+    /// Whether conditions were looked at.
+    pub(crate) const fn looked_at_conditions(&self) -> bool {
+        !self.event.conditions.is_empty()
     }
 
     /// What was looked at, and what dry-run policies would have changed.
@@ -284,6 +301,11 @@ impl Trail {
             }
         };
         self.event.clone()
+    }
+
+    /// The event of an answer that may be kept.
+    pub(crate) const fn leased(&mut self) {
+        self.event.record = Record::Lease;
     }
 
     /// The three lines of the quick start, once for each token; never the token.

@@ -62,6 +62,9 @@ fn event(number: u8) -> Event {
         target_origin: None,
         attributes: None,
         attested_by: Vec::new(),
+        record: attache_core::event::Record::Access,
+        lease: None,
+        reported: None,
     }
 }
 

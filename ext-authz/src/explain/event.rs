@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use attache_core::{
     attributes::{Attributes, SPIFFE_ID, kubernetes},
-    event::{CheckedCondition, ConditionOutcome, Event, Mode, Outcome},
+    event::{CheckedCondition, ConditionOutcome, Event, Mode, Outcome, Record},
     request::Authority,
     spiffe_id::SpiffeId,
     time::Timestamp,
@@ -77,6 +77,12 @@ pub(super) fn check(event: &Event) -> anyhow::Result<()> {
             event.event_id
         );
     }
+    if matches!(event.record, Record::Lost | Record::Unbelieved) {
+        bail!(
+            "event {} is about what a proxy reported, not about a call; the event itself tells all that is known",
+            event.event_id
+        );
+    }
     Ok(())
 }
 
@@ -140,6 +146,11 @@ fn attributes(event: &Event, svid: &str) -> Attributes {
 /// Holds what was decided against what would be. What the event cannot tell is said in the notes.
 pub(super) fn compare(event: &Event, explained: &mut Explained) -> (EventTold, Vec<String>) {
     let mut notes = Vec::new();
+    if let (Record::Cached, Some(lease)) = (event.record, &event.lease) {
+        notes.push(format!(
+            "the proxy answered this call from its memory, as {lease} had been decided; the conditions stand in that event"
+        ));
+    }
     if event.target_origin.is_none() && explained.stage != Stage::Request {
         notes.push(
             "the event does not tell port and transport; 443 and TLS are supposed".to_owned(),

@@ -31,6 +31,10 @@ use crate::{
     x509::{self, VerifiedCertificate},
 };
 
+mod svids;
+
+pub use svids::SvidBundle;
+
 /// The process's clock, read by background tasks alone; requests bring their own `now`.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 

@@ -25,7 +25,7 @@ mod workload;
 mod workload_api;
 pub mod x509;
 
-pub use attest::{Clock, NotAttested, ProviderStatus, Trust, TrustSettings};
+pub use attest::{Clock, NotAttested, ProviderStatus, SvidBundle, Trust, TrustSettings};
 pub use aws_lc::AwsLc;
 pub use bundle::{TrustBundle, svid_rules, verify_token};
 pub use bundle_source::BundleSource;

@@ -38,6 +38,9 @@ fn permitted() -> Event {
         target_origin: None,
         attributes: None,
         attested_by: Vec::new(),
+        record: Record::Access,
+        lease: None,
+        reported: None,
     }
 }
 

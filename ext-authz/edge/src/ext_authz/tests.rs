@@ -35,6 +35,9 @@ fn answer(disposition: Disposition) -> Answer {
         valid_until: None,
         retry_after: None,
         observed: false,
+        kept: None,
+        needs_details: None,
+        protected: Vec::new(),
         disposition,
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Lines {
     skipping: bool,
     /// Lines that were no events.
     pub(super) skipped: u64,
+    /// Only lines that hold this text are read.
+    only: Option<&'static str>,
 }
 
 impl Lines {
@@ -34,7 +36,18 @@ impl Lines {
             taken: 0,
             skipping: false,
             skipped: 0,
+            only: None,
         })
+    }
+
+    /// Leaves out lines that do not hold `text`, without a further look.
+    pub(super) const fn only(mut self, text: &'static str) -> Self {
+        self.only = Some(text);
+        self
+    }
+
+    fn is_left_out(only: Option<&str>, line: &[u8]) -> bool {
+        only.is_some_and(|text| !str::from_utf8(line).is_ok_and(|line| line.contains(text)))
     }
 
     /// The next event; `None` at the end of the whole lines that are there now.
@@ -43,6 +56,11 @@ impl Lines {
             let rest = self.buffer.get(self.taken..).unwrap_or_default();
             if let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
                 let line = rest.get(..length).unwrap_or_default();
+                if Self::is_left_out(self.only, line) {
+                    self.skipping = false;
+                    self.taken = self.taken.saturating_add(length).saturating_add(1);
+                    continue;
+                }
                 let event = serde_json::from_slice(line).ok();
                 let was_skipping = std::mem::take(&mut self.skipping);
                 self.taken = self.taken.saturating_add(length).saturating_add(1);

@@ -34,7 +34,7 @@ pub struct Query {
     pub outcome: Option<Outcome>,
     /// The code of the denial or fault.
     pub code: Option<String>,
-    /// The event of this id, and summaries of a flood that it stands for.
+    /// The event of this id, and those that refer to it: summaries of its flood, accesses that got its answer.
     pub event_id: Option<String>,
     /// Only the newest ones.
     pub limit: Option<usize>,
@@ -61,7 +61,10 @@ impl Query {
             && self.outcome.is_none_or(|outcome| event.outcome == outcome)
             && wanted(&self.code, &|code| event.code.as_deref() == Some(code))
             && wanted(&self.event_id, &|id| {
-                event.event_id == id || event.repeats.as_deref() == Some(id)
+                [&event.repeats, &event.lease]
+                    .into_iter()
+                    .any(|of| of.as_deref() == Some(id))
+                    || event.event_id == id
             })
             && wanted(&self.workload, &|workload| {
                 named(1, workload)

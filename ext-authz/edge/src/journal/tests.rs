@@ -68,6 +68,9 @@ pub(super) fn permitted(number: u32) -> Event {
         target_origin: None,
         attributes: None,
         attested_by: Vec::new(),
+        record: attache_core::event::Record::Access,
+        lease: None,
+        reported: None,
     }
 }
 

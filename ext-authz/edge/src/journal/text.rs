@@ -138,6 +138,9 @@ fn texts(event: &mut Event) -> impl Iterator<Item = &mut String> {
         target_origin,
         attributes: _,
         attested_by,
+        record: _,
+        lease,
+        reported,
     } = event;
     let always = [
         event_id,
@@ -165,7 +168,9 @@ fn texts(event: &mut Event) -> impl Iterator<Item = &mut String> {
         source_address,
         repeats,
         target_origin,
+        lease,
     ];
+    let epoch = reported.iter_mut().map(|reported| &mut reported.epoch);
     let names = conditions.iter_mut().map(|condition| &mut condition.name);
     let sometimes = sometimes.into_iter().flatten();
     always
@@ -173,6 +178,7 @@ fn texts(event: &mut Event) -> impl Iterator<Item = &mut String> {
         .chain(sometimes)
         .chain(names)
         .chain(attested_by)
+        .chain(epoch)
 }
 
 /// What is printed at once.

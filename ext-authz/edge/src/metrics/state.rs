@@ -73,6 +73,16 @@ fn calls(told: &mut Told<'_>, admin: &Admin) -> fmt::Result {
         "calls_turned_away_unrecorded",
         "Calls that were answered with overloaded and have no audit event",
         calls.untold(),
+    )?;
+    told.gauge(
+        "watch_streams",
+        "Streams that tell proxies of changes",
+        &admin.edge.tokens.streams(),
+    )?;
+    told.gauge(
+        "reporters",
+        "Lives of proxies whose reports are told apart",
+        &admin.edge.tokens.reporters(),
     )
 }
 
