@@ -83,7 +83,7 @@ properties:
 		--config 'profile.test.package.attache-core.opt-level=2' reference
 
 # The benchmarks once, short and unoptimised: every answer is checked, no time is.
-measure:
+measure: envoy filter
 	$(CARGO) build --package attache
 	ATTACHE=$(CURDIR)/target/debug/attache $(CARGO) run --quiet --package attache-tests --bin bench -- --quick
 
@@ -92,7 +92,7 @@ doc:
 
 # What Attaché costs beside floors of the same run: a table, target/bench/results.json and results.svg. Twenty
 # minutes on a machine that does nothing else. docs/performance.md
-bench: envoy
+bench: envoy filter
 	$(CARGO) build --release --package attache
 	ATTACHE=$(CURDIR)/target/release/attache $(CARGO) run --release --package attache-tests --bin bench -- $(BENCH)
 

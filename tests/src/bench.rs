@@ -3,21 +3,48 @@
 //! Variants take turns within a round, so that whatever else the machine does meets all of them alike. Every
 //! answer is checked: a call that was not answered as it must be ends the run.
 
-use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
+
+use anyhow::Result;
 
 pub mod chart;
 pub mod check;
+pub mod envoy;
 
 pub mod floor;
 pub mod load;
 pub mod progress;
+mod proxy;
 pub mod results;
 pub mod sets;
 pub mod usage;
 
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// `Check` calls.
+    Check,
+    /// Requests through Envoy.
+    Envoy,
+}
+
+impl FromStr for Group {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "check" => Ok(Self::Check),
+            "envoy" => Ok(Self::Envoy),
+            other => anyhow::bail!("{other}: no such group; there are check and envoy"),
+        }
+    }
+}
+
 /// How much is measured.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// Of what.
+    pub groups: Vec<Group>,
     /// How often each variant is measured.
     pub rounds: NonZeroUsize,
     /// How long each measurement takes.
@@ -36,6 +63,7 @@ impl Plan {
     /// All of it.
     pub fn whole(output: PathBuf) -> Self {
         Self {
+            groups: vec![Group::Check, Group::Envoy],
             rounds: const { NonZeroUsize::new(7).unwrap() },
             span: Duration::from_secs(3),
             sizes: vec![10, 1_000, 100_000],
@@ -48,6 +76,7 @@ impl Plan {
     /// Enough to see that everything answers as it must; its figures say little.
     pub fn quick(output: PathBuf) -> Self {
         Self {
+            groups: vec![Group::Check, Group::Envoy],
             rounds: const { NonZeroUsize::new(2).unwrap() },
             span: Duration::from_millis(300),
             sizes: vec![10, 1_000],

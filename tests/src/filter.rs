@@ -34,14 +34,18 @@ pub async fn wasm() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("ATTACHE_FILTER").filter(|named| !named.is_empty()) {
         return Ok(PathBuf::from(named));
     }
-    BUILT.get_or_try_init(build).await.cloned()
+    BUILT
+        .get_or_try_init(|| built("attache-filter"))
+        .await
+        .cloned()
 }
 
-async fn build() -> Result<PathBuf> {
+/// The .wasm of a package of this workspace.
+pub async fn built(package: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = tokio::process::Command::new(cargo);
     command
-        .args(["build", "--package", "attache-filter", "--lib"])
+        .args(["build", "--package", package, "--lib"])
         .args(["--target", "wasm32-wasip1", "--profile", "filter"])
         .args(["--message-format", "json"])
         .current_dir(workspace::root())
@@ -50,7 +54,7 @@ async fn build() -> Result<PathBuf> {
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),
-        "the filter does not build; `rustup target add wasm32-wasip1` brings its target: {errors}"
+        "{package} does not build; `rustup target add wasm32-wasip1` brings its target: {errors}"
     );
     let messages = String::from_utf8(output.stdout)?;
     let files = messages

@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use super::results::{Figure, Metric};
 
 /// What is drawn, one panel each.
-const PANELS: [(&str, Metric, &str); 8] = [
+const PANELS: [(&str, Metric, &str); 9] = [
     (
         "check",
         Metric::P50,
@@ -28,6 +28,11 @@ const PANELS: [(&str, Metric, &str); 8] = [
     ("envoy", Metric::P50, "Envoy: p50, ms"),
     ("envoy", Metric::P99, "Envoy: p99, ms"),
     ("envoy", Metric::Throughput, "Envoy: requests a second"),
+    (
+        "envoy",
+        Metric::Added,
+        "Envoy: processor time a request that the filter adds, µs",
+    ),
     (
         "envoy",
         Metric::Cpu,

@@ -12,7 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::{
     Plan, floor,
-    load::{self, Caller},
+    load::{self, Caller, per},
     progress::tell,
     results::{Metric, Samples},
     sets::{self, Target},
@@ -324,14 +324,6 @@ impl Bench {
         }
         Ok(())
     }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a count of calls is far below 2^52"
-)]
-fn per(calls: u64) -> f64 {
-    calls.max(1) as f64
 }
 
 /// Another server: a path is a unix socket, anything else an address.

@@ -73,6 +73,15 @@ impl Measured {
     }
 }
 
+/// A count of calls, to divide by.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a count of calls is far below 2^52"
+)]
+pub fn per(calls: u64) -> f64 {
+    calls.max(1) as f64
+}
+
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

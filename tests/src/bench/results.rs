@@ -17,6 +17,9 @@ pub enum Metric {
     P99,
     /// Processor time of the server a call.
     Cpu,
+    /// Processor time a call beyond that of the proxy without any filter.
+    #[serde(rename = "cpu-added")]
+    Added,
     /// Resident memory.
     Rss,
     /// A file's size.
@@ -31,7 +34,7 @@ impl Metric {
         match self {
             Self::Throughput => "1/s",
             Self::P50 | Self::P99 => "ms",
-            Self::Cpu | Self::Time => "µs",
+            Self::Cpu | Self::Added | Self::Time => "µs",
             Self::Rss => "MiB",
             Self::Size => "KiB",
         }
@@ -43,6 +46,7 @@ impl Metric {
             Self::P50 => "p50",
             Self::P99 => "p99",
             Self::Cpu => "cpu",
+            Self::Added => "cpu-added",
             Self::Rss => "rss",
             Self::Size => "size",
             Self::Time => "time",

@@ -56,7 +56,7 @@ spec:
 apiVersion: attache.dev/v1
 kind: ServerWorkload
 metadata: {{ name: svc-{index} }}
-spec: {{ host: {host} }}
+spec: {{ host: {host}, tls: plaintext-allowed }}
 ---
 apiVersion: attache.dev/v1
 kind: AccessPolicy
@@ -108,7 +108,7 @@ pub fn calls(
                 Target::Own => policy,
                 Target::Others => (policy + 1) % size,
             };
-            Ok(call(&host(named), &token))
+            Ok(call(&host(named), "https", &token))
         })
         .collect()
 }
@@ -121,7 +121,7 @@ pub fn token(cluster: &Cluster, namespace: &str, account: &str) -> Result<String
 }
 
 /// A call as Envoy tells of it behind our bootstraps, an ordinary client's headers included.
-fn call(host: &str, token: &str) -> CheckRequest {
+pub fn call(host: &str, scheme: &str, token: &str) -> CheckRequest {
     let headers = [
         (":authority", host),
         (":method", "GET"),
@@ -143,7 +143,7 @@ fn call(host: &str, token: &str) -> CheckRequest {
         raw_value: value.as_bytes().to_vec(),
         ..HeaderValue::default()
     });
-    let vouched = ("attache.target".to_owned(), format!("https://{host}"));
+    let vouched = ("attache.target".to_owned(), format!("{scheme}://{host}"));
     CheckRequest {
         attributes: Some(AttributeContext {
             source: Some(peer("10.1.2.3", 41_234)),

@@ -11,14 +11,15 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use attache_tests::{
-    bench::{Plan, chart, check, floor, progress::tell, results},
+    bench::{Group, Plan, chart, check, envoy, floor, progress::tell, results},
     workspace,
 };
 
 const USAGE: &str = "\
-Usage: bench [--quick] [--rounds N] [--external NAME=ADDRESS]... [--output DIR]
+Usage: bench [--quick] [--group GROUP] [--rounds N] [--external NAME=ADDRESS]... [--output DIR]
 
   --quick                  few and short measurements: every answer is checked, figures say little
+  --group GROUP            check or envoy alone
   --rounds N               how often each variant is measured
   --external NAME=ADDRESS  another ext_authz server to measure with the same calls: HOST:PORT, or the
                            path of a unix socket. It must permit them
@@ -49,12 +50,21 @@ async fn run() -> Result<()> {
     };
     fs::create_dir_all(&plan.output)?;
     let mut samples = results::Samples::default();
-    let mut check = check::Bench::open(&plan).await?;
-    for round in 1..=plan.rounds.get() {
-        tell(&format!("round {round} of {}", plan.rounds));
-        check.round(&plan, &mut samples).await?;
+    if plan.groups.contains(&Group::Check) {
+        let mut check = check::Bench::open(&plan).await?;
+        for round in 1..=plan.rounds.get() {
+            tell(&format!("check: round {round} of {}", plan.rounds));
+            check.round(&plan, &mut samples).await?;
+        }
+        check.recorded()?;
     }
-    check.recorded()?;
+    if plan.groups.contains(&Group::Envoy) {
+        let mut envoy = envoy::Bench::open(&plan).await?;
+        for round in 1..=plan.rounds.get() {
+            tell(&format!("envoy: round {round} of {}", plan.rounds));
+            envoy.round(&plan, &mut samples).await?;
+        }
+    }
     let figures = samples.figures();
     results::write(&figures, &plan.output.join("results.json"))?;
     chart::draw(&figures, &plan.output.join("results.svg"))?;
@@ -80,6 +90,7 @@ fn plan(arguments: &[String]) -> Result<Option<Plan>> {
         match argument.as_str() {
             "--quick" => {}
             "--help" | "-h" => return Ok(None),
+            "--group" => plan.groups = vec![value()?.parse()?],
             "--rounds" => plan.rounds = value()?.parse::<NonZeroUsize>().context("--rounds")?,
             "--output" => plan.output = PathBuf::from(value()?),
             "--external" => {

@@ -6,8 +6,9 @@ use anyhow::Result;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Each crate and the crates of ours that it may depend on, dev-dependencies apart.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("attache-core", &[]),
+    ("attache-two-headers", &[]),
     ("attache-proto", &[]),
     ("attache-policy", &["attache-core"]),
     ("attache-outbound", &["attache-core"]),
