@@ -157,6 +157,16 @@ impl Bootstrap {
         Ok(self)
     }
 
+    /// Puts `value` in the place of what `pointer` (RFC 6901) names, which must be there.
+    pub fn put(mut self, pointer: &str, value: Value) -> Result<Self> {
+        let mut settings = self.settings()?;
+        let place = settings.pointer_mut(pointer);
+        *place.with_context(|| format!("nothing at {pointer} in envoy/{}", self.name))? = value;
+        // JSON is YAML, too.
+        self.text = settings.to_string();
+        Ok(self)
+    }
+
     /// The file's name.
     pub fn name(&self) -> &str {
         &self.name
@@ -192,6 +202,11 @@ impl Bootstrap {
             ),
         )
     }
+}
+
+/// The documents of a YAML text.
+pub fn documents(text: &str) -> Result<Vec<Value>> {
+    Yaml::load_from_str(text)?.iter().map(json).collect()
 }
 
 fn text(path: &Path) -> String {

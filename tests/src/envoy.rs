@@ -128,6 +128,11 @@ impl Envoy {
         &self.admin
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What Envoy said of itself.
     pub fn messages(&self) -> String {
         self.process.errors()

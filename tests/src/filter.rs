@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::OnceCell,
+    sync::{Mutex, OnceCell},
     task::AbortHandle,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -34,20 +34,40 @@ pub async fn wasm() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("ATTACHE_FILTER").filter(|named| !named.is_empty()) {
         return Ok(PathBuf::from(named));
     }
-    BUILT
-        .get_or_try_init(|| built("attache-filter"))
-        .await
-        .cloned()
+    let build = || build("attache-filter", &[], "attache_filter.wasm");
+    BUILT.get_or_try_init(build).await.cloned()
+}
+
+/// The same, but a request with the header `x-trap` ends the VM that it runs in.
+pub async fn wasm_that_traps() -> Result<PathBuf> {
+    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
+    let build = || {
+        build(
+            "attache-filter",
+            &["--features", "trap-for-tests"],
+            "attache_filter_that_traps.wasm",
+        )
+    };
+    BUILT.get_or_try_init(build).await.cloned()
 }
 
 /// The .wasm of a package of this workspace.
 pub async fn built(package: &str) -> Result<PathBuf> {
+    build(package, &[], &format!("{package}.wasm")).await
+}
+
+async fn build(package: &str, features: &[&str], name: &str) -> Result<PathBuf> {
+    // Both come out of cargo under one name.
+    static ONE_BY_ONE: Mutex<()> = Mutex::const_new(());
+    let _alone = ONE_BY_ONE.lock().await;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = tokio::process::Command::new(cargo);
     command
-        .args(["build", "--package", package, "--lib"])
+        .args(["rustc", "--package", package, "--lib"])
+        .args(["--crate-type", "cdylib"])
         .args(["--target", "wasm32-wasip1", "--profile", "filter"])
         .args(["--message-format", "json"])
+        .args(features)
         .current_dir(workspace::root())
         .kill_on_drop(true);
     let output = command.output().await.context("cannot run cargo")?;
@@ -64,7 +84,17 @@ pub async fn built(package: &str) -> Result<PathBuf> {
         .flatten();
     let files = files.filter_map(|file| file.as_str().map(PathBuf::from));
     let mut wasm = files.filter(|file| file.extension().is_some_and(|kind| kind == "wasm"));
-    wasm.next().context("cargo built no .wasm")
+    let built = wasm.next().context("cargo built no .wasm")?;
+    let folder = workspace::target().join("filter-for-tests");
+    std::fs::create_dir_all(&folder)?;
+    // Another process may load the one that is there.
+    let (new, place) = (
+        folder.join(format!("{name}.{}", std::process::id())),
+        folder.join(name),
+    );
+    std::fs::copy(built, &new)?;
+    std::fs::rename(&new, &place)?;
+    Ok(place)
 }
 
 /// Asks over HTTP/1.1 in TLS, for the name in the request's `Host`.

@@ -1,6 +1,6 @@
 //! What the filter counts: `wasmcustom.attache_…` among Envoy's statistics.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use crate::host::{Host, MetricKind};
@@ -23,18 +23,19 @@ pub(crate) enum Count {
     Lost,
 }
 
-const COUNTS: [(Count, &str); 5] = [
-    (Count::Hit, "attache_outbound_hits"),
-    (Count::Miss, "attache_outbound_misses"),
-    (Count::Refresh, "attache_outbound_refreshes"),
-    (Count::Elsewhere, "attache_outbound_elsewhere"),
-    (Count::Lost, "attache_outbound_accesses_lost"),
+/// Their names, in the order of [`Count`].
+const COUNTS: [&str; 5] = [
+    "attache_outbound_hits",
+    "attache_outbound_misses",
+    "attache_outbound_refreshes",
+    "attache_outbound_elsewhere",
+    "attache_outbound_accesses_lost",
 ];
 
 /// The metrics of one plugin.
 #[derive(Default)]
 pub(crate) struct Metrics {
-    counts: Vec<(Count, u32)>,
+    counts: Vec<(u32, Cell<i64>)>,
     ring: Option<u32>,
     refused: RefCell<HashMap<String, u32>>,
 }
@@ -42,9 +43,9 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Defines those that are known beforehand.
     pub(crate) fn define<H: Host>(host: &H) -> Self {
-        let counts = COUNTS.iter().filter_map(|(count, name)| {
-            let metric = host.define(MetricKind::Counter, name).ok()?;
-            Some((*count, metric))
+        let counts = COUNTS.iter().map(|name| {
+            let metric = host.define(MetricKind::Counter, name);
+            (metric.unwrap_or(u32::MAX), Cell::new(0))
         });
         Self {
             counts: counts.collect(),
@@ -55,10 +56,20 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn count<H: Host>(&self, host: &H, count: Count) {
-        let mut counts = self.counts.iter();
-        if let Some((_, metric)) = counts.find(|(known, _)| *known == count) {
-            host.increment(*metric, 1);
+    /// Counts; Envoy is told by [`Self::flush`], for each telling costs a call.
+    pub(crate) fn count(&self, count: Count) {
+        if let Some((_, so_far)) = self.counts.get(count as usize) {
+            so_far.set(so_far.get().saturating_add(1));
+        }
+    }
+
+    /// Tells Envoy what was counted since the last time.
+    pub(crate) fn flush<H: Host>(&self, host: &H) {
+        for (metric, so_far) in &self.counts {
+            match so_far.take() {
+                0 => {}
+                some => host.increment(*metric, some),
+            }
         }
     }
 

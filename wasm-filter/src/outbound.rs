@@ -18,7 +18,7 @@ use self::{
     watch::Watch,
 };
 use crate::{
-    config::{self, Elsewhere},
+    config::{self, CallerFrom, Elsewhere},
     host::{ContextId, Host, Map},
     inbound::{Verdict, broken},
     metrics::{Count, Metrics},
@@ -105,12 +105,12 @@ impl Outbound {
     /// Judges the request that runs.
     pub(crate) fn on_request<H: Host>(&mut self, host: &H, stream: ContextId) -> Verdict {
         self.running.set(stream);
-        let now = host.now();
+        let began_at = host.micros();
         if !self.serves {
             self.serves = true;
             self.as_plugin(host, || host.tick_every(Self::QUICK_TICK));
         }
-        match self.judge(host, stream, now) {
+        match self.judge(host, stream, began_at) {
             Ok(verdict) => verdict,
             Err(refusal) => {
                 self.metrics.refused(host, refusal.code());
@@ -123,8 +123,9 @@ impl Outbound {
         &mut self,
         host: &H,
         stream: ContextId,
-        now: Timestamp,
+        began_at: i64,
     ) -> Result<Verdict, Refusal> {
+        let now = Timestamp::from_millis(began_at.div_euclid(1000));
         let plan = Rc::clone(&self.plan);
         let waiter = Waiter {
             stream,
@@ -133,6 +134,7 @@ impl Outbound {
                 .headers(Map::RequestHeaders)
                 .map_err(|_failure| broken())?,
             principal: principal(host, &plan.settings.caller),
+            began_at,
             rounds: 0,
         };
         let seen = Seen::read(&plan, &waiter).ok_or_else(broken)?;
@@ -141,7 +143,7 @@ impl Outbound {
             host.remove_header(name).map_err(|_failure| broken())?;
         }
         if waiter.target.is_none() && plan.settings.elsewhere == Elsewhere::Pass {
-            self.metrics.count(host, Count::Elsewhere);
+            self.metrics.count(Count::Elsewhere);
             return Ok(Verdict::Pass);
         }
         match self
@@ -153,13 +155,13 @@ impl Outbound {
                 self.ask_alone(host, waiter)
             }
             Some(kept) => {
-                self.metrics.count(host, Count::Hit);
-                self.give(host, stream, &seen, &kept)?;
+                self.metrics.count(Count::Hit);
+                self.give(host, &waiter, &seen, &kept)?;
                 Ok(Verdict::Pass)
             }
             None => {
                 drop(seen);
-                self.metrics.count(host, Count::Miss);
+                self.metrics.count(Count::Miss);
                 self.ask(host, waiter, now)
             }
         }
@@ -176,19 +178,18 @@ impl Outbound {
     fn give<H: Host>(
         &mut self,
         host: &H,
-        stream: ContextId,
+        waiter: &Waiter,
         seen: &Seen<'_>,
         kept: &Rc<Kept>,
     ) -> Result<(), Refusal> {
         kept.mark_used();
-        let recorded = self
-            .ring
-            .begin(host, stream, &kept.lease, (seen.method(), seen.path()));
+        let request = (seen.method(), seen.path());
+        let recorded = self.ring.begin(host, waiter, &kept.lease, request);
         match &kept.does {
             Does::Refuse(refusal) => Err(refusal.clone()),
             Does::NeedsDetails => Err(asking::edge_unavailable()),
             Does::Pass(_) if !recorded => {
-                self.metrics.count(host, Count::Lost);
+                self.metrics.count(Count::Lost);
                 Err(Refusal::fault(Fault::AuditUnavailable))
             }
             Does::Pass(passing) => {
@@ -219,6 +220,7 @@ impl Outbound {
         self.sweep(now);
         self.ring.tick(host, edge, now);
         self.metrics.ring(host, self.ring.bytes());
+        self.metrics.flush(host);
         self.end_if_done(host, now);
         host.tick_every(self.pace());
     }
@@ -259,7 +261,8 @@ impl Outbound {
 
     /// A request is over, with its response's status.
     pub(crate) fn on_log<H: Host>(&mut self, host: &H, stream: ContextId) {
-        self.ring.end(host, stream);
+        let source = matches!(self.plan.settings.caller, CallerFrom::Request { .. });
+        self.ring.end(host, stream, source);
     }
 
     /// A request is gone.

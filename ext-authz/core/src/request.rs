@@ -375,7 +375,12 @@ pub fn overrides_request(name: &str) -> bool {
         b'_' => b'-',
         other => other.to_ascii_lowercase(),
     };
-    OVERRIDES
+    // All of them begin so; most headers do not.
+    let may = name
+        .as_bytes()
+        .first()
+        .is_some_and(|first| first.eq_ignore_ascii_case(&b'x'));
+    may && OVERRIDES
         .iter()
         .any(|ours| name.bytes().map(plain).eq(ours.bytes()))
 }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use attache_proto::token::v1::{Decision, FetchResponse, RevalidateResponse, Revalidated};
 use attache_tests::{
     client::{self, Reply},
+    filter,
     outbound_stage::{OutboundStage, allowed, allowing, request},
     quickstart::STRIPE,
     wait::until,
@@ -441,5 +442,60 @@ async fn every_warm_access_is_reported_once_although_the_edge_comes_and_goes() -
     })
     .await
     .with_context(|| format!("{total} accesses"))?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_worker_whose_vm_traps_comes_back_and_what_it_answered_is_not_forgotten() -> Result<()> {
+    let wasm = filter::wasm_that_traps().await?;
+    let stage = OutboundStage::open_by(&wasm, |_, bootstrap| Ok(bootstrap)).await?;
+    stage.edge.fetch(|request| {
+        let mut response = allowed(request, "token", Duration::from_secs(300), "revision-1");
+        response.refresh_at = response
+            .scope
+            .as_ref()
+            .map_or(0, |scope| scope.from + 12_000);
+        Ok(response)
+    });
+    stage.warm("/v1/x").await?;
+    for _ in 0..6 {
+        assert_eq!(
+            stage.ask_with("/v1/x", &[("x-trap", b"1")]).await?.status,
+            503
+        );
+    }
+    // The other requests of that worker wait for nothing but the reload.
+    until("every worker to serve again", async || {
+        for _ in 0..16 {
+            if stage.ask("/v1/x").await.ok()?.status != 200 {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await?;
+    // What was kept before serves on, for it stands in shared data.
+    assert_eq!(stage.edge.asked().fetches.len(), 1);
+    // Ticks, streams and leases of the new VMs work: a revision is heard, and a successor comes.
+    until("the new VMs to watch, after the old ones", async || {
+        let _ = stage.ask("/v1/x").await;
+        (stage.edge.asked().watches > 2).then_some(())
+    })
+    .await?;
+    until("a successor", async || {
+        let _ = stage.ask("/v1/x").await;
+        (stage.edge.asked().fetches.len() > 1).then_some(())
+    })
+    .await?;
+    // Lives that ended are told of.
+    until("the lives that ended", async || {
+        let _ = stage.ask("/v1/x").await;
+        let reports = stage.edge.asked().reports;
+        reports
+            .iter()
+            .any(|report| !report.ended.is_empty())
+            .then_some(())
+    })
+    .await?;
     Ok(())
 }

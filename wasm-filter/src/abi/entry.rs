@@ -70,6 +70,8 @@ extern "C" fn proxy_on_tick(plugin: u32) {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_headers(stream: u32, _count: usize, _end_of_stream: u32) -> u32 {
+    #[cfg(feature = "trap-for-tests")]
+    trap_if_asked();
     with(Action::Pause, |vm| vm.on_request(stream)) as u32
 }
 
@@ -107,4 +109,13 @@ extern "C" fn proxy_on_log(stream: u32) {
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_delete(context: u32) {
     with((), |vm| vm.on_delete(context));
+}
+
+#[cfg(feature = "trap-for-tests")]
+fn trap_if_asked() {
+    use crate::host::{Host as _, Map};
+    let headers = Envoy.headers(Map::RequestHeaders).unwrap_or_default();
+    if headers.windows(6).any(|window| window == b"x-trap") {
+        core::arch::wasm32::unreachable();
+    }
 }

@@ -249,7 +249,7 @@ impl Outbound {
         let plan = Rc::clone(&self.plan);
         let seen = Seen::read(&plan, waiter).ok_or_else(broken)?;
         if let Some(kept) = kept {
-            return self.give(host, waiter.stream, &seen, kept);
+            return self.give(host, waiter, &seen, kept);
         }
         match Does::of(response, &plan.settings.inject) {
             Does::Pass(passing) => placing::place(host, &seen, &passing).ok_or_else(broken),
@@ -283,7 +283,7 @@ impl Outbound {
                 drop(seen);
                 return self.ask_alone(host, waiter);
             }
-            self.give(host, waiter.stream, &seen, &kept)?;
+            self.give(host, &waiter, &seen, &kept)?;
             return Ok(Verdict::Pass);
         }
         if waiter.rounds >= MOST_ROUNDS {

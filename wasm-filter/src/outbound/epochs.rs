@@ -32,7 +32,7 @@ pub(super) struct Epochs {
     epoch: Vec<u8>,
     started_at: i64,
     answered: u64,
-    slot: Option<u64>,
+    slot: Option<(u64, String)>,
     next_pulse_at: Option<Timestamp>,
     /// Lives that ended, with their slots and versions, until the edge knows.
     ended: Vec<(u64, u32, EndedEpoch)>,
@@ -68,23 +68,24 @@ impl Epochs {
     }
 
     /// One more request is answered from memory.
-    pub(super) fn count<H: Host>(&mut self, host: &H) {
+    pub(super) fn count<H: Host>(&mut self, host: &H, now: i64) {
         self.answered = self.answered.saturating_add(1);
-        self.pulse(host);
+        self.pulse(host, now);
     }
 
     /// Writes that this life goes on.
-    fn pulse<H: Host>(&mut self, host: &H) {
+    fn pulse<H: Host>(&mut self, host: &H, seen_at: i64) {
         if self.slot.is_none() {
-            self.slot = self.free_slot(host);
+            let slot = self.free_slot(host);
+            self.slot = slot.and_then(|slot| Some((slot, self.slot_name(slot)?)));
         }
         let life = Life {
             epoch: self.epoch.clone(),
             answered: self.answered,
-            seen_at: host.now().as_millis(),
+            seen_at,
         };
-        if let Some(name) = self.slot.and_then(|slot| self.slot_name(slot)) {
-            let _ = host.share(&name, &life.encode_to_vec(), None);
+        if let Some((_, name)) = &self.slot {
+            let _ = host.share(name, &life.encode_to_vec(), None);
         }
     }
 
@@ -110,11 +111,12 @@ impl Epochs {
         if self.answered == 0 || self.name.is_none() {
             return;
         }
-        self.pulse(host);
+        self.pulse(host, now.as_millis());
         if !self.ended.is_empty() {
             return;
         }
-        for slot in (0..SLOTS).filter(|slot| Some(*slot) != self.slot) {
+        let ours = self.slot.as_ref().map(|(slot, _)| *slot);
+        for slot in (0..SLOTS).filter(|slot| Some(*slot) != ours) {
             let Some((bytes, version)) = self
                 .slot_name(slot)
                 .and_then(|name| host.shared(&name).ok())

@@ -35,6 +35,8 @@ pub(super) struct Waiter {
     /// Its header as it came: on the way in, what must not go on was removed already.
     pub(super) serialised: Vec<u8>,
     pub(super) principal: String,
+    /// When it came, in microseconds since 1970.
+    pub(super) began_at: i64,
     /// How often an answer was none for it.
     pub(super) rounds: u8,
 }

@@ -83,7 +83,7 @@ impl Outbound {
                 .map(|_waits| None)
                 .map_err(|refusal| (stream, refusal));
         }
-        self.give(host, stream, &seen, &kept)
+        self.give(host, &waiter, &seen, &kept)
             .map_err(|refusal| (stream, refusal))?;
         self.end(host, stream, Ok(()));
         Ok(None)
@@ -122,7 +122,7 @@ impl Outbound {
                 continue;
             }
             if let Turn::Ours(lease) = self.answers.shared.turn(host, &kept.question.key, now) {
-                self.metrics.count(host, Count::Refresh);
+                self.metrics.count(Count::Refresh);
                 // If it fails, the old one serves on and is tried again.
                 let _ = self.start(host, Kind::Ahead, &kept.question, Vec::new(), lease);
             }

@@ -11,7 +11,7 @@ use attache_core::time::Timestamp;
 use attache_proto::token::v1::{Access, ReportRequest, ReportResponse};
 use prost::Message as _;
 
-use super::epochs::Epochs;
+use super::{epochs::Epochs, flights::Waiter};
 use crate::{
     bundles::{PROTOCOL, TOKENS},
     config::{Audit, WhenFull},
@@ -71,7 +71,7 @@ impl Ring {
     pub(super) fn begin<H: Host>(
         &mut self,
         host: &H,
-        stream: ContextId,
+        waiter: &Waiter,
         lease: &Rc<[u8]>,
         (method, path): (&str, &str),
     ) -> bool {
@@ -84,8 +84,8 @@ impl Ring {
             return self.settings.when_full == WhenFull::Count;
         }
         self.bytes = bytes;
-        self.epochs.count(host);
-        let began_at = host.micros();
+        let began_at = waiter.began_at;
+        self.epochs.count(host, began_at.div_euclid(1000));
         let access = Access {
             method: method.to_owned(),
             path: path.to_owned(),
@@ -99,14 +99,14 @@ impl Ring {
             size,
         };
         // A request that is answered twice (an internal redirect makes a new context) would be another stream.
-        if let Some(before) = self.running.insert(stream, running) {
+        if let Some(before) = self.running.insert(waiter.stream, running) {
             self.finish(before);
         }
         true
     }
 
-    /// The request is over.
-    pub(super) fn end<H: Host>(&mut self, host: &H, stream: ContextId) {
+    /// The request is over. A pod's own address says nothing; a gateway's callers have theirs.
+    pub(super) fn end<H: Host>(&mut self, host: &H, stream: ContextId, with_source: bool) {
         let Some(mut running) = self.running.remove(&stream) else {
             return;
         };
@@ -119,10 +119,10 @@ impl Ring {
             .unwrap_or(0);
         let latency = host.micros().saturating_sub(running.began_at);
         running.access.latency_us = u64::try_from(latency).unwrap_or(0);
-        let source = host.property(&["source", "address"]);
-        running.access.source_address = source
-            .and_then(|bytes| String::from_utf8(bytes).ok())
-            .unwrap_or_default();
+        if with_source {
+            let source = host.property(&["source", "address"]).unwrap_or_default();
+            running.access.source_address = String::from_utf8(source).unwrap_or_default();
+        }
         self.finish(running);
     }
 

@@ -405,3 +405,14 @@ fn a_header_that_overrides_the_request_is_known_in_every_spelling() {
         assert!(!overrides_request(name), "{name}");
     }
 }
+
+#[test]
+fn every_header_that_overrides_is_found_in_any_spelling() {
+    for name in super::OVERRIDES {
+        assert!(name.starts_with("x-"), "{name}");
+        assert!(overrides_request(name));
+        assert!(overrides_request(
+            &name.to_ascii_uppercase().replace('-', "_")
+        ));
+    }
+}
