@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use attache_edge::settings::{Bind, EvidenceSource, Unmatched};
+use attache_core::spiffe_id::SpiffeId;
+use attache_edge::settings::{Bind, EvidenceSource, OwnSvid, Unmatched};
 
 use super::{Config, EXAMPLE};
 
@@ -160,6 +161,39 @@ fn a_gateway_never_speaks_with_the_pods_own_token() {
     );
     let header = sidecar.replace("token_file: /t", "header: x-attache-evidence");
     assert!(read(&header, &[]).is_err());
+}
+
+#[test]
+fn a_sidecar_asks_its_agent_for_one_kind_of_svid() {
+    let listener = |agent: &str| {
+        format!(
+            "edge: {{ listeners: [{{ name: a, role: sidecar-outbound, unix: a.sock, evidence: {{ workload_api: {{ {agent} }} }} }}] }}"
+        )
+    };
+    let evidence = |agent: &str| {
+        let config = read(&listener(agent), &[]).unwrap();
+        config.edge.listeners[0].evidence.clone()
+    };
+    let id = SpiffeId::parse("spiffe://cluster.local/ns/shop/sa/web").ok();
+    let jwt = OwnSvid::jwt("/agent.sock".into(), "attache".to_owned(), None);
+    assert_eq!(
+        evidence("socket: /agent.sock"),
+        EvidenceSource::WorkloadApi(jwt.clone())
+    );
+    assert_eq!(
+        evidence("socket: /agent.sock, svid: jwt, audience: attache"),
+        EvidenceSource::WorkloadApi(jwt)
+    );
+    let x509 = OwnSvid::x509("/agent.sock".into(), id);
+    assert_eq!(
+        evidence(
+            "socket: /agent.sock, svid: x509, spiffe_id: \"spiffe://cluster.local/ns/shop/sa/web\""
+        ),
+        EvidenceSource::WorkloadApi(x509)
+    );
+    // A certificate is for nobody in particular.
+    assert!(read(&listener("socket: /a, svid: x509, audience: attache"), &[]).is_err());
+    assert!(read(&listener("socket: /a, svid: wit"), &[]).is_err());
 }
 
 #[test]

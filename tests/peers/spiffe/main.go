@@ -43,7 +43,10 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-var trustDomain = spiffeid.RequireTrustDomainFromString("peer.example")
+var (
+	trustDomain = spiffeid.RequireTrustDomainFromString("peer.example")
+	workloadID  = spiffeid.RequireFromPath(trustDomain, "/ns/shop/sa/payment")
+)
 
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == "serve" {
@@ -174,10 +177,6 @@ func (d *domain) write(dir string) error {
 	if err != nil {
 		return err
 	}
-	workloadID, err := spiffeid.FromPath(trustDomain, "/ns/shop/sa/payment")
-	if err != nil {
-		return err
-	}
 	token, err := d.token(workloadID)
 	if err != nil {
 		return err
@@ -220,7 +219,7 @@ func serve(dir string) error {
 		return err
 	}
 	server := grpc.NewServer()
-	workload.RegisterSpiffeWorkloadAPIServer(server, &agent{domain: d})
+	workload.RegisterSpiffeWorkloadAPIServer(server, &agent{domain: d, withdrawn: filepath.Join(dir, "withdrawn")})
 	go func() { _ = server.Serve(listener) }()
 	if err := json.NewEncoder(os.Stdout).Encode(map[string]string{"url": endpoint, "socket": socket}); err != nil {
 		return err
@@ -251,6 +250,64 @@ func (d *domain) serveEndpoint() (string, error) {
 type agent struct {
 	workload.UnimplementedSpiffeWorkloadAPIServer
 	domain *domain
+	// While this file is there, its callers have no identity.
+	withdrawn string
+}
+
+func (a *agent) entitled(ctx context.Context) error {
+	if err := secured(ctx); err != nil {
+		return err
+	}
+	if _, err := os.Stat(a.withdrawn); err == nil {
+		return status.Error(codes.PermissionDenied, "no identity issued")
+	}
+	return nil
+}
+
+// FetchX509SVID sends a new SVID each second, below a new intermediate each time.
+func (a *agent) FetchX509SVID(_ *workload.X509SVIDRequest, stream workload.SpiffeWorkloadAPI_FetchX509SVIDServer) error {
+	for {
+		if err := a.entitled(stream.Context()); err != nil {
+			return err
+		}
+		svid, err := a.domain.leaf(workloadID, true)
+		if err != nil {
+			return err
+		}
+		chain, key, err := svid.MarshalRaw()
+		if err != nil {
+			return err
+		}
+		err = stream.Send(&workload.X509SVIDResponse{Svids: []*workload.X509SVID{{
+			SpiffeId:    workloadID.String(),
+			X509Svid:    chain,
+			X509SvidKey: key,
+			Bundle:      a.domain.root.Raw,
+		}}})
+		if err != nil {
+			return err
+		}
+		select {
+		case <-stream.Context().Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (a *agent) FetchJWTSVID(ctx context.Context, request *workload.JWTSVIDRequest) (*workload.JWTSVIDResponse, error) {
+	if err := a.entitled(ctx); err != nil {
+		return nil, err
+	}
+	if len(request.Audience) != 1 || request.Audience[0] != "attache" {
+		return nil, status.Error(codes.InvalidArgument, "this peer knows one audience")
+	}
+	token, err := a.domain.token(workloadID)
+	if err != nil {
+		return nil, err
+	}
+	svid := &workload.JWTSVID{SpiffeId: workloadID.String(), Svid: token}
+	return &workload.JWTSVIDResponse{Svids: []*workload.JWTSVID{svid}}, nil
 }
 
 func secured(ctx context.Context) error {

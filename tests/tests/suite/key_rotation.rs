@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use attache_tests::{
     attache::{Installation, published},
+    peers,
     stage::Stage,
     wait::until,
 };
@@ -151,5 +152,100 @@ async fn the_next_keys_are_made_while_the_server_runs() -> Result<()> {
     })
     .await?;
     assert_eq!(kids(installation, "/keys").await?.len(), 2, "{found:#}");
+    Ok(())
+}
+
+/// What a verifier knows and holds at one moment.
+struct Moment {
+    /// The key set as it was fetched.
+    kids: Vec<String>,
+    token: String,
+}
+
+/// A token that a target got, and the key set that a verifier fetched just before.
+async fn moment(stage: &Stage, evidence: &str) -> Result<Moment> {
+    let kids = kids(&stage.set.installation, "/keys").await?;
+    assert_eq!(stage.charges(evidence).await?.status, 200);
+    let token = stage.set.stripe.last()?.bearer().context("no token")?;
+    Ok(Moment { kids, token })
+}
+
+/// Kills the server, makes its keys `seconds` older, and starts it again after starts that are killed as well,
+/// each a little later.
+async fn killed_and_older(stage: &mut Stage, seconds: u64) -> Result<()> {
+    let installation = std::sync::Arc::clone(&stage.set.installation);
+    stage.attache.process.kill()?;
+    let store = installation.directory().join("data/attache.db");
+    let store = store.to_str().context("not UTF-8")?;
+    let aged = peers::python("age_keys.py", &[store, &seconds.to_string()]).await?;
+    assert!(aged["keys"].as_u64() >= Some(2), "{aged}");
+    for delay in [0, 50, 200, 600] {
+        let mut attempt = installation.launch()?;
+        tokio::time::sleep(std::time::Duration::from_millis(delay)).await;
+        attempt.process.kill()?;
+    }
+    stage.attache = installation.start().await?;
+    Ok(())
+}
+
+/// Waits until each algorithm has as many keys in each state as `wanted`.
+async fn states(installation: &Installation, wanted: &[(&str, usize)]) -> Result<Value> {
+    until(&format!("{wanted:?}"), async || {
+        let list = keys(installation, &["list", "--all"]).ok()?;
+        let holds = ["RS256", "ES256"].iter().all(|algorithm| {
+            let count = |state| named(&list, algorithm, state).len();
+            wanted.iter().all(|(state, many)| count(state) == *many)
+        });
+        holds.then_some(list)
+    })
+    .await
+}
+
+/// Keys of each algorithm that are prepared, published, active and retired.
+type Ring = [(&'static str, usize); 4];
+
+const fn ring(prepared: usize, published: usize, retired: usize) -> Ring {
+    [
+        ("prepared", prepared),
+        ("published", published),
+        ("active", 1),
+        ("retired", retired),
+    ]
+}
+
+/// How long the server was away, in seconds, and where the keys stand when it is back.
+const LIFE: [(u64, Ring); 4] = [
+    (1, ring(1, 0, 0)),
+    (61, ring(0, 1, 0)),
+    (30 * 86_400, ring(1, 0, 1)),
+    // The last token of the retired key is over.
+    (86_400 + 121, ring(0, 1, 0)),
+];
+
+#[tokio::test]
+async fn a_server_that_is_killed_in_each_state_of_its_keys_signs_with_keys_that_are_known()
+-> Result<()> {
+    let mut stage = Stage::open().await?;
+    let evidence = stage.payment_token()?;
+    let installation = std::sync::Arc::clone(&stage.set.installation);
+    states(&installation, &[("active", 1), ("prepared", 1)]).await?;
+    let mut before = moment(&stage, &evidence).await?;
+    let mut sequence = 0;
+    for (seconds, wanted) in LIFE {
+        killed_and_older(&mut stage, seconds).await?;
+        let list = states(&installation, &wanted).await?;
+        let now = moment(&stage, &evidence).await?;
+        // A verifier that fetched its keys before the kill knows the key that signs after it.
+        let signs = kid(&now.token)?;
+        ensure!(before.kids.contains(&signs), "{wanted:?} {list:#}");
+        // And one that fetches them now knows the key of the token from before.
+        let signed = kid(&before.token)?;
+        ensure!(now.kids.contains(&signed), "{wanted:?} {list:#}");
+        let next = list["sequence"].as_u64().context("no sequence")?;
+        ensure!(next >= sequence, "{next} after {sequence}");
+        (before, sequence) = (now, next);
+    }
+    let all = keys(&installation, &["list", "--all"])?;
+    assert_eq!(named(&all, "RS256", "removed").len(), 1, "{all:#}");
     Ok(())
 }

@@ -275,3 +275,29 @@ async fn a_second_server_on_the_same_state_is_refused_and_the_first_goes_on() ->
     assert_eq!(stage.charges(&token).await?.status, 200);
     Ok(())
 }
+
+#[tokio::test]
+async fn sighup_looks_at_the_policies_and_ends_nothing() -> Result<()> {
+    let stage = Stage::play(Script::default()).await?;
+    let process = &stage.attache.process;
+    let told = || process.output() + &process.errors();
+    process.signal(Signal::HUP)?;
+    until("a look", async || {
+        let told = told();
+        let (_, after) = told.split_once("SIGHUP")?;
+        after.contains("policies in force").then_some(())
+    })
+    .await?;
+    let installation = &stage.set.installation;
+    installation.policy("broken.yaml", "kind: Nothing\n")?;
+    process.signal(Signal::HUP)?;
+    until("the refusal", async || {
+        let told = told();
+        let (_, after) = told.rsplit_once("SIGHUP")?;
+        after.contains("policies refused").then_some(())
+    })
+    .await?;
+    let token = stage.payment_token()?;
+    assert_eq!(stage.charges(&token).await?.status, 200);
+    Ok(())
+}

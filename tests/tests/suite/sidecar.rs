@@ -7,6 +7,7 @@ use attache_tests::{
     attache::EdgePlan,
     client::{self, EVIDENCE, with_evidence},
     quickstart::STRIPE,
+    spiffe_peer::{SpiffePeer, TRUST_DOMAIN, WORKLOAD},
     stage::{CHARGES, Script, Set, Stage},
     wait::until,
 };
@@ -113,5 +114,108 @@ async fn evidence_that_a_client_brings_counts_for_nothing_and_goes_nowhere() -> 
     let event = stage.set.installation.last_event()?;
     let svid = event["workload_svid"].as_str().context("no caller")?;
     assert_eq!(svid, "spiffe://cluster.local/ns/production/sa/payment-svc");
+    Ok(())
+}
+
+/// Policies for the workload of a foreign mesh, whose SVIDs its own agent vouches for.
+fn mesh_policies(peer: &SpiffePeer) -> String {
+    let socket = peer.socket.display();
+    format!(
+        "\
+apiVersion: attache.dev/v1
+kind: TrustProvider
+metadata: {{ name: mesh-certificates }}
+spec: {{ type: spiffe-x509, trustDomain: {TRUST_DOMAIN}, bundle: {{ workloadApi: {socket} }} }}
+---
+apiVersion: attache.dev/v1
+kind: TrustProvider
+metadata: {{ name: mesh-tokens }}
+spec: {{ type: spiffe-jwt, trustDomain: {TRUST_DOMAIN}, bundle: {{ workloadApi: {socket} }} }}
+---
+apiVersion: attache.dev/v1
+kind: ClientWorkload
+metadata: {{ name: mesh-payment }}
+spec: {{ match: [{{ spiffe.id: \"{WORKLOAD}\" }}] }}
+---
+apiVersion: attache.dev/v1
+kind: ServerWorkload
+metadata: {{ name: stripe }}
+spec: {{ host: {STRIPE} }}
+---
+apiVersion: attache.dev/v1
+kind: CredentialProvider
+metadata: {{ name: stripe-token }}
+spec: {{ type: oidc-token, audience: \"https://{STRIPE}\" }}
+---
+apiVersion: attache.dev/v1
+kind: AccessPolicy
+metadata: {{ name: mesh-payment-to-stripe }}
+spec: {{ effect: allow, client: mesh-payment, server: stripe, trustProviders: [mesh-certificates, mesh-tokens], credentialProvider: stripe-token, actions: [all] }}
+"
+    )
+}
+
+/// A pod whose `svid` comes from the Workload API of a go-spiffe peer.
+async fn pod_of_a_mesh(peer: &SpiffePeer, svid: &str) -> Result<Stage> {
+    let socket = peer.socket.display();
+    let roots = peer.socket.parent().context("no folder")?.display();
+    let plan = EdgePlan {
+        // Says the role; the evidence below stands in its place.
+        token_file: Some("/nothing".into()),
+        evidence: Some(format!(
+            "{{ workload_api: {{ socket: {socket}, svid: {svid} }} }}"
+        )),
+        settings: vec![format!("trust: {{ file_roots: [{roots}] }}")],
+        ..EdgePlan::default()
+    };
+    let script = Script {
+        plan,
+        policies: vec![("mesh.yaml", mesh_policies(peer))],
+        ..Script::default()
+    };
+    Set::build(script).await?.open().await
+}
+
+async fn answered(stage: &Stage, what: &str, status: u16) -> Result<client::Reply> {
+    until(what, async || {
+        let reply = plain_call(stage).await.ok();
+        reply.filter(|reply| reply.status == status)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_pod_is_served_by_the_certificate_or_the_token_that_its_agent_gives() -> Result<()> {
+    for (svid, provider) in [("x509", "mesh-certificates"), ("jwt", "mesh-tokens")] {
+        let peer = SpiffePeer::start()?;
+        let stage = pod_of_a_mesh(&peer, svid).await?;
+        answered(&stage, "the SVID to come", 200).await?;
+        let event = stage.set.installation.last_event()?;
+        assert_eq!(event["workload_svid"], WORKLOAD, "{svid}");
+        assert_eq!(event["trust_provider"], provider, "{svid}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_rotated_certificate_is_shown_and_one_that_was_taken_back_is_not() -> Result<()> {
+    let peer = SpiffePeer::start()?;
+    let stage = pod_of_a_mesh(&peer, "x509").await?;
+    answered(&stage, "the SVID to come", 200).await?;
+    // A new one comes each second, below a new intermediate; none of them may be refused.
+    let pushed = || stage.attache.process.output() + &stage.attache.process.errors();
+    until("a rotation", async || {
+        let seen = pushed().matches("the pod's own SVID was pushed").count();
+        (seen >= 3).then_some(())
+    })
+    .await?;
+    for _ in 0..20 {
+        assert_eq!(plain_call(&stage).await?.status, 200);
+    }
+    std::fs::write(peer.file("withdrawn"), "")?;
+    let refused = answered(&stage, "the identity to be taken back", 503).await?;
+    assert_eq!(refused.code(), Some("evidence-unreadable"));
+    std::fs::remove_file(peer.file("withdrawn"))?;
+    answered(&stage, "the identity to come back", 200).await?;
     Ok(())
 }

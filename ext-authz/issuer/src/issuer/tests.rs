@@ -614,3 +614,17 @@ async fn nothing_is_minted_by_keys_that_the_store_has_not_confirmed_for_a_minute
     issuer.turn(NOW).await.unwrap();
     assert!(mint(&issuer, &evidence, &plan(AUDIENCE), NOW).await.is_ok());
 }
+
+#[tokio::test]
+async fn a_signature_is_made_on_a_thread_that_no_request_waits_for() {
+    let (cluster, issuer) = setting().await;
+    let (evidence, plan) = (cluster.payment_service(), plan(AUDIENCE));
+    let mut minting = std::pin::pin!(mint(&issuer, &evidence, &plan, NOW));
+    // There is one thread of requests, and it is free meanwhile.
+    let polled = std::future::poll_fn(|context| {
+        let is_pending = minting.as_mut().poll(context).is_pending();
+        std::task::Poll::Ready(is_pending)
+    });
+    assert!(polled.await, "nothing is waited for");
+    assert!(minting.await.is_ok());
+}

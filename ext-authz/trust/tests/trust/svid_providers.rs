@@ -562,3 +562,24 @@ fn a_bundle_endpoint_is_https_without_user_information() {
         assert!(!check(url), "{url}");
     }
 }
+
+#[tokio::test]
+async fn a_chain_is_verified_on_a_thread_that_no_request_waits_for() {
+    let files = Files::new();
+    let trust = signer::trust(both(DOMAIN, &files.source()));
+    let leaf = files.authority.issue(&svid(ID));
+    // The bundle is there then.
+    assert_eq!(shown(&trust, &[&leaf], NOW).await, "attested");
+    let another = Evidence::Certificate(chain(&[&files.authority.issue(&svid(ID))]));
+    let mut attesting = std::pin::pin!(trust.attest(&another, NOW));
+    // There is one thread of requests, and it is free while signatures are looked at.
+    assert!(
+        futures::future::poll_immediate(&mut attesting)
+            .await
+            .is_none()
+    );
+    assert!(attesting.await.is_ok());
+    // What is remembered is answered at once.
+    let again = std::pin::pin!(trust.attest(&another, NOW));
+    assert!(futures::future::poll_immediate(again).await.is_some());
+}
