@@ -16,7 +16,7 @@ use attache_core::{
 use attache_edge::clock;
 use attache_policy::problem::printable;
 use attache_trust::{
-    AwsLc,
+    AwsLc, pem,
     x509::{self, Authorities},
 };
 use clap::{Args, ValueEnum};
@@ -55,10 +55,13 @@ pub(crate) struct VerifyArgs {
     /// A file with a token, or with certificates in PEM, leaf first; - for standard input.
     #[arg(value_name = "FILE")]
     evidence: PathBuf,
-    /// A JWK Set (RFC 7517): the token must be an ID token of --issuer.
+    /// A JWK Set (RFC 7517), or public keys or certificates in PEM: the token must be an ID token of --issuer.
+    ///
+    /// A single key in PEM is taken for the one that the token's `kid` names.
     #[arg(long, value_name = "FILE", requires = "issuer", conflicts_with_all = ["bundle", "policies"])]
     jwks: Option<PathBuf>,
-    /// A SPIFFE bundle, or a map of them: the evidence must be an SVID of --trust-domain.
+    /// A SPIFFE bundle, a map of them, or authorities in PEM (for a JWT-SVID, public keys): the evidence must be an
+    /// SVID of --trust-domain.
     #[arg(
         long,
         value_name = "FILE",
@@ -78,9 +81,9 @@ pub(crate) struct VerifyArgs {
     /// The trust domain that the bundle is of, such as example.org; with --bundle.
     #[arg(long, value_name = "NAME", requires = "bundle", value_parser = TrustDomain::parse)]
     trust_domain: Option<TrustDomain>,
-    /// One of `aud`, byte for byte; with --jwks and --bundle.
-    #[arg(long, value_name = "TEXT", default_value = "attache")]
-    audience: String,
+    /// One of `aud`, byte for byte; with --jwks and --bundle. Several times for several, one of which is enough.
+    #[arg(long = "audience", value_name = "TEXT", default_values = ["attache"])]
+    audiences: Vec<String>,
     /// An algorithm that the issuer may use, with --jwks; several times for several.
     #[arg(long = "algorithm", value_name = "NAME", value_parser = parse_algorithm, default_values = ["RS256", "ES256"])]
     algorithms: Vec<Algorithm>,
@@ -137,24 +140,29 @@ impl VerifyArgs {
     fn report(&self) -> anyhow::Result<Report> {
         let at = self.at.unwrap_or_else(clock::now);
         if let (Some(path), Some(issuer)) = (&self.jwks, &self.issuer) {
-            let keys = shown::text(path, MAX_KEYS_BYTES)?;
-            let keys = KeySet::parse(keys.as_bytes())
-                .with_context(|| format!("{} cannot be used", path.display()))?;
-            return match shown::read(&self.evidence)? {
-                Shown::Token(token) => Ok(self.id_token(&token, &keys, issuer, at)),
-                Shown::Chain(_) => {
-                    bail!("certificates are verified with --bundle, not with --jwks")
-                }
+            let text = shown::text(path, MAX_KEYS_BYTES)?;
+            let Shown::Token(token) = shown::read(&self.evidence)? else {
+                bail!("certificates are verified with --bundle, not with --jwks")
             };
+            let keys = if is_pem(&text) {
+                pem_keys(&text, &token)
+            } else {
+                KeySet::parse(text.as_bytes()).map_err(Into::into)
+            };
+            let keys = keys.with_context(|| format!("{} cannot be used", path.display()))?;
+            return Ok(self.id_token(&token, &keys, issuer, at));
         }
         if let (Some(path), Some(domain)) = (&self.bundle, &self.trust_domain) {
-            let bundle = shown::text(path, MAX_KEYS_BYTES)?;
-            let bundle = Bundle::parse(domain, bundle.as_bytes())
-                .with_context(|| format!("{} cannot be used", path.display()))?;
-            return Ok(match shown::read(&self.evidence)? {
-                Shown::Token(token) => self.jwt_svid(&token, &bundle, domain, at),
-                Shown::Chain(chain) => x509_svid(chain, &bundle, domain, at),
-            });
+            let text = shown::text(path, MAX_KEYS_BYTES)?;
+            let evidence = shown::read(&self.evidence)?;
+            let report = if is_pem(&text) {
+                self.svid_by_pem(evidence, &text, domain, at)
+            } else {
+                Bundle::parse(domain, text.as_bytes())
+                    .map(|bundle| self.svid(evidence, &bundle, domain, at))
+                    .map_err(Into::into)
+            };
+            return report.with_context(|| format!("{} cannot be used", path.display()));
         }
         if self.config.is_none() && self.policies.is_none() {
             bail!(
@@ -172,15 +180,18 @@ impl VerifyArgs {
     }
 
     fn id_token(&self, token: &Secret, keys: &KeySet, issuer: &str, at: Timestamp) -> Report {
-        let rules = Rules {
-            issuer,
-            audience: &self.audience,
-            algorithms: &self.algorithms,
-            max_lifetime: Duration::from_secs(self.max_lifetime),
-            leeway: Duration::from_secs(self.leeway),
+        let verify = |token: &Unverified<'_>, audience: &str| {
+            let rules = Rules {
+                issuer,
+                audience,
+                algorithms: &self.algorithms,
+                max_lifetime: Duration::from_secs(self.max_lifetime),
+                leeway: Duration::from_secs(self.leeway),
+            };
+            token.verify(keys, &rules, &AwsLc::default(), at)
         };
         let verified = Unverified::parse(token.expose())
-            .and_then(|token| token.verify(keys, &rules, &AwsLc::default(), at))
+            .and_then(|token| self.for_one_audience(|audience| verify(&token, audience)))
             // OpenID Connect Core §2: `sub` is required.
             .and_then(|verified| match verified.subject() {
                 Some(_) => Ok(verified),
@@ -194,37 +205,93 @@ impl VerifyArgs {
         .noting(keys.ignored())
     }
 
+    /// Which audience is asked for is the last question but one, so that a refusal for another reason is the same
+    /// for each.
+    fn for_one_audience<T>(
+        &self,
+        verify: impl Fn(&str) -> Result<T, RejectedToken>,
+    ) -> Result<T, RejectedToken> {
+        let mut verdicts = self.audiences.iter().map(|audience| verify(audience));
+        let mismatch = Err(RejectedToken::AudienceMismatch);
+        let settled =
+            verdicts.find(|verdict| !matches!(verdict, Err(RejectedToken::AudienceMismatch)));
+        settled.unwrap_or(mismatch)
+    }
+
+    fn svid(
+        &self,
+        evidence: Shown,
+        bundle: &Bundle,
+        domain: &TrustDomain,
+        at: Timestamp,
+    ) -> Report {
+        let report = match evidence {
+            Shown::Token(token) => self.jwt_svid(&token, bundle.jwt_keys(), domain, at),
+            Shown::Chain(chain) => x509_svid(chain, bundle.x509_authorities(), domain, at),
+        };
+        report.noting(bundle.ignored())
+    }
+
+    fn svid_by_pem(
+        &self,
+        evidence: Shown,
+        text: &str,
+        domain: &TrustDomain,
+        at: Timestamp,
+    ) -> anyhow::Result<Report> {
+        Ok(match evidence {
+            Shown::Token(token) => self.jwt_svid(&token, &pem_keys(text, &token)?, domain, at),
+            Shown::Chain(chain) => {
+                x509_svid(chain, &pem::certificates(text.as_bytes())?, domain, at)
+            }
+        })
+    }
+
     fn jwt_svid(
         &self,
         token: &Secret,
-        bundle: &Bundle,
+        keys: &KeySet,
         trust_domain: &TrustDomain,
         at: Timestamp,
     ) -> Report {
-        let rules = SvidRules {
-            trust_domain,
-            audience: &self.audience,
-            max_lifetime: Duration::from_secs(self.max_lifetime),
-            leeway: Duration::from_secs(self.leeway),
+        let verify = |token: &Unverified<'_>, audience: &str| {
+            let rules = SvidRules {
+                trust_domain,
+                audience,
+                max_lifetime: Duration::from_secs(self.max_lifetime),
+                leeway: Duration::from_secs(self.leeway),
+            };
+            token.verify_svid(keys, &rules, &AwsLc::default(), at)
         };
         let verified = Unverified::parse(token.expose())
-            .and_then(|token| token.verify_svid(bundle.jwt_keys(), &rules, &AwsLc::default(), at));
+            .and_then(|token| self.for_one_audience(|audience| verify(&token, audience)));
         let proof = verified.map(|verified| Proof::jwt_svid(&verified));
         Report::new(
             at,
             proof.map_err(|rejected| (rejected.code(), rejected.to_string())),
         )
-        .noting(bundle.ignored())
     }
+}
+
+/// RFC 7468 §2; JSON has no such line.
+fn is_pem(text: &str) -> bool {
+    text.lines().any(|line| line.starts_with("-----BEGIN "))
+}
+
+/// PEM names no key, and who names the file means the key for this token.
+fn pem_keys(text: &str, token: &Secret) -> anyhow::Result<KeySet> {
+    let token = Unverified::parse(token.expose()).ok();
+    let key_id = token.as_ref().and_then(Unverified::key_id);
+    Ok(pem::key_set(text.as_bytes(), key_id)?)
 }
 
 fn x509_svid(
     chain: Vec<Vec<u8>>,
-    bundle: &Bundle,
+    authorities: &[Vec<u8>],
     trust_domain: &TrustDomain,
     at: Timestamp,
 ) -> Report {
-    let authorities = bundle.x509_authorities().iter().map(Vec::as_slice);
+    let authorities = authorities.iter().map(Vec::as_slice);
     let authorities = Authorities::new(trust_domain.clone(), authorities);
     let proof = CertificateChain::new(chain)
         .map_err(RejectedCertificate::from)
@@ -234,7 +301,6 @@ fn x509_svid(
         at,
         proof.map_err(|rejected| (rejected.code(), rejected.to_string())),
     )
-    .noting(bundle.ignored())
     .noting(authorities.ignored())
 }
 

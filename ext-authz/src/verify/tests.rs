@@ -174,3 +174,120 @@ fn the_trust_providers_of_a_directory_give_the_attributes_they_prove() {
     assert_eq!(attributes["claims.sub"], "build-42", "{accepted:#}");
     assert_eq!(report_at("2027-01-16T08:00:00Z")["code"], "token-expired");
 }
+
+fn case<'t>(table: &'t Value, id: &str) -> &'t Value {
+    let mut cases = table["cases"].as_array().expect("cases").iter();
+    cases.find(|case| case["id"] == id).expect(id)
+}
+
+/// The verdict on evidence in a file, by keys in a file, with more arguments.
+fn judged(evidence: &str, keys: &str, more: &[&str]) -> Value {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("a file");
+        path.display().to_string()
+    };
+    let (evidence, keys) = (file("evidence", evidence), file("keys", keys));
+    let named = more.iter().map(|word| word.replace("KEYS", &keys));
+    let line = [
+        evidence,
+        "--at".to_owned(),
+        "2027-01-15T08:00:00Z".to_owned(),
+    ];
+    let line: Vec<String> = line.into_iter().chain(named).collect();
+    match parsed(&line).report() {
+        Ok(report) => verdict(&report),
+        Err(error) => Value::String(format!("{error:#}")),
+    }
+}
+
+/// RFC 5480 §2: a P-256 key.
+fn public_key_pem(jwk: &Value) -> String {
+    use base64ct::{Base64, Base64UrlUnpadded, Encoding as _};
+    let head = [
+        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08,
+        0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
+    ];
+    let coordinate = |name: &str| {
+        Base64UrlUnpadded::decode_vec(jwk[name].as_str().expect("a text")).expect("base64url")
+    };
+    let der = [&head[..], &coordinate("x"), &coordinate("y")].concat();
+    let lines = Base64::encode_string(&der);
+    let (one, other) = lines.split_at(64);
+    format!("-----BEGIN PUBLIC KEY-----\n{one}\n{other}\n-----END PUBLIC KEY-----\n")
+}
+
+#[test]
+fn keys_and_authorities_may_stand_in_pem() {
+    let [tokens, svids, chains] = TABLES.map(|table| {
+        let table: Value = serde_json::from_str(table).expect("a table");
+        table
+    });
+    let keys = &tokens["keys"]["issuer"]["keys"];
+    let mut keys = keys.as_array().expect("keys").iter();
+    let key = public_key_pem(keys.find(|key| key["kid"] == "p256").expect("a key"));
+    let good = case(&tokens, "oidc/plain-ec");
+    let token = good["token"].as_str().expect("a token");
+    let of_issuer = ["--jwks", "KEYS", "--issuer", "https://issuer.example"];
+    assert_eq!(judged(token, &key, &of_issuer), good["expect"]);
+    // Of two keys neither is the one that the token names.
+    let two = judged(token, &key.repeat(2), &of_issuer);
+    assert_eq!(two["code"], "token-key-unknown", "{two}");
+    let wrong = case(&tokens, "oidc/es256-zero");
+    let token = wrong["token"].as_str().expect("a token");
+    assert_eq!(judged(token, &key, &of_issuer), wrong["expect"]);
+
+    let domain = "example.org";
+    let of_domain = ["--bundle", "KEYS", "--trust-domain", domain];
+    let bundle = |table: &Value| table["keys"]["domains"]["trust_domains"][domain]["keys"].clone();
+    let root = pem(&bundle(&chains)[0]["x5c"]);
+    for id in [
+        "x509-svid/intermediate",
+        "x509-svid/two-uris",
+        "x509-svid/of-nobody",
+    ] {
+        let case = case(&chains, id);
+        assert_eq!(
+            judged(&pem(&case["chain"]), &root, &of_domain),
+            case["expect"],
+            "{id}"
+        );
+    }
+    let key = public_key_pem(&bundle(&svids)[0]);
+    for id in [
+        "jwt-svid/plain",
+        "jwt-svid/without-kid",
+        "jwt-svid/aud-other",
+    ] {
+        let case = case(&svids, id);
+        let token = case["token"].as_str().expect("a token");
+        assert_eq!(judged(token, &key, &of_domain), case["expect"], "{id}");
+    }
+    let private = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    let told = judged(token, private, &of_issuer).to_string();
+    assert!(told.contains("private key"), "{told}");
+}
+
+#[test]
+fn one_of_several_audiences_is_enough() {
+    let tokens: Value = serde_json::from_str(TABLES[0]).expect("a table");
+    let keys = tokens["keys"]["issuer"].to_string();
+    let judge = |id: &str, audiences: &[&str]| {
+        let token = case(&tokens, id)["token"].as_str().expect("a token");
+        let mut line = vec!["--jwks", "KEYS", "--issuer", "https://issuer.example"];
+        line.extend(
+            audiences
+                .iter()
+                .flat_map(|audience| ["--audience", audience]),
+        );
+        judged(token, &keys, &line)
+    };
+    let accepted = case(&tokens, "oidc/plain")["expect"].clone();
+    assert_eq!(judge("oidc/plain", &["other", "attache"]), accepted);
+    assert_eq!(judge("oidc/plain", &["attache", "other"]), accepted);
+    let none = judge("oidc/plain", &["other", "another"]);
+    assert_eq!(none["code"], "token-audience-mismatch");
+    let expired = judge("oidc/exp-now", &["other", "attache"]);
+    assert_eq!(expired["code"], "token-expired");
+}

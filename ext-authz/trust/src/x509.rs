@@ -15,7 +15,10 @@ use attache_core::{
     spiffe_id::SpiffeId,
     time::Timestamp,
 };
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::{
+    oid_registry::OID_X509_EXT_CRL_DISTRIBUTION_POINTS,
+    prelude::{FromDer as _, X509Certificate},
+};
 
 pub use authority::{
     Authorities, IgnoredAuthority, InvalidConcatenation, MAX_AUTHORITIES, UnusableAuthority,
@@ -69,11 +72,24 @@ pub fn verify(
         Ok((der, certificate))
     });
     let intermediates: Vec<_> = intermediates.collect::<Result<_, RejectedCertificate>>()?;
+    let others = intermediates.iter().map(|(_, certificate)| certificate);
+    if std::iter::once(&leaf).chain(others).any(demands_revocation) {
+        return Err(RejectedCertificate::Constraint(
+            "it demands that revocation lists are read",
+        ));
+    }
     let validity = path::validate(chain.leaf(), &leaf, &intermediates, authorities, now)?;
     Ok(VerifiedCertificate {
         spiffe_id,
         validity,
     })
+}
+
+/// Whether a certificate says that it must not be taken without its revocation list: none is read here.
+/// rustls-webpki knows the extension, and so lets it pass where it is critical.
+fn demands_revocation(certificate: &X509Certificate<'_>) -> bool {
+    let mut extensions = certificate.iter_extensions();
+    extensions.any(|one| one.critical && one.oid == OID_X509_EXT_CRL_DISTRIBUTION_POINTS)
 }
 
 /// One certificate in DER that fills `der`.

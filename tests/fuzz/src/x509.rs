@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::LazyLock};
 use attache_core::{
     bundle::Bundle, certificate::CertificateChain, spiffe_id::TrustDomain, time::Timestamp,
 };
-use attache_trust::x509::{self, Authorities};
+use attache_trust::x509::{self, Authorities, GivenSvid};
 use base64ct::{Base64, Encoding as _};
 use serde_json::Value;
 
@@ -56,6 +56,8 @@ pub fn holds(input: &[u8]) {
     if sequences && rest.is_empty() {
         as_authorities(input, certificates.len());
     }
+    // Nothing is its own key, however an agent wraps it.
+    assert!(GivenSvid::read(input, input).is_err());
     let Ok(chain) = CertificateChain::new(certificates) else {
         return;
     };

@@ -106,7 +106,8 @@ def subjects(table):
         "dot-dot": "spiffe://example.org/a/../b", "percent": "spiffe://example.org/a%2fb", "percent-domain": "spiffe://ex%61mple.org/a", "query": "spiffe://example.org/a?b",
         "fragment": "spiffe://example.org/a#b", "port": "spiffe://example.org:443/a", "user": "spiffe://me@example.org/a", "space": "spiffe://example.org/a ",
         "backslash": "spiffe://example.org\\a", "non-ascii": "spiffe://example.org/zoë", "look-alike": "spiffe://exаmple.org/a", "colon": "spiffe://example.org/a:b",
-        "long": "spiffe://example.org/" + "a" * 2028, "domain-long": "spiffe://" + "a" * 256 + "/a", "empty": "", "nul": "spiffe://example.org/a\0", "star": "spiffe://example.org/*",
+        "long": "spiffe://example.org/" + "a" * 2028, "domain-long": "spiffe://" + "a" * 256 + "/a", "empty": "", "nul": "spiffe://example.org/a\0", "line-end": "spiffe://example.org/a\n", "semicolon": "spiffe://example.org/a;b", "no-authority": "spiffe:example.org/a",
+        "three-slashes": "spiffe:///example.org/a", "at": "spiffe://example.org@other.example/a", "bracket": "spiffe://[::1]/a", "star": "spiffe://example.org/*",
     }.items():
         no(f"sub-{name}", f"`sub` is {subject[:48]!r} (SPIFFE-ID 2).", svid(sub=subject), CLAIM)
     no("sub-missing", "No `sub` (JWT-SVID 3.1).", svid(sub=None), "token-claim-missing")
@@ -146,6 +147,9 @@ def claims(table):
     no("aud-other", "Another audience.", svid(aud=["other"]), "token-audience-mismatch")
     no("aud-upper-case", "Our audience in other case.", svid(aud=["Attache"]), "token-audience-mismatch")
     no("aud-spiffe-id", "A SPIFFE ID that is not our audience.", svid(aud=["spiffe://example.org/attache"]), "token-audience-mismatch")
+    no("aud-nested", "`aud` holds a list that holds our audience.", svid(aud=[["attache"]]), CLAIM)
+    no("aud-object", "`aud` is an object.", svid(aud={"attache": True}), CLAIM)
+    no("actor", "The subject is somebody else's, and ours stands in `act` (RFC 8693, 4.1).", svid(sub="spiffe://other.example/a", act={"sub": ID}), DOMAIN)
     no("id-token", "An ID token is no JWT-SVID.", token(EC, ES, ID_TOKEN), CLAIM)
     no("payload-member-twice", "`sub` stands twice.", token(EC, ES, text(CLAIMS)[:-1] + ',"sub":"spiffe://example.org/admin"}'), MALFORMED)
 
@@ -168,6 +172,10 @@ def bundles(table):
     ok("without-sequence", "Sequence and refresh hint are optional.", {"keys": [key]})
     ok("with-strangers", "Keys of unknown `use` and `kty` are ignored one by one (Bundle 4.1.3, 4.2).",
        bundle({"kty": "EC", "use": "new-svid"}, {"kty": "new", "use": "jwt-svid"}, {}, key))
+    ok("sequence-largest", "`spiffe_sequence` has 64 bits (Bundle 4.1.1).", bundle(key, spiffe_sequence=2**64 - 1))
+    ok("hint-zero", "`spiffe_refresh_hint` is zero: how often it is asked for is the consumer's to bound.", bundle(key, spiffe_refresh_hint=0))
+    no("kid-twice", "Two keys of one `kid`: the first counts.", bundle(OTHER.jwk(kid="jwt-1", use="jwt-svid"), key), INVALID)
+    ok("kid-twice-one-of-no-use", "An entry of that `kid` whose `alg` is not its curve's is ignored, and hides no other.", bundle(changed(alg="ES384"), key))
     no("empty", "`keys` is empty: everything of the domain is untrusted (Bundle 4.1.3).", bundle())
     no("use-missing", "A key without `use` is ignored (Bundle 4.2.2).", bundle(changed(use=None)))
     no("use-sig", "A key whose `use` is `sig` is for no SVID.", bundle(changed(use="sig")))
@@ -179,6 +187,9 @@ def bundles(table):
     for name, says, document in [
         ("keys-missing", "No `keys` (Bundle 4.1.3).", {"spiffe_sequence": 1}),
         ("sequence-text", "`spiffe_sequence` is a text (Bundle 4.1.1).", bundle(key, spiffe_sequence="1")),
+        ("sequence-beyond-64-bits", "`spiffe_sequence` needs 65 bits.", bundle(key, spiffe_sequence=2**64)),
+        ("sequence-twice", "`spiffe_sequence` stands twice.", '{"spiffe_sequence":2,"spiffe_sequence":1,"keys":[]}'),
+        ("private-of-another-use", "It publishes a private key of a use that is not known.", bundle(key, {"kty": "oct", "use": "new-svid", "k": "AAAA"})),
         ("sequence-negative", "`spiffe_sequence` is negative.", bundle(key, spiffe_sequence=-1)),
         ("hint-fraction", "`spiffe_refresh_hint` has a fraction (Bundle 4.1.2).", bundle(key, spiffe_refresh_hint=0.5)),
         ("private", "It publishes a private key.", bundle(changed(d=b64(bytes(31) + b"\1")))),

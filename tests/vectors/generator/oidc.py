@@ -111,6 +111,8 @@ def algorithms(table):
     for alg in ["none", "None", "NONE", "nOnE", "none ", "HS256", "HS384", "HS512", "EdDSA", "Ed25519", "ES512",
                 "ES256K", "ES512 ", "RSA-OAEP", "RSA1_5", "dir", "A128GCM", "rs256", "Rs256", "es256", "RS256 ", " RS256", "RS-256", ""]:
         no(f"alg-{slug(alg)}", f"`alg` is {alg!r}, under an RS256 signature.", rs({"alg": alg}), NOT_ALLOWED)
+    no("pbes2", "A derived key of a thousand million rounds keeps us busy.", rs({"alg": "PBES2-HS512+A256KW", "p2c": 10**9, "p2s": "AAAA"}), NOT_ALLOWED)
+    no("polyglot", "`alg` says none behind a NUL.", rs({"alg": "RS256\0none"}), NOT_ALLOWED)
     for alg in ["none", "None", "NONE", "nOnE"]:
         unsigned = signing_input({"alg": alg}, CLAIMS) + "."
         no(f"unsigned-{slug(alg)}", f"No signature at all, and `alg` is {alg!r}.", unsigned, NOT_ALLOWED)
@@ -152,6 +154,7 @@ def headers(table):
     no("embedded-key", "The attacker's key comes in the header, and the signature is made with it.", token(ATTACKER, own, CLAIMS), HEADER)
     own = {**RS, "kid": "mine", "jku": "https://attacker.example/keys"}
     no("key-url", "The header says where the attacker's key is.", token(ATTACKER, own, CLAIMS), HEADER)
+    no("typ-of-a-security-event", "A security event token (RFC 8417) names a subject and is no login.", rs({"typ": "secevent+jwt"}), HEADER)
     no("cty-nested", "A signed token as the payload of another (RFC 7519, 5.2).", token(RSA, {**RS, "cty": "JWT"}, GOOD), MALFORMED)
 
 

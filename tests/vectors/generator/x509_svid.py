@@ -1,12 +1,13 @@
 """X.509-SVIDs (SPIFFE X509-SVID), each a chain held against the bundle of one trust domain."""
 
 import base64
+import ipaddress
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
 
-from certificate import DAY, HOUR, Key, SERVER_AND_CLIENT, altered, certificate, element, split, unknown_extension, uris
+from certificate import DAY, HOUR, NOW, Key, SERVER_AND_CLIENT, altered, certificate, element, split, unknown_extension, uris
 
 ID = "spiffe://example.org/ns/shop/sa/payment"
 RULES = {"example.org": {"trust_domain": "example.org"}, "other.example": {"trust_domain": "other.example"},
@@ -14,6 +15,7 @@ RULES = {"example.org": {"trust_domain": "example.org"}, "other.example": {"trus
 ROOT_KEY, OTHER_KEY, BETWEEN_KEY, LOWER_KEY, LEAF_KEY, ATTACKER_KEY = map(
     Key, ["root", "other root", "intermediate", "lower intermediate", "leaf", "attacker"])
 CA_USAGE = ("key_cert_sign", "crl_sign")
+POINTS = x509.CRLDistributionPoints([x509.DistributionPoint([x509.UniformResourceIdentifier("http://crl.example.org/")], None, None, None)])
 
 
 def authority(key, issuer_key, subject, issuer, **changes):
@@ -84,6 +86,11 @@ def accepted(table):
     ok("case-in-path", "Case in the path is kept.", leaf(names=uris("spiffe://example.org/Shop/PAYMENT")), subject="spiffe://example.org/Shop/PAYMENT")
     ok("last-second", "The last second of its life belongs to it (RFC 5280, 4.1.2.5).", leaf(life=(-HOUR, 0)))
     ok("first-second", "The first second of its life.", leaf(life=(0, HOUR)))
+    ok("other-kinds-of-names", "An address and a mailbox beside the one URI (X509-SVID 2).", leaf(names=[x509.IPAddress(ipaddress.ip_address("192.0.2.1")), *uris(ID), x509.RFC822Name("pay@example.org")]))
+    ok("without-an-end", "99991231235959Z: it has no well-defined end (RFC 5280, 4.1.2.5).", leaf(life=(-HOUR, 253_402_300_799 - NOW)))
+    ok("intermediates-in-other-order", "The intermediates stand in another order than the path has them.", leaf(LOWER_KEY, issuer="lower"), BETWEEN, LOWER)
+    ok("stranger-in-the-chain", "An authority that is of no use to the path stands in the chain.", BELOW, BETWEEN, OTHER_ROOT)
+    ok("revocation-list-named", "A distribution point of revocation lists, which nobody must follow.", leaf(more=[(POINTS, False)]))
     other = "spiffe://other.example/workload"
     ok("of-the-other-domain", "A chain of another trust domain, by that domain's bundle.", leaf(OTHER_KEY, issuer="other root", names=uris(other)), subject=other, rules="other.example")
     for kind, name in [("P-384", "root"), ("Ed25519", "root"), ("rsa", "issuer")]:
@@ -134,6 +141,7 @@ def usages(table):
     code = "certificate-extended-key-usage"
     for name, purposes in {"server-alone": [Purpose.SERVER_AUTH], "client-alone": [Purpose.CLIENT_AUTH], "code-signing": [Purpose.CODE_SIGNING], "any": [Purpose.ANY_EXTENDED_KEY_USAGE]}.items():
         no(f"purposes-{name}", f"Extended key usage is {name.replace('-', ' ')}; it needs both serverAuth and clientAuth (X509-SVID 4.4).", code, purposes=purposes)
+    no("revocation-list-demanded", "The distribution point is critical: it must not be taken without the list (RFC 5280, 4.2).", "certificate-constraint", more=[(POINTS, True)])
     no("unknown-critical-extension", "A critical extension that is not known (RFC 5280, 4.2).", "certificate-constraint", more=[unknown_extension(True)])
 
 
@@ -179,6 +187,16 @@ def paths(table):
     names = [*uris(ID), x509.DNSName("attacker.example")]
     no("name-constraint", "A DNS name that the intermediate may not vouch for (RFC 5280, 4.2.1.10).",
        chain(leaf(BETWEEN_KEY, issuer="intermediate", names=names), authority(BETWEEN_KEY, ROOT_KEY, "intermediate", "root", more=[(permitted, True)])), "certificate-constraint")
+    uri_constraint = x509.NameConstraints([x509.UniformResourceIdentifier("example.org")], None)
+    no("uri-constraint", "The intermediate may vouch for URIs of one host: no two libraries read that alike for `spiffe`.",
+       chain(BELOW, authority(BETWEEN_KEY, ROOT_KEY, "intermediate", "root", more=[(uri_constraint, True)])), "certificate-constraint")
+    uri_constraint = x509.NameConstraints(None, [x509.UniformResourceIdentifier("example.org")])
+    no("uri-excluded", "The intermediate must not vouch for URIs of our own trust domain.",
+       chain(BELOW, authority(BETWEEN_KEY, ROOT_KEY, "intermediate", "root", more=[(uri_constraint, True)])), "certificate-constraint")
+    no("intermediate-for-code", "The intermediate is for signing code alone.", chain(BELOW, authority(BETWEEN_KEY, ROOT_KEY, "intermediate", "root", purposes=[Purpose.CODE_SIGNING])),
+       "certificate-extended-key-usage")
+    no("intermediate-twice-in-a-circle", "Two intermediates vouch for each other, and no root for either.",
+       chain(leaf(LOWER_KEY, issuer="lower"), LOWER, authority(BETWEEN_KEY, LOWER_KEY, "intermediate", "lower")), untrusted)
     no("empty", "No certificate.", [], "certificate-chain-malformed")
     no("too-many", "Nine certificates.", chain(BELOW, *[BETWEEN] * 8), "certificate-chain-malformed")
 
@@ -256,6 +274,17 @@ def bundles(table):
 
     table.keys["alone"] = bundle(ROOT)
     table.accepted("bundle-alone", "One bundle, not a map of them.", chain(GOOD), ID, keys="alone")
+    # As an authority rotates that keeps its name: both keys stand in the bundle for a while.
+    renewed = authority(ATTACKER_KEY, ATTACKER_KEY, "root", "root")
+    table.keys["renewed-key"] = domain(ROOT, renewed)
+    table.accepted("bundle-renewed-key", "The authority has a new key and its old name; the old key signed this one.", chain(GOOD), ID, keys="renewed-key")
+    table.keys["renewed-key-first"] = domain(renewed, ROOT)
+    table.accepted("bundle-renewed-key-first", "The same, in the other order.", chain(GOOD), ID, keys="renewed-key-first")
+    old = authority(ROOT_KEY, ROOT_KEY, "root", "root", life=(-10 * DAY, -DAY))
+    table.keys["renewed-life"] = domain(old, ROOT)
+    table.accepted("bundle-renewed-life", "The same key stands there twice: in a certificate that has expired, and in one that is good.", chain(GOOD), ID, keys="renewed-life")
+    table.keys["renewed-life-over"] = domain(old)
+    table.rejected("bundle-renewed-life-over", "The key's certificate has expired, and there is no other.", chain(GOOD), "certificate-expired", keys="renewed-life-over")
     table.keys["several"] = domain(OTHER_ROOT, ROOT, authority(ATTACKER_KEY, ATTACKER_KEY, "third", "third"))
     table.accepted("bundle-several", "One of several authorities vouches.", chain(GOOD), ID, keys="several")
     table.keys["x5c-of-two"] = {"keys": [{**key, "x5c": [*key["x5c"], base64_of(OTHER_ROOT)]}]}

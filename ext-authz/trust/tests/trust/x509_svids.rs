@@ -220,6 +220,31 @@ fn an_unknown_critical_extension_is_refused_and_another_is_not() {
 }
 
 #[test]
+fn a_certificate_that_must_not_be_taken_without_its_revocation_list_is_refused() {
+    // One distribution point: `http://a/`.
+    let points = [
+        0x30, 0x0f, 0x30, 0x0d, 0xa0, 0x0b, 0xa0, 0x09, 0x86, 0x07, b'h', b't', b't', b'p', b':',
+        b'/', b'/',
+    ];
+    let with = |critical: bool| {
+        code(|params| params.custom_extensions = vec![extension(31, critical, &points)])
+    };
+    assert_eq!(with(true), "certificate-constraint");
+    assert_eq!(with(false), "accepted");
+    let root = Authority::named("root");
+    let between = |critical: bool| {
+        let mut params = signing("between");
+        params.custom_extensions = vec![extension(31, critical, &points)];
+        let between = root.below(params);
+        let chain = [between.issue(&svid(ID)), between.der];
+        let chain: Vec<_> = chain.iter().map(Vec::as_slice).collect();
+        judge(&chain, &[&root]).map_or_else(|refused| refused.code(), |_| "accepted")
+    };
+    assert_eq!(between(true), "certificate-constraint");
+    assert_eq!(between(false), "accepted");
+}
+
+#[test]
 fn bytes_before_after_and_inside_the_der_are_refused() {
     let authority = Authority::named("root");
     let good = authority.issue(&svid(ID));
