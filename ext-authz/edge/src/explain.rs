@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use attache_core::{
+    decision::DenyReason,
     event::{Mode, Outcome},
     time::Timestamp,
 };
@@ -151,8 +152,10 @@ impl Explainer<'_> {
             Err(refusal) => return Ok(explained.refused(Stage::Headers, &refusal)),
         };
         let known = match self.caller(call, &question, at).await {
+            // What passes anyway is not held against policies for callers without evidence.
+            Ok((Known::Unproven(_), _)) if passes => None,
             Ok((known, told)) => {
-                explained.caller = Some(told);
+                explained.caller = told;
                 Some(known)
             }
             Err(Nobody::Impossible(unexplainable)) => return Err(unexplainable),
@@ -170,6 +173,15 @@ impl Explainer<'_> {
         };
         let limit = call.policies.unwrap_or(USUAL_POLICIES);
         let policy = known.map(|known| self.decide(&known, &asked, &context, limit));
+        let nobodys = policy.as_ref().filter(|policy| policy.is_of_nobody());
+        if let Some(nobodys) = nobodys {
+            let would_be = nobodys.would_be.is_some();
+            let missing = explained.refused(Stage::Evidence, &DenyReason::EvidenceMissing.into());
+            return Ok(Explained {
+                policy: policy.filter(|_| would_be),
+                ..missing
+            });
+        }
         Ok(self.conclude(explained, policy, passes))
     }
 
@@ -205,6 +217,7 @@ impl Explainer<'_> {
         match known {
             Known::Proven(caller) => policies.explain(caller, &request, context, limit),
             Known::Supposed(caller) => caller.explain(policies, &request, context, limit),
+            Known::Unproven(said) => policies.explain_unproven(said, &request, context),
         }
     }
 

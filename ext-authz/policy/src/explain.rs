@@ -16,7 +16,9 @@ pub use part::Part;
 pub use supposed::Supposed;
 pub use verdict::{CredentialTold, MismatchTold, PlaceTold, Verdict, WouldBeTold};
 
-use attache_core::{attestation::Attestation, request::Request};
+use attache_core::{
+    attestation::Attestation, attributes::Attributes, decision::DenyReason, request::Request,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -42,6 +44,14 @@ pub struct Explanation {
     /// Whether the same call may be decided otherwise at another time: a policy for this caller and target
     /// has a condition that reads the clock.
     pub depends_on_time: bool,
+}
+
+impl Explanation {
+    /// Whether no policy is about a caller without evidence, so that evidence is what is missing.
+    pub fn is_of_nobody(&self) -> bool {
+        let missing = DenyReason::EvidenceMissing;
+        self.verdict.policy.is_none() && self.verdict.code.as_deref() == Some(missing.code())
+    }
 }
 
 /// One policy, held against the call.
@@ -93,6 +103,26 @@ impl Compiled {
                 .take(limit)
                 .map(|judged| judged.told(&facts))
                 .collect(),
+        }
+    }
+
+    /// Explains a call whose caller shows no evidence, and of whom `said` is said: the answer of the policies with
+    /// `attestation: none`. The verdict names the policy; the others are not told of, for they ask for evidence.
+    pub fn explain_unproven(
+        &self,
+        said: &Attributes,
+        request: &Request<'_>,
+        context: &Context<'_>,
+    ) -> Explanation {
+        let admitted = self.admit(said, request, context);
+        Explanation {
+            revision: self.revision().to_owned(),
+            verdict: Verdict::of_unproven(&admitted),
+            would_be: admitted.would_be().map(WouldBeTold::of),
+            policies: Vec::new(),
+            policy_count: self.policy_count(),
+            // Such an answer is never kept, and a condition of time is told by its name alone.
+            depends_on_time: admitted.conditions().next().is_some(),
         }
     }
 }

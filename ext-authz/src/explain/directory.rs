@@ -129,7 +129,7 @@ const fn is_verified(caller: &Caller) -> bool {
     match caller {
         Caller::Request {} => true,
         Caller::Evidence { verification, .. } => matches!(verification, Verification::Verify),
-        Caller::Attributes { .. } | Caller::Recorded { .. } | Caller::Unproven {} => false,
+        Caller::Attributes { .. } | Caller::Recorded { .. } | Caller::Unproven { .. } => false,
     }
 }
 

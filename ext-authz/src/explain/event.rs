@@ -117,7 +117,9 @@ fn address(text: &str) -> Option<IpAddr> {
 
 fn caller(event: &Event) -> Caller {
     let (Some(svid), Some(provider)) = (&event.workload_svid, &event.trust_provider) else {
-        return Caller::Unproven {};
+        // What was said of it stands where else what was proven does.
+        let said = event.attributes.clone().unwrap_or_default();
+        return Caller::Unproven { said };
     };
     Caller::Recorded {
         trust_provider: provider.clone(),

@@ -67,8 +67,12 @@ pub enum Caller {
         /// A text, or a list of texts.
         attributes: Attributes,
     },
-    /// Nobody that is known.
-    Unproven {},
+    /// Nobody that is proven.
+    Unproven {
+        /// What is said of it: its address, and the name by which a proxy knows it.
+        #[serde(default)]
+        said: Attributes,
+    },
 }
 
 /// Whether evidence counts only if it is good.

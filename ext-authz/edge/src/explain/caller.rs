@@ -19,6 +19,8 @@ use crate::{question::Question, refusal::Refusal};
 pub(super) enum Known {
     Proven(Arc<Attestation>),
     Supposed(Supposed),
+    /// It shows no evidence; this is said of it.
+    Unproven(Attributes),
 }
 
 /// Why there is no such caller.
@@ -35,7 +37,7 @@ impl Explainer<'_> {
         call: &Call,
         question: &Question<'_>,
         at: Timestamp,
-    ) -> Result<(Known, CallerTold), Nobody> {
+    ) -> Result<(Known, Option<CallerTold>), Nobody> {
         let (evidence, verification) = match &call.caller {
             Caller::Attributes {
                 trust_provider,
@@ -52,7 +54,7 @@ impl Explainer<'_> {
                 let provider = provider.ok_or(DenyReason::IssuerUnknown)?;
                 return supposed(provider, attributes, Proof::Recorded);
             }
-            Caller::Unproven {} => return Err(DenyReason::EvidenceMissing.into()),
+            Caller::Unproven { said } => return Ok((Known::Unproven(said.clone()), None)),
             Caller::Evidence {
                 token,
                 verification,
@@ -60,16 +62,18 @@ impl Explainer<'_> {
             Caller::Request {} => {
                 let offered = self.listener.evidence.offered(question, at)?;
                 let attestation = offered.attested(self.trust, at).await?;
-                let attestation = attestation.ok_or(DenyReason::EvidenceMissing)?;
+                let Some(attestation) = attestation else {
+                    return Ok((Known::Unproven(offered.unproven), None));
+                };
                 let told = CallerTold::attested(&attestation);
-                return Ok((Known::Proven(attestation), told));
+                return Ok((Known::Proven(attestation), Some(told)));
             }
         };
         match verification {
             Verification::Verify => {
                 let attestation = self.trust.attest(&evidence, at).await?;
                 let told = CallerTold::attested(&attestation);
-                Ok((Known::Proven(attestation), told))
+                Ok((Known::Proven(attestation), Some(told)))
             }
             Verification::Skip => {
                 let vouching = |voucher: Voucher<'_>| {
@@ -78,7 +82,7 @@ impl Explainer<'_> {
                 };
                 let proven = attache_trust::unverified(&evidence, vouching)?;
                 let told = CallerTold::of(&proven, Proof::Unverified);
-                Ok((Known::Supposed(Supposed::caller(proven)), told))
+                Ok((Known::Supposed(Supposed::caller(proven)), Some(told)))
             }
         }
     }
@@ -116,11 +120,11 @@ fn supposed(
     provider: &TrustProvider,
     attributes: &Attributes,
     proof: Proof,
-) -> Result<(Known, CallerTold), Nobody> {
+) -> Result<(Known, Option<CallerTold>), Nobody> {
     let proven =
         attache_trust::supposed(provider.naming(), attributes).map_err(Unexplainable::from)?;
     let told = CallerTold::of(&proven, proof);
-    Ok((Known::Supposed(Supposed::caller(proven)), told))
+    Ok((Known::Supposed(Supposed::caller(proven)), Some(told)))
 }
 
 fn known<'p>(providers: impl Iterator<Item = &'p TrustProvider>) -> String {

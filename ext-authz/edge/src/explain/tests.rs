@@ -61,17 +61,36 @@ metadata: {name: not-from-germany}
 spec: {effect: deny, mode: dry-run, client: web, server: api, actions: [all], conditions: [from-germany]}
 ";
 
+/// Who may call without evidence.
+const OPEN: &str = "
+apiVersion: attache.dev/v1
+kind: ClientWorkload
+metadata: {name: probe}
+spec: {match: [{unproven.sourceAddress: 10.0.0.7}]}
+---
+apiVersion: attache.dev/v1
+kind: ServerWorkload
+metadata: {name: status}
+spec: {host: status.test}
+---
+apiVersion: attache.dev/v1
+kind: AccessPolicy
+metadata: {name: probe-to-status}
+spec: {effect: allow, client: probe, server: status, attestation: none, actions: [read]}
+";
+
 fn set() -> Compiled {
     let trust_domain = TrustDomain::parse("cluster.local").unwrap();
     let settings = Settings {
         trust_domain,
         trust_providers: Vec::new(),
     };
-    let source = Source {
-        name: "set.yaml".to_owned(),
-        text: SET.as_bytes().to_vec(),
+    let source = |name: &str, text: &str| Source {
+        name: name.to_owned(),
+        text: text.as_bytes().to_vec(),
     };
-    compile(&[source], &settings).unwrap_or_else(|problems| panic!("{problems}"))
+    let sources = [source("set.yaml", SET), source("open.yaml", OPEN)];
+    compile(&sources, &settings).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 fn listener(evidence: EvidenceSource) -> ListenerSettings {
@@ -237,7 +256,9 @@ async fn each_stage_that_settles_a_call_is_named() {
             "evidence-missing",
         ),
         (
-            call(Caller::Unproven {}),
+            call(Caller::Unproven {
+                said: Attributes::new(),
+            }),
             Stage::Evidence,
             "evidence-missing",
         ),
@@ -450,4 +471,35 @@ fn a_question_is_read_as_it_was_written() {
     // Not in a log, though.
     assert!(!format!("{asked:?}").contains(token(JOB).0.expose()));
     assert!(serde_json::from_str::<Call>(&text.replace("\"method\"", "\"methud\"")).is_err());
+}
+
+#[tokio::test]
+async fn a_caller_without_evidence_is_explained_by_the_policies_for_such_callers() {
+    let probe = |caller: Caller, source: &str| Call {
+        authority: "status.test".to_owned(),
+        origin: "https://status.test:443".to_owned(),
+        source: source.parse().ok(),
+        ..call(caller)
+    };
+    let mut said = Attributes::new();
+    said.set("unproven.sourceAddress", "10.0.0.7");
+    // As a request would find it, and as the audit log tells.
+    for call in [
+        probe(Caller::Request {}, "10.0.0.7"),
+        probe(Caller::Unproven { said }, "10.9.9.9"),
+    ] {
+        let told = explain(&call).await;
+        assert_eq!(told.stage, Stage::Policy, "{call:?}");
+        let verdict = &told.verdict;
+        assert_eq!(verdict.outcome, Outcome::Permitted, "{call:?}");
+        let matched = verdict.policy_matched.as_deref();
+        assert_eq!(matched, Some("allow:probe:status:read"));
+        assert!(verdict.credential.is_none() && told.caller.is_none());
+    }
+    let stranger = explain(&probe(Caller::Request {}, "10.0.0.8")).await;
+    assert_eq!(stranger.stage, Stage::Evidence);
+    assert_eq!(code(&stranger), Some("evidence-missing"));
+    let mut writing = probe(Caller::Request {}, "10.0.0.7");
+    writing.method = "POST".to_owned();
+    assert_eq!(code(&explain(&writing).await), Some("evidence-missing"));
 }

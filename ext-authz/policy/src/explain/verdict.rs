@@ -7,7 +7,10 @@ use attache_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::decision::{Decided, Decision, Denial, Grant, WouldBe};
+use crate::{
+    compiled::Admitted,
+    decision::{Decided, Decision, Denial, Grant, WouldBe},
+};
 
 /// How a call ends, and by what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +93,21 @@ impl Verdict {
             Decision::Allow(grant) => Self::permitted(grant),
             Decision::Deny(denial) => Self::denied(denial),
             Decision::Unavailable(fault) => Self::fault(*fault),
+        }
+    }
+
+    pub(super) fn of_unproven(admitted: &Admitted<'_>) -> Self {
+        let (refused, policy) = match admitted.answer() {
+            Ok(policy) => (None, Some(*policy)),
+            Err(turned) => (Some(&turned.reason), turned.policy),
+        };
+        let verdict = refused.map_or_else(Self::passed_unmatched, Self::refused);
+        Self {
+            code: refused.and(verdict.code),
+            message: refused.and(verdict.message),
+            policy: policy.map(|policy| policy.name().to_owned()),
+            policy_matched: policy.map(|policy| policy.matched().to_owned()),
+            ..verdict
         }
     }
 

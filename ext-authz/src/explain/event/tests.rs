@@ -103,7 +103,7 @@ fn the_spiffe_id_tells_what_it_is_made_of() {
     assert_eq!(of(hashed), json!({"spiffe.id": hashed}));
     assert!(matches!(
         caller(&event(json!({"workload_svid": null}))),
-        Caller::Unproven {}
+        Caller::Unproven { .. }
     ));
 }
 
