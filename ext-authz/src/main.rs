@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod admin_client;
 mod audit;
 mod config;
+mod envoy;
 mod exchange;
 mod explain;
 mod init;
@@ -38,6 +39,7 @@ First steps:
   attache init DIR                 write a commented configuration, policies and an Envoy bootstrap
   attache validate DIR/policies    check the policies; every problem is listed at once
   attache test DIR/policies        hold them against the expectations beside them
+  attache envoy DIR/policies       print Envoy's filter with the headers that they need
   attache serve --config DIR/attache.yaml
   attache status --config DIR/attache.yaml
   attache audit --config DIR/attache.yaml --follow
@@ -54,6 +56,7 @@ enum Command {
     Test(policy_test::TestArgs),
     Schema(schema::SchemaArgs),
     Init(init::InitArgs),
+    Envoy(envoy::EnvoyArgs),
     Explain(explain::ExplainArgs),
     Verify(verify::VerifyArgs),
     Audit(audit::AuditCommand),
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Test(args) => policy_test::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Init(args) => init::run(&args),
+        Command::Envoy(args) => envoy::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Audit(args) => audit::run_command(&args),

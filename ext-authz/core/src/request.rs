@@ -355,7 +355,7 @@ pub fn goes_around_policy(method: &str) -> bool {
 }
 
 /// Headers by which some frameworks and proxies take another method or path than the request's own.
-const OVERRIDES: [&str; 10] = [
+pub const OVERRIDES: [&str; 10] = [
     "x-http-method-override",
     "x-http-method",
     "x-method-override",

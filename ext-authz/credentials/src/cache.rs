@@ -1,15 +1,16 @@
 //! One cache for all credentials: each is fetched once for however many callers wait for it, reused
-//! until its refresh is due, then served while its successor is fetched, near its end only if no
-//! successor comes, and never after it expired.
+//! until its refresh is due, then served to its end while its successor is fetched, and never after it expired.
+//!
+//! INVARIANT: nobody waits for a fetch who can be given a value that is still good. What cannot be fetched is not
+//! asked for with every call, but after pauses that grow, to a few seconds at most.
+
+mod pause;
 
 use std::{
     collections::HashMap,
     future::Future,
     hash::Hash,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -26,12 +27,13 @@ use tokio::{
 
 use crate::provider::{Cause, NotObtained};
 
-/// How long a failed refresh ahead is not repeated.
-const REFRESH_PAUSE: Duration = Duration::from_secs(1);
-/// A value is near its end when this part of its lifetime is left, as a divisor …
-const NEAR_END_PART: u32 = 10;
-/// … or this much of it, whatever its lifetime: its target may be slow, or its clock ahead of ours.
-const NEAR_END: Duration = Duration::from_secs(5);
+use pause::Failing;
+
+/// For how long a value is kept that nobody asks for: it may be one that policy or a rotated secret made useless.
+const UNUSED: Duration = Duration::from_mins(15);
+
+/// Most keys whose fetches failed that are remembered.
+const MAX_FAILING: u64 = 10_000;
 
 /// Something that is good for a while.
 pub(crate) trait Perishable: Send + Sync + 'static {
@@ -39,11 +41,6 @@ pub(crate) trait Perishable: Send + Sync + 'static {
     fn lifetime(&self) -> Option<Lifetime>;
     /// About how many bytes it and its key take.
     fn weight(&self) -> u32;
-    /// What may be done with it now.
-    fn at(&self, now: Timestamp) -> Freshness {
-        self.lifetime()
-            .map_or(Freshness::Fresh, |lifetime| lifetime.at(now))
-    }
 }
 
 /// Credentials by their whole key: all that would make two of them differ.
@@ -51,41 +48,26 @@ pub(crate) struct Cache<K, V> {
     shared: Arc<Shared<K, V>>,
 }
 
-/// How long is waited.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// How long one fetch may take.
-    pub(crate) fetch: Duration,
-    /// How long a caller waits for the successor of a value that is near its end.
-    pub(crate) successor: Duration,
-}
-
 struct Shared<K, V> {
     kept: moka::sync::Cache<K, Arc<Kept<V>>>,
     flights: Mutex<HashMap<K, Flight<V>>>,
-    patience: Patience,
+    /// Of which the last fetch failed.
+    failing: moka::sync::Cache<K, Failing>,
+    /// How long one fetch may take.
+    patience: Duration,
 }
 
 struct Kept<V> {
     value: Arc<V>,
-    /// Milliseconds since the Unix epoch before which no further refresh is begun.
-    refresh_not_before: AtomicI64,
+    /// When its successor is fetched: at 80 % of its life, or a little before, so that a fleet does not call in
+    /// step.
+    refresh_at: Option<Timestamp>,
 }
 
 type Outcome<V> = Result<Arc<V>, NotObtained>;
 
 /// A fetch under way: `None` until it has landed.
 type Flight<V> = watch::Receiver<Option<Outcome<V>>>;
-
-/// What is kept under a key.
-enum Found<V> {
-    /// A value to use.
-    Good(Arc<V>),
-    /// A value near its end, whose successor is being fetched.
-    Ending(Arc<V>, Flight<V>, Seat),
-    /// No value that is still good.
-    Nothing,
-}
 
 /// Whether a caller began the fetch it waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,8 +81,8 @@ where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     V: Perishable,
 {
-    /// A cache of about `max_bytes`.
-    pub(crate) fn new(max_bytes: u64, patience: Patience) -> Self {
+    /// A cache of about `max_bytes`, whose fetches may take `patience` each.
+    pub(crate) fn new(max_bytes: u64, patience: Duration) -> Self {
         let kept = moka::sync::Cache::builder()
             .max_capacity(max_bytes)
             .weigher(|_, kept: &Arc<Kept<V>>| kept.value.weight())
@@ -108,11 +90,17 @@ where
             // Frees the memory of what nobody asks for again; whether a value is good is decided by
             // its own lifetime and the caller's `now`.
             .expire_after(AtEndOfLife)
+            .time_to_idle(UNUSED)
+            .build();
+        let failing = moka::sync::Cache::builder()
+            .max_capacity(MAX_FAILING)
+            .time_to_idle(UNUSED)
             .build();
         Self {
             shared: Arc::new(Shared {
                 kept,
                 flights: Mutex::default(),
+                failing,
                 patience,
             }),
         }
@@ -121,7 +109,7 @@ where
     /// The value of `key` that is good at `now`; `fetch` makes one if there is none.
     ///
     /// The fetch runs in a task of its own: callers that go away do not take it from those that stay.
-    /// A failure goes to all who wait for it and is not kept.
+    /// A failure goes to all who wait for it, and to those who come while it is not asked again.
     pub(crate) async fn obtain<F>(
         &self,
         key: &K,
@@ -131,78 +119,33 @@ where
     where
         F: Future<Output = Result<V, NotObtained>> + Send + 'static,
     {
-        let (flight, seat) = match self.find(key, now, &fetch) {
-            Found::Good(value) => return Ok(value),
-            Found::Ending(value, flight, seat) => {
-                return self.succeed(value, (flight, seat), key, now, &fetch).await;
-            }
-            Found::Nothing => self.shared.board(key, now, &fetch),
-        };
-        let outcome = self.arrive((flight, seat), key, now, &fetch).await;
-        outcome.and_then(|value| still_good(value, now))
-    }
-
-    /// What is kept; begins to fetch its successor when that is due.
-    fn find<F>(&self, key: &K, now: Timestamp, fetch: &impl Fn() -> F) -> Found<V>
-    where
-        F: Future<Output = Result<V, NotObtained>> + Send + 'static,
-    {
-        let fresh = |kept: &Kept<V>| kept.value.at(now) == Freshness::Fresh;
-        if let Some(kept) = self.shared.kept.get(key).filter(|kept| fresh(kept)) {
-            return Found::Good(Arc::clone(&kept.value));
+        if let Some(value) = self.kept(key, now, &fetch) {
+            return Ok(value);
         }
-        let mut flights = self.shared.flights();
-        // Looked at again under the lock: a flight that landed meanwhile kept its value before it was
-        // struck off.
-        let Some(kept) = self.shared.kept.get(key) else {
-            return Found::Nothing;
-        };
-        let value = Arc::clone(&kept.value);
-        match value.at(now) {
-            Freshness::Fresh => return Found::Good(value),
-            Freshness::Expired => return Found::Nothing,
-            Freshness::RefreshDue => {}
+        if let Some(failing) = self.shared.failing.get(key)
+            && let Some(left) = failing.pause_left()
+        {
+            return Err(failing.why(left));
         }
-        let (flight, seat) = match flights.get(key) {
-            Some(flight) => (flight.clone(), Seat::Joined),
-            None if kept.claim_refresh(now) => {
-                let flight = self.shared.begin(&mut flights, key, fetch);
-                (flight, Seat::Began)
-            }
-            // A refresh has just failed.
-            None => return Found::Good(value),
-        };
-        if is_near_end(value.lifetime(), now) {
-            return Found::Ending(value, flight, seat);
-        }
-        // Nobody waits for it; its outcome is found in the cache.
-        Found::Good(value)
-    }
-
-    /// The successor of `old`, if it comes in time; `old` while it is good if none comes.
-    async fn succeed<F>(
-        &self,
-        old: Arc<V>,
-        boarded: (Flight<V>, Seat),
-        key: &K,
-        now: Timestamp,
-        fetch: &impl Fn() -> F,
-    ) -> Outcome<V>
-    where
-        F: Future<Output = Result<V, NotObtained>> + Send + 'static,
-    {
         let began = time::Instant::now();
-        let arriving = self.arrive(boarded, key, now, fetch);
-        let outcome = timeout(self.shared.patience.successor, arriving).await;
-        let successor = outcome
-            .ok()
-            .and_then(Result::ok)
-            .and_then(|value| still_good(value, now).ok());
-        match successor {
-            Some(value) => Ok(value),
-            // The wait counts: what expired meanwhile does not leave.
-            None => still_good(old, now.plus(began.elapsed())),
+        let boarded = self.shared.board(key, now, &fetch);
+        let outcome = self.arrive(boarded, key, now, &fetch).await;
+        // The wait counts: what expired meanwhile does not leave.
+        outcome.and_then(|value| still_good(value, now.plus(began.elapsed())))
+    }
+
+    /// What is kept, if it is good; begins to fetch its successor when that is due.
+    fn kept<F>(&self, key: &K, now: Timestamp, fetch: &impl Fn() -> F) -> Option<Arc<V>>
+    where
+        F: Future<Output = Result<V, NotObtained>> + Send + 'static,
+    {
+        let kept = self.shared.kept.get(key)?;
+        match kept.at(now) {
+            Freshness::Fresh => {}
+            Freshness::Expired => return None,
+            Freshness::RefreshDue => self.shared.refresh(key, now, fetch),
         }
+        Some(Arc::clone(&kept.value))
     }
 
     /// Waits until the fetch has landed.
@@ -228,33 +171,29 @@ where
 
 /// INVARIANT: nothing leaves that is expired for this caller, whoever fetched it.
 fn still_good<V: Perishable>(value: Arc<V>, now: Timestamp) -> Outcome<V> {
-    match value.at(now) {
-        Freshness::Fresh | Freshness::RefreshDue => Ok(value),
-        Freshness::Expired => Err(NotObtained::broken(Fault::CredentialUnavailable)),
+    match value.lifetime().map(|lifetime| lifetime.at(now)) {
+        None | Some(Freshness::Fresh | Freshness::RefreshDue) => Ok(value),
+        Some(Freshness::Expired) => Err(NotObtained::broken(Fault::CredentialUnavailable)),
     }
 }
 
-/// Whether so little is left that a request may meet its target after the end.
-fn is_near_end(lifetime: Option<Lifetime>, now: Timestamp) -> bool {
-    let Some(lifetime) = lifetime else {
-        return false;
-    };
-    let whole = lifetime.expires_at.since(lifetime.issued_at);
-    let part = whole.checked_div(NEAR_END_PART).unwrap_or_default();
-    lifetime.expires_at.since(now) <= part.max(NEAR_END)
-}
+impl<V: Perishable> Kept<V> {
+    fn new(value: Arc<V>) -> Self {
+        let refresh_at = value.lifetime().map(pause::refresh_at);
+        Self { value, refresh_at }
+    }
 
-impl<V> Kept<V> {
-    /// Whether this caller is the one to begin a refresh.
-    fn claim_refresh(&self, now: Timestamp) -> bool {
-        let until = now.plus(REFRESH_PAUSE).as_millis();
-        self.refresh_not_before
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |not_before| {
-                // A pause that ends later than a new one would was set before the clock was set back.
-                let over = not_before <= now.as_millis() || not_before > until;
-                over.then_some(until)
-            })
-            .is_ok()
+    /// What may be done with it now.
+    fn at(&self, now: Timestamp) -> Freshness {
+        let Some(lifetime) = self.value.lifetime() else {
+            return Freshness::Fresh;
+        };
+        let freshness = lifetime.at(now);
+        let is_due = self.refresh_at.is_some_and(|due| now >= due);
+        if freshness == Freshness::Fresh && is_due {
+            return Freshness::RefreshDue;
+        }
+        freshness
     }
 }
 
@@ -263,6 +202,24 @@ where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     V: Perishable,
 {
+    /// Begins to fetch the successor of a value that is good, unless that failed a moment ago.
+    fn refresh<F>(self: &Arc<Self>, key: &K, now: Timestamp, fetch: &impl Fn() -> F)
+    where
+        F: Future<Output = Result<V, NotObtained>> + Send + 'static,
+    {
+        let pauses = |failing: Failing| failing.pause_left().is_some();
+        if self.failing.get(key).is_some_and(pauses) {
+            return;
+        }
+        let mut flights = self.flights();
+        // Looked at again under the lock: a flight that landed meanwhile kept its value before it was
+        // struck off.
+        let is_due = |kept: Arc<Kept<V>>| kept.at(now) == Freshness::RefreshDue;
+        if self.kept.get(key).is_some_and(is_due) {
+            self.begin(&mut flights, key, fetch);
+        }
+    }
+
     /// The flight for `key`: the one under way, or a new one.
     fn board<F>(
         self: &Arc<Self>,
@@ -280,12 +237,10 @@ where
         // INVARIANT: a flight keeps its value before it is struck off, so that whoever finds neither
         // flight nor good value under this lock is the only one to begin.
         if let Some(kept) = self.kept.get(key)
-            && kept.value.at(now) == Freshness::Fresh
+            && kept.at(now) != Freshness::Expired
         {
-            return (
-                watch::channel(Some(Ok(Arc::clone(&kept.value)))).1,
-                Seat::Joined,
-            );
+            let landed = Some(Ok(Arc::clone(&kept.value)));
+            return (watch::channel(landed).1, Seat::Joined);
         }
         (self.begin(&mut flights, key, fetch), Seat::Began)
     }
@@ -305,7 +260,7 @@ where
         }
         let (sender, flight) = watch::channel(None);
         flights.insert(key.clone(), flight.clone());
-        let (fetch, patience) = (fetch(), self.patience.fetch);
+        let (fetch, patience) = (fetch(), self.patience);
         let landing = Landing {
             shared: Arc::clone(self),
             key: key.clone(),
@@ -319,6 +274,24 @@ where
             }
         });
         flight
+    }
+
+    /// Notes how a fetch ended, for those who come next.
+    fn note(&self, key: &K, outcome: &Outcome<V>) {
+        match outcome {
+            Ok(value) => {
+                let kept = Arc::new(Kept::new(Arc::clone(value)));
+                self.kept.insert(key.clone(), kept);
+                self.failing.invalidate(key);
+            }
+            // It says nothing about the next caller's evidence.
+            Err(why) if why.cause == Cause::EvidenceRefused => {}
+            Err(why) => {
+                let before = self.failing.get(key);
+                self.failing
+                    .insert(key.clone(), Failing::after(before, *why));
+            }
+        }
     }
 
     fn flights(&self) -> MutexGuard<'_, HashMap<K, Flight<V>>> {
@@ -357,16 +330,7 @@ where
     fn drop(&mut self) {
         let broken = NotObtained::broken(Fault::CredentialUnavailable);
         let outcome = self.outcome.take().unwrap_or(Err(broken));
-        if let Ok(value) = &outcome {
-            let (value, refresh_not_before) = (Arc::clone(value), AtomicI64::new(i64::MIN));
-            self.shared.kept.insert(
-                self.key.clone(),
-                Arc::new(Kept {
-                    value,
-                    refresh_not_before,
-                }),
-            );
-        }
+        self.shared.note(&self.key, &outcome);
         self.shared.flights().remove(&self.key);
         self.sender.send_replace(Some(outcome));
     }

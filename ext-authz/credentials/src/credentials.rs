@@ -17,7 +17,7 @@ use attache_policy::{
 };
 
 use crate::{
-    cache::{Cache, Patience, Perishable},
+    cache::{Cache, Perishable},
     credential::Credential,
     mint::Mint,
     provider::{NotObtained, Provide, Wanted},
@@ -38,9 +38,6 @@ pub struct Settings {
     pub max_bytes: u64,
     /// How long one fetch may take before it is given up.
     pub fetch_timeout: Duration,
-    /// How long a call waits for the successor of a credential that is near its end (its last tenth, or 5
-    /// seconds) before it goes out with the old one. Less than the time in which a call must be answered.
-    pub successor_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -48,7 +45,6 @@ impl Default for Settings {
         Self {
             max_bytes: 64 << 20,
             fetch_timeout: Duration::from_secs(10),
-            successor_timeout: Duration::from_millis(200),
         }
     }
 }
@@ -112,14 +108,10 @@ struct Key {
 impl Credentials {
     /// Obtains our own tokens from `mint`, and what is made of stored secrets from `secrets`.
     pub fn new(mint: Arc<dyn Mint>, secrets: Arc<SecretStore>, settings: Settings) -> Self {
-        let patience = Patience {
-            fetch: settings.fetch_timeout,
-            successor: settings.successor_timeout,
-        };
         Self {
             providers: Arc::new(Providers::new(mint)),
             secrets,
-            cache: Cache::new(settings.max_bytes, patience),
+            cache: Cache::new(settings.max_bytes, settings.fetch_timeout),
         }
     }
 

@@ -68,7 +68,7 @@ impl EvidenceSource {
     }
 
     /// The headers that carry evidence on this listener.
-    pub(crate) fn headers(&self) -> impl Iterator<Item = &str> + Clone {
+    pub fn headers(&self) -> impl Iterator<Item = &str> + Clone {
         let (token, forwarded) = match self {
             Self::Request(rule) => (
                 rule.header.as_ref().map(HeaderName::as_str),

@@ -140,10 +140,13 @@ impl Edge {
         for _ in 0..MAX_DECISIONS {
             let policies = self.live.in_force();
             let verdict = self.obtain_under(&policies, wanted, trail).await;
-            // SECURITY: what an older revision granted is not given out; it is decided again.
-            if verdict.is_err() || self.live.is_current(&policies) {
+            // SECURITY: what an older revision granted is not given out, nor what a grant gives that ended
+            // meanwhile; it is decided again.
+            let holds = self.live.is_current(&policies) && !trail.is_outlived();
+            if verdict.is_err() || holds {
                 return verdict;
             }
+            trail.judge_again();
         }
         Err(NotHandedOut::Unavailable(Fault::CredentialUnavailable))
     }

@@ -184,11 +184,14 @@ impl Edge {
             let verdict = self
                 .decide_under(&policies, wanted, listener, question, &asked, trail)
                 .await;
-            // SECURITY: what an older revision granted is not injected; it is decided again.
-            if verdict.is_err() || self.live.is_current(&policies) {
+            // SECURITY: what an older revision granted is not injected, nor what a grant gives that ended while
+            // its credential was obtained; it is decided again.
+            let holds = self.live.is_current(&policies) && !trail.is_outlived();
+            if verdict.is_err() || holds {
                 return verdict;
             }
-            debug!("policy changed during a decision; deciding again");
+            trail.judge_again();
+            debug!("policy changed during a decision, or its grant ended; deciding again");
         }
         Err(Fault::CredentialUnavailable.into())
     }

@@ -37,6 +37,10 @@ const MAX_CONDITIONS: usize = 32;
 /// One access in progress.
 pub(crate) struct Trail {
     began: Instant,
+    /// The moment of the decision under way.
+    judged_at: Timestamp,
+    /// When a grant ends; `None` if there is none.
+    granted_until: Option<Timestamp>,
     outcome: Outcome,
     /// How it would end if dry-run policies were enforced; `None` if none covers it.
     would_be: Option<Outcome>,
@@ -99,6 +103,8 @@ impl Trail {
         };
         Self {
             began,
+            judged_at: now,
+            granted_until: None,
             outcome: Outcome::Permitted,
             would_be: None,
             event,
@@ -116,7 +122,27 @@ impl Trail {
 
     /// The one moment at which this access is judged.
     pub(crate) const fn asked_at(&self) -> Timestamp {
-        self.event.timestamp
+        self.judged_at
+    }
+
+    /// By the clock that nobody sets.
+    fn now(&self) -> Timestamp {
+        self.event.timestamp.plus(self.elapsed())
+    }
+
+    /// Whether the grant ended while its credential was obtained.
+    pub(crate) fn is_outlived(&self) -> bool {
+        // A grant that is about this one moment has no length that it could outlive.
+        let lasts = |until: &Timestamp| *until > self.judged_at;
+        self.granted_until
+            .filter(lasts)
+            .is_some_and(|until| self.now() >= until)
+    }
+
+    /// It is judged anew, as it is now.
+    pub(crate) fn judge_again(&mut self) {
+        self.judged_at = self.now();
+        self.granted_until = None;
     }
 
     /// How long it has taken.
@@ -229,6 +255,7 @@ impl Trail {
 
     /// Policy allows it.
     pub(crate) fn granted(&mut self, grant: &Grant<'_>) {
+        self.granted_until = Some(grant.valid_until());
         self.event.policy = Some(grant.policy().to_owned());
         self.event.policy_matched = Some(grant.policy_matched().to_owned());
         self.event.credential_provider = grant.credential().map(|provider| provider.name.clone());
@@ -339,7 +366,6 @@ fn milliseconds(elapsed: Duration) -> f64 {
     (elapsed.as_secs_f64() * 1_000_000.0).round() / 1000.0
 }
 
-/// `x-api-key` as people write it: `X-Api-Key`.
 /// `header injected: Authorization: Bearer `, behind which the credential would stand.
 fn announced(placement: &Placement) -> String {
     match &placement.carrier {
@@ -351,6 +377,7 @@ fn announced(placement: &Placement) -> String {
     }
 }
 
+/// `x-api-key` as people write it: `X-Api-Key`.
 fn title_case(name: &str) -> String {
     let mut start = true;
     name.chars()
@@ -365,3 +392,6 @@ fn title_case(name: &str) -> String {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

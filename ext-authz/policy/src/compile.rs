@@ -1,5 +1,6 @@
 //! From documents to [`Compiled`]: taken whole or refused whole, with every problem of the set.
 
+mod attached;
 mod carried;
 mod conflicts;
 mod directory;

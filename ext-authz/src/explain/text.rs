@@ -192,7 +192,16 @@ fn attached(out: &mut String, credential: Option<&CredentialTold>) -> fmt::Resul
             format!("{}: {}…", plain(header), plain(&place.prefix))
         }
     };
-    let places: Vec<String> = credential.places.iter().map(place).collect();
+    let first = PlaceTold {
+        header: credential.header.clone(),
+        parameter: None,
+        prefix: credential.prefix.clone(),
+    };
+    let places = match credential.places.as_slice() {
+        [] => std::slice::from_ref(&first),
+        places => places,
+    };
+    let places: Vec<String> = places.iter().map(place).collect();
     let places = places.join(" and ");
     writeln!(out, "  attaches  {places} from {provider} ({words})")
 }

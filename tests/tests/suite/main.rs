@@ -6,6 +6,7 @@ mod access_checks;
 mod after_a_crash;
 mod audit_events;
 mod bootstraps;
+mod credentials;
 mod edge_modes;
 mod effects;
 mod envoy_as_configured;

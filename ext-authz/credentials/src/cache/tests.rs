@@ -76,10 +76,12 @@ impl Source {
 
 type Tokens = Cache<&'static str, Token>;
 
-const PATIENCE: Patience = Patience {
-    fetch: Duration::from_secs(10),
-    successor: Duration::from_millis(200),
-};
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a caller is told: how long to wait is another matter.
+fn told<T>(outcome: Result<T, NotObtained>) -> Result<T, Cause> {
+    outcome.map_err(|why| why.cause)
+}
 
 fn cache() -> Arc<Tokens> {
     Arc::new(Cache::new(1 << 20, PATIENCE))
@@ -159,206 +161,10 @@ async fn a_fetch_whose_callers_all_went_away_is_there_for_the_next() {
 }
 
 #[tokio::test]
-async fn a_value_is_reused_until_80_percent_of_its_life_then_served_while_its_successor_is_fetched()
-{
-    let (cache, source) = (cache(), Arc::new(Source::default()));
-    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
-    assert_eq!(obtain(&cache, &source, "key", at(79)).await, Ok(0));
-    settle().await;
-    assert_eq!(source.fetches(), 1);
-    assert_eq!(obtain(&cache, &source, "key", at(80)).await, Ok(0));
-    assert_eq!(source.fetches(), 2);
-    settle().await;
-    assert_eq!(obtain(&cache, &source, "key", at(81)).await, Ok(1));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn near_its_end_a_value_is_not_given_out_if_its_successor_can_be_had() {
-    let (cache, source) = (cache(), Arc::new(Source::default()));
-    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
-    let start = Arc::new(Barrier::new(1000));
-    let mut callers = JoinSet::new();
-    for _ in 0..1000 {
-        let (cache, source, start) = (Arc::clone(&cache), Arc::clone(&source), Arc::clone(&start));
-        callers.spawn(async move {
-            start.wait().await;
-            obtain(&cache, &source, "key", at(90)).await
-        });
-    }
-    assert!(
-        callers
-            .join_all()
-            .await
-            .into_iter()
-            .all(|number| number == Ok(1))
-    );
-    assert_eq!(source.fetches(), 2);
-}
-
-#[tokio::test]
-async fn nobody_waits_for_a_successor_before_the_end_is_near_and_who_comes_then_gets_it() {
-    let (cache, source) = (cache(), Arc::new(Source::default()));
-    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
-    let gate = source.hold();
-    assert_eq!(obtain(&cache, &source, "key", at(80)).await, Ok(0));
-    assert_eq!(obtain(&cache, &source, "key", at(89)).await, Ok(0));
-    let late = {
-        let (cache, source) = (Arc::clone(&cache), Arc::clone(&source));
-        tokio::spawn(async move { obtain(&cache, &source, "key", at(90)).await })
-    };
-    settle().await;
-    assert!(!late.is_finished(), "it waits");
-    gate.notify_one();
-    assert_eq!(late.await.unwrap(), Ok(1));
-    assert_eq!(source.fetches(), 2);
-}
-
-#[test]
-fn the_end_is_near_in_the_last_tenth_and_in_the_last_five_seconds() {
-    for (lifetime, not_yet, near) in [(100, 89, 90), (3600, 3239, 3240), (30, 24, 25), (4, -2, 0)] {
-        let lifetime = Lifetime::starting(at(0), Duration::from_secs(lifetime));
-        assert!(!is_near_end(Some(lifetime), at(not_yet)), "{lifetime:?}");
-        assert!(is_near_end(Some(lifetime), at(near)), "{lifetime:?}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn near_its_end_a_value_still_serves_when_its_successor_does_not_come() {
-    let (cache, source) = (cache(), Arc::new(Source::default()));
-    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
-    let _held = source.hold();
-    let began = time::Instant::now();
-    assert_eq!(obtain(&cache, &source, "key", at(95)).await, Ok(0));
-    assert_eq!(began.elapsed(), PATIENCE.successor);
-    // The one who waits is not the one who fetches: it goes on, and nobody begins another.
-    assert_eq!(obtain(&cache, &source, "key", at(98)).await, Ok(0));
-    assert_eq!(source.fetches(), 2);
-    // What expires while it is waited for does not leave.
-    let last = Timestamp::from_millis(99_900);
-    assert_eq!(obtain(&cache, &source, "key", last).await, Err(BROKEN));
-}
-
-#[tokio::test(start_paused = true)]
-async fn near_its_end_nobody_waits_for_a_refresh_that_has_just_failed() {
-    let (cache, source) = (cache(), Arc::new(Source::default()));
-    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
-    source.fail(Some(BROKEN));
-    let began = time::Instant::now();
-    for _ in 0..100 {
-        assert_eq!(obtain(&cache, &source, "key", at(95)).await, Ok(0));
-    }
-    assert_eq!((source.fetches(), began.elapsed()), (2, Duration::ZERO));
-    source.fail(None);
-    assert_eq!(obtain(&cache, &source, "key", at(96)).await, Ok(2));
-}
-
-#[tokio::test]
-async fn near_its_end_a_caller_who_goes_away_does_not_take_the_successor_from_the_others() {
-    let (cache, source) = (cache(), Arc::new(Source::default()));
-    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
-    let gate = source.hold();
-    let spawn = || {
-        let (cache, source) = (Arc::clone(&cache), Arc::clone(&source));
-        tokio::spawn(async move { obtain(&cache, &source, "key", at(95)).await })
-    };
-    let (first, second) = (spawn(), spawn());
-    settle().await;
-    first.abort();
-    assert!(first.await.unwrap_err().is_cancelled());
-    gate.notify_one();
-    assert_eq!(second.await.unwrap(), Ok(1));
-    assert_eq!(source.fetches(), 2);
-}
-
-#[tokio::test]
-async fn near_its_end_one_callers_refused_evidence_does_not_keep_the_successor_from_another() {
-    let cache = cache();
-    let (bad, good) = (Arc::new(Source::default()), Arc::new(Source::default()));
-    assert_eq!(obtain(&cache, &good, "key", at(0)).await, Ok(0));
-    bad.fail(Some(NotObtained::evidence_refused()));
-    let gate = bad.hold();
-    let spawn = |source: &Arc<Source>| {
-        let (cache, source) = (Arc::clone(&cache), Arc::clone(source));
-        tokio::spawn(async move { obtain(&cache, &source, "key", at(95)).await })
-    };
-    let began = spawn(&bad);
-    settle().await;
-    let joined = spawn(&good);
-    settle().await;
-    gate.notify_one();
-    assert_eq!(began.await.unwrap(), Ok(0), "what it has is still good");
-    assert_eq!(joined.await.unwrap(), Ok(1));
-}
-
-#[tokio::test]
-async fn an_expired_value_is_never_given_out() {
-    let (cache, source) = (cache(), Arc::new(Source::default()));
-    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
-    source.fail(Some(BROKEN));
-    assert_eq!(obtain(&cache, &source, "key", at(99)).await, Ok(0));
-    settle().await;
-    assert_eq!(obtain(&cache, &source, "key", at(100)).await, Err(BROKEN));
-    source.fail(None);
-    let number = obtain(&cache, &source, "key", at(100)).await;
-    assert_eq!(number, Ok(source.fetches() - 1));
-}
-
-#[tokio::test]
 async fn a_value_that_comes_expired_is_not_given_out() {
     let (cache, source) = (cache(), Arc::new(Source::default()));
     let fetched = cache.obtain(&"key", at(100), || source.fetch(at(0))).await;
     assert_eq!(fetched.map(|token| token.number), Err(BROKEN));
-}
-
-#[tokio::test]
-async fn a_failed_refresh_is_repeated_once_a_second_not_with_every_call() {
-    let (cache, source) = (cache(), Arc::new(Source::default()));
-    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
-    source.fail(Some(BROKEN));
-    for _ in 0..100 {
-        assert_eq!(obtain(&cache, &source, "key", at(85)).await, Ok(0));
-        settle().await;
-    }
-    assert_eq!(source.fetches(), 2);
-    assert_eq!(obtain(&cache, &source, "key", at(86)).await, Ok(0));
-    assert_eq!(source.fetches(), 3);
-}
-
-#[tokio::test]
-async fn a_clock_that_was_set_back_does_not_stop_the_refresh() {
-    let (cache, source) = (cache(), Arc::new(Source::default()));
-    assert_eq!(obtain(&cache, &source, "key", at(1000)).await, Ok(0));
-    source.fail(Some(BROKEN));
-    assert_eq!(obtain(&cache, &source, "key", at(1090)).await, Ok(0));
-    settle().await;
-    source.fail(None);
-    assert_eq!(obtain(&cache, &source, "key", at(500)).await, Ok(0));
-    settle().await;
-    assert_eq!(obtain(&cache, &source, "key", at(501)).await, Ok(2));
-}
-
-#[tokio::test]
-async fn a_failure_goes_to_all_who_wait_and_is_not_kept() {
-    let (cache, source) = (cache(), Arc::new(Source::default()));
-    let gate = source.hold();
-    source.fail(Some(BROKEN));
-    let mut callers = JoinSet::new();
-    for _ in 0..100 {
-        let (cache, source) = (Arc::clone(&cache), Arc::clone(&source));
-        callers.spawn(async move { obtain(&cache, &source, "key", at(0)).await });
-    }
-    settle().await;
-    gate.notify_one();
-    assert!(
-        callers
-            .join_all()
-            .await
-            .into_iter()
-            .all(|outcome| outcome == Err(BROKEN))
-    );
-    assert_eq!(source.fetches(), 1);
-    source.fail(None);
-    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(1));
 }
 
 #[tokio::test]
@@ -395,15 +201,6 @@ async fn a_fetch_that_never_ends_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_fetch_that_panics_fails_its_callers_and_blocks_nobody() {
-    let (cache, source) = (cache(), Arc::new(Source::default()));
-    let panics = || async { panic!("a fetch that panics") };
-    let failed = cache.obtain(&"key", at(0), panics).await;
-    assert_eq!(failed.map(|token| token.number), Err(BROKEN));
-    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
-}
-
-#[tokio::test]
 async fn other_keys_have_other_values() {
     let (cache, source) = (cache(), Arc::new(Source::default()));
     assert_eq!(obtain(&cache, &source, "one", at(0)).await, Ok(0));
@@ -424,4 +221,165 @@ async fn memory_stays_within_its_bound_however_many_keys_come() {
     cache.shared.kept.run_pending_tasks();
     assert!((1..=50).contains(&cache.shared.kept.entry_count()));
     assert!(cache.shared.flights().is_empty());
+}
+
+#[tokio::test]
+async fn a_value_is_reused_until_80_percent_of_its_life_then_served_while_its_successor_is_fetched()
+{
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
+    assert_eq!(obtain(&cache, &source, "key", at(74)).await, Ok(0));
+    settle().await;
+    assert_eq!(source.fetches(), 1);
+    assert_eq!(obtain(&cache, &source, "key", at(80)).await, Ok(0));
+    assert_eq!(source.fetches(), 2);
+    settle().await;
+    assert_eq!(obtain(&cache, &source, "key", at(81)).await, Ok(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_successor_while_the_old_value_is_good() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
+    let gate = source.hold();
+    let began = time::Instant::now();
+    for second in 80..100 {
+        assert_eq!(obtain(&cache, &source, "key", at(second)).await, Ok(0));
+    }
+    let last = Timestamp::from_millis(99_999);
+    assert_eq!(obtain(&cache, &source, "key", last).await, Ok(0));
+    assert_eq!((source.fetches(), began.elapsed()), (2, Duration::ZERO));
+    gate.notify_one();
+    settle().await;
+    assert_eq!(obtain(&cache, &source, "key", at(99)).await, Ok(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_value_is_never_given_out() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
+    source.fail(Some(BROKEN));
+    assert_eq!(obtain(&cache, &source, "key", at(99)).await, Ok(0));
+    settle().await;
+    let expired = obtain(&cache, &source, "key", at(100)).await;
+    assert_eq!(told(expired), Err(BROKEN.cause));
+    source.fail(None);
+    time::advance(Duration::from_secs(1)).await;
+    let number = obtain(&cache, &source, "key", at(101)).await;
+    assert_eq!(number, Ok(source.fetches() - 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_expires_while_it_is_waited_for_does_not_leave() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    let slow = || {
+        let fetch = source.fetch(at(0));
+        async move {
+            time::sleep(Duration::from_secs(2)).await;
+            fetch.await
+        }
+    };
+    let late = cache.obtain(&"key", at(99), slow).await;
+    assert_eq!(told(late.map(|token| token.number)), Err(BROKEN.cause));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_refresh_is_repeated_after_pauses_not_with_every_call() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
+    source.fail(Some(BROKEN));
+    let mut fetches = Vec::new();
+    for tenth in 0..150_u32 {
+        let now = Timestamp::from_millis(80_000 + i64::from(tenth) * 100);
+        assert_eq!(obtain(&cache, &source, "key", now).await, Ok(0));
+        settle().await;
+        fetches.push(source.fetches() - 1);
+        time::advance(Duration::from_millis(100)).await;
+    }
+    // After about 0.5, 1, 2 and 4 seconds, and then every 5.
+    let at_second = |second: usize| fetches[second * 10];
+    assert_eq!((at_second(0), at_second(1), at_second(2)), (1, 2, 3));
+    assert!((4..=7).contains(&at_second(14)), "{fetches:?}");
+    // It is used within seconds when it is back.
+    source.fail(None);
+    time::advance(Duration::from_secs(5)).await;
+    obtain(&cache, &source, "key", at(96)).await.unwrap();
+    settle().await;
+    let number = obtain(&cache, &source, "key", at(97)).await;
+    assert_eq!(number, Ok(source.fetches() - 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_set_back_does_not_stop_the_refresh() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    assert_eq!(obtain(&cache, &source, "key", at(1000)).await, Ok(0));
+    source.fail(Some(BROKEN));
+    assert_eq!(obtain(&cache, &source, "key", at(1090)).await, Ok(0));
+    settle().await;
+    source.fail(None);
+    time::advance(Duration::from_secs(1)).await;
+    assert_eq!(obtain(&cache, &source, "key", at(500)).await, Ok(0));
+    settle().await;
+    assert_eq!(obtain(&cache, &source, "key", at(501)).await, Ok(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_goes_to_all_who_wait_and_to_those_who_come_while_it_is_not_asked_again() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    let gate = source.hold();
+    source.fail(Some(BROKEN));
+    let mut callers = JoinSet::new();
+    for _ in 0..100 {
+        let (cache, source) = (Arc::clone(&cache), Arc::clone(&source));
+        callers.spawn(async move { obtain(&cache, &source, "key", at(0)).await });
+    }
+    settle().await;
+    gate.notify_one();
+    let outcomes = callers.join_all().await;
+    assert!(outcomes.into_iter().all(|outcome| outcome == Err(BROKEN)));
+    source.fail(None);
+    for _ in 0..100 {
+        let refused = obtain(&cache, &source, "key", at(0)).await.unwrap_err();
+        assert_eq!(refused.cause, BROKEN.cause);
+        assert!(refused.retry_after.unwrap() <= Duration::from_millis(500));
+    }
+    assert_eq!(source.fetches(), 1);
+    // Another key is another matter.
+    assert_eq!(obtain(&cache, &source, "other", at(0)).await, Ok(1));
+    time::advance(Duration::from_millis(500)).await;
+    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_panics_fails_its_callers_and_blocks_nobody() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    let panics = || async { panic!("a fetch that panics") };
+    let failed = cache.obtain(&"key", at(0), panics).await;
+    assert_eq!(failed.map(|token| token.number), Err(BROKEN));
+    time::advance(Duration::from_secs(1)).await;
+    assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
+}
+
+#[tokio::test]
+async fn what_has_no_lifetime_is_fetched_once() {
+    struct Key;
+    impl Perishable for Key {
+        fn lifetime(&self) -> Option<Lifetime> {
+            None
+        }
+
+        fn weight(&self) -> u32 {
+            1
+        }
+    }
+    let cache = Cache::new(1 << 20, PATIENCE);
+    let fetches = Arc::new(AtomicUsize::new(0));
+    for second in [0, 1 << 40, -5] {
+        let fetch = || {
+            fetches.fetch_add(1, SeqCst);
+            async { Ok(Key) }
+        };
+        assert!(cache.obtain(&"key", at(second), fetch).await.is_ok());
+    }
+    assert_eq!(fetches.load(SeqCst), 1);
 }

@@ -1,3 +1,6 @@
+mod freshness;
+mod stored;
+
 use std::{
     pin::Pin,
     sync::{
@@ -184,6 +187,7 @@ struct TestMint {
     /// What the issuer finds proven of the caller, if it is not what the edge found.
     claims: Mutex<Option<RenderedClaims>>,
     failure: Mutex<Option<MintFailed>>,
+    delay: Mutex<Duration>,
     suffix: &'static str,
 }
 
@@ -196,8 +200,14 @@ impl TestMint {
             revoking: AtomicUsize::new(0),
             claims: Mutex::new(None),
             failure: Mutex::new(None),
+            delay: Mutex::default(),
             suffix: "",
         })
+    }
+
+    /// How long each token takes from now on.
+    fn takes(&self, duration: Duration) {
+        *self.delay.lock().unwrap() = duration;
     }
 
     fn count(&self) -> usize {
@@ -221,6 +231,10 @@ impl Mint for TestMint {
         Box::pin(async move {
             let number = self.minted.fetch_add(1, SeqCst);
             tokio::task::yield_now().await;
+            let delay = *self.delay.lock().unwrap();
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
             if let Some(failure) = *self.failure.lock().unwrap() {
                 return Err(failure);
             }
@@ -438,7 +452,7 @@ async fn a_thousand_calls_of_two_callers_mint_two_tokens_and_mix_none() {
     assert_eq!(mint.count(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_token_for_another_workload_is_neither_given_out_nor_kept() {
     let (mint, policies) = (TestMint::new(), policies());
     let credentials = credentials(&mint);
@@ -461,6 +475,7 @@ async fn a_token_for_another_workload_is_neither_given_out_nor_kept() {
         .obtain(&grant, &evidence("ledger-svc"), NOW)
         .await;
     assert_eq!(refused.err(), Some(Fault::CredentialUnavailable.into()));
+    tokio::time::advance(Duration::from_secs(1)).await;
     let given = credentials
         .obtain(&grant, &evidence("payment-svc"), NOW)
         .await
@@ -469,7 +484,7 @@ async fn a_token_for_another_workload_is_neither_given_out_nor_kept() {
     assert_eq!(given.token_id(), Some("tok_test_1"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_the_minter_says_is_broken_is_what_the_caller_is_told() {
     let (mint, policies) = (TestMint::new(), policies());
     let credentials = credentials(&mint);
@@ -486,6 +501,7 @@ async fn what_the_minter_says_is_broken_is_what_the_caller_is_told() {
         *mint.failure.lock().unwrap() = Some(failure);
         let given = call(&credentials, &policies, PAYMENTS, "bearer.example.com", NOW).await;
         assert_eq!(given.err(), Some(fault));
+        tokio::time::advance(Duration::from_secs(5)).await;
     }
     *mint.failure.lock().unwrap() = None;
     assert!(

@@ -72,7 +72,7 @@ fn documents_refer_to_secrets_under_the_configured_roots_alone() {
         "vault:kv/maps#key",
     ] {
         let refused = judged(foreign, &roots).unwrap_err();
-        let told = ["foreign-secret", foreign, "it.yaml"];
+        let told = ["is not for documents", foreign, "it.yaml"];
         assert!(told.iter().all(|word| refused.contains(word)), "{refused}");
     }
 }

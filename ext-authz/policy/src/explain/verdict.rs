@@ -61,7 +61,8 @@ pub struct CredentialTold {
     pub header: Option<String>,
     /// What stands before it in its first place.
     pub prefix: String,
-    /// Every place that it goes into.
+    /// Every place that it goes into; empty from a server that told the first one alone.
+    #[serde(default)]
     pub places: Vec<PlaceTold>,
 }
 
