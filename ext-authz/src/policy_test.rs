@@ -124,6 +124,7 @@ fn try_one(directory: &Directory, test: &PolicyTest, case: &Case) -> Tried {
         outcome,
         policy,
         code,
+        ..
     } = &case.expect;
     let mut expected = vec![word(*outcome).to_owned()];
     expected.extend(code.clone());
@@ -183,6 +184,7 @@ fn judged(test: &PolicyTest, case: &Case, explained: Explained) -> Tally {
         outcome,
         policy,
         code,
+        ..
     } = &case.expect;
     let mut differences = Vec::new();
     if verdict.outcome != *outcome {

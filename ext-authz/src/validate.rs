@@ -39,13 +39,26 @@ pub(crate) struct ValidateArgs {
     /// Lines for people, or one JSON object for programs.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// How many problems are told at most; the counts are those of all. 0 tells all that are kept: of one set
+    /// 10,000 errors and 10,000 warnings.
+    #[arg(long, default_value_t = 1000)]
+    limit: usize,
+}
+
+impl ValidateArgs {
+    const fn limit(&self) -> usize {
+        match self.limit {
+            0 => usize::MAX,
+            limit => limit,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
     /// Each problem with its line, then a summary. In colour on a terminal, unless NO_COLOR is set.
     Text,
-    /// `{"errors", "warnings", "revision", "problems": [{"severity", "code", "message", "help", "file",
+    /// `{"errors", "warnings", "revision", "omitted", "problems": [{"severity", "code", "message", "help", "file",
     /// "line", "column", "end_line", "end_column", "path"}]}`.
     Json,
 }
@@ -63,9 +76,10 @@ pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
     let (problems, compiled) = check(&source, &sources);
     let revision = compiled.as_ref().map(Compiled::revision);
     let report = match args.format {
-        Format::Json => render::json(&problems, revision) + "\n",
+        Format::Json => render::json(&problems, revision, args.limit()) + "\n",
         Format::Text => {
-            let shown = render::text(&problems, &sources, colour(|name| std::env::var_os(name)));
+            let colour = colour(|name| std::env::var_os(name));
+            let shown = render::text(&problems, &sources, colour, args.limit());
             let directory = args.directory.display().to_string();
             let directory = printable(&directory);
             let summary = render::summary(&problems);

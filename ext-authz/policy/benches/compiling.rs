@@ -10,12 +10,13 @@
 #[path = "sets/large.rs"]
 mod large;
 
-use std::fmt::Write as _;
+use std::{collections::HashMap, fmt::Write as _, str};
 
 use attache_core::spiffe_id::TrustDomain;
 use attache_policy::{Compiled, Report, Settings, Source, compile, yaml::File};
 use divan::{Bencher, counter::ItemsCount};
 use large::{documents, files};
+use saphyr_parser::Parser;
 
 const SIZES: [usize; 3] = [10, 1_000, 100_000];
 
@@ -80,16 +81,40 @@ spec:
     })
 }
 
-/// Text into nodes, with one thread.
+/// Floor: the YAML parser's events of the same text, of which nothing is made, with one thread.
+#[divan::bench(args = SIZES, sample_count = 3, sample_size = 1)]
+fn floor_parser_events(bencher: Bencher<'_, '_>, size: usize) {
+    let sources = documents(size);
+    bencher.counter(ItemsCount::new(size)).bench(|| {
+        let events = |source: &Source| {
+            let text = str::from_utf8(&source.text).expect("UTF-8");
+            Parser::new_from_str(text).filter(Result::is_ok).count()
+        };
+        sources.iter().map(events).sum::<usize>()
+    });
+}
+
+/// Floor: as many keys as the set has documents, put into a standard `HashMap`, with one thread.
+#[divan::bench(args = SIZES, sample_count = 3, sample_size = 1)]
+fn floor_hash_map_inserts(bencher: Bencher<'_, '_>, size: usize) {
+    bencher.counter(ItemsCount::new(size)).bench(|| {
+        let kinds = ["client", "server", "policy"];
+        let keys = (0..size).flat_map(|index| kinds.map(|kind| format!("{kind}-{index}")));
+        keys.zip(0_usize..).collect::<HashMap<String, usize>>()
+    });
+}
+
+/// Text into nodes, document by document, with one thread.
 #[divan::bench(args = SIZES, sample_count = 3, sample_size = 1)]
 fn reading(bencher: Bencher<'_, '_>, size: usize) {
     let sources = documents(size);
     bencher.counter(ItemsCount::new(size)).bench(|| {
         let report = Report::new();
         let read = |source: &Source| {
-            File::read(&source.name, &source.text, &report)
-                .documents()
-                .count()
+            File::read_each(&source.name, &source.text, &report, |root| {
+                root.is_mapping()
+            })
+            .len()
         };
         sources.iter().map(read).sum::<usize>()
     });

@@ -55,6 +55,7 @@ fn main() {
 struct Site {
     set: Compiled,
     names: HashMap<String, usize>,
+    hosts: HashMap<String, usize>,
     calls: Vec<Call>,
 }
 
@@ -109,6 +110,8 @@ fn site(size: usize) -> Site {
         )
     };
     let names = (0..size).map(|index| (key(index), index)).collect();
+    let hosts = (0..size).map(|index| (format!("svc-{index}.example.com"), index));
+    let hosts = hosts.collect();
     // Spread over the whole set.
     let spread = (0..MANY_CALLS).map(|call| call.wrapping_mul(7919) % size);
     let calls = spread.map(|index| Call {
@@ -118,7 +121,12 @@ fn site(size: usize) -> Site {
         key: key(index),
     });
     let calls = calls.collect();
-    Site { set, names, calls }
+    Site {
+        set,
+        names,
+        hosts,
+        calls,
+    }
 }
 
 fn site_of(size: usize) -> &'static Site {
@@ -154,12 +162,29 @@ fn look_up(site: &Site, call: &Call) {
     black_box(site.names.get(black_box(&call.key)));
 }
 
+fn look_up_both(site: &Site, call: &Call) {
+    look_up(site, call);
+    black_box(site.hosts.get(black_box(call.host.as_str())));
+}
+
 fn allow(site: &Site, call: &Call) {
     let request = request(&call.host);
     let decided = site
         .set
         .decide(&call.caller, black_box(&request), &Context::at(NOW));
     assert!(matches!(decided.decision(), Decision::Allow(_)));
+}
+
+/// As [`allow`], and what an audit event tells of it.
+fn allow_and_tell(site: &Site, call: &Call) {
+    let request = request(&call.host);
+    let decided = site
+        .set
+        .decide(&call.caller, black_box(&request), &Context::at(NOW));
+    let Decision::Allow(grant) = decided.decision() else {
+        panic!("it is allowed");
+    };
+    black_box(grant.policy_matched().len());
 }
 
 fn deny(site: &Site, call: &Call) {
@@ -197,6 +222,17 @@ mod cold {
     #[divan::bench(args = SIZES)]
     fn a_hit(bencher: Bencher<'_, '_>, size: usize) {
         each(bencher, (size, MANY_CALLS), allow);
+    }
+
+    #[divan::bench(args = SIZES)]
+    fn a_hit_with_its_name(bencher: Bencher<'_, '_>, size: usize) {
+        each(bencher, (size, MANY_CALLS), allow_and_tell);
+    }
+
+    /// Floor: one lookup of the caller, one of the host.
+    #[divan::bench(args = SIZES)]
+    fn two_hash_map_lookups(bencher: Bencher<'_, '_>, size: usize) {
+        each(bencher, (size, MANY_CALLS), look_up_both);
     }
 
     #[divan::bench(args = SIZES)]

@@ -4,6 +4,7 @@ mod attached;
 mod carried;
 mod conflicts;
 mod directory;
+mod expectations;
 mod names;
 mod overlaps;
 mod resolve;
@@ -12,9 +13,14 @@ mod shadowed;
 mod shared;
 mod sharing;
 
-pub(crate) use resolve::{Binding, Meaning};
+pub(crate) use resolve::{Binding, HostPort, Meaning};
 
-use std::{panic::resume_unwind, thread};
+use std::{
+    num::NonZero,
+    panic::resume_unwind,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
 
 use attache_core::spiffe_id::TrustDomain;
 
@@ -22,13 +28,13 @@ use crate::{
     compiled::Compiled,
     document::{self, Document, TrustProvider},
     problem::{Problems, Report},
-    yaml::File,
+    yaml::{At, File},
 };
 
 /// From how many bytes on reading is worth several threads.
 const BYTES_OF_A_LARGE_SET: usize = 1 << 20;
-/// How many threads read a large set. More than a machine has do no harm.
-const THREADS: usize = 8;
+/// How many threads read a large set at most.
+const MAX_THREADS: usize = 8;
 
 /// One file of documents.
 #[derive(Clone, Debug)]
@@ -51,55 +57,68 @@ pub struct Settings {
 /// Compiles a set of documents. The order of `sources` means nothing.
 pub fn compile(sources: &[Source], settings: &Settings) -> Result<Compiled, Problems> {
     let report = Report::new();
-    let mut documents = read(sources, &settings.trust_domain, &report);
-    documents.sort_by(|one, other| one.place.cmp(&other.place));
-    let meaning = resolve::resolve(documents, settings, &report);
-    conflicts::report_conflicts(&meaning.bindings, &report);
-    overlaps::report_overlaps(&meaning, &report);
-    shadowed::report_shadowed(&meaning, &report);
-    carried::report_misfits(&meaning.bindings, &report);
-    if report.has_errors() {
-        return Err(report.into_problems());
-    }
-    let revision = revision::revision(sources, settings);
-    Ok(Compiled::build(meaning, revision, report.into_problems()))
-}
-
-/// Reads the documents of all sources, a large set with several threads.
-fn read(sources: &[Source], trust_domain: &TrustDomain, report: &Report) -> Vec<Document> {
-    let bytes: usize = sources.iter().map(|source| source.text.len()).sum();
-    if bytes < BYTES_OF_A_LARGE_SET || sources.len() == 1 {
-        return read_in_order(sources.iter(), trust_domain, report);
-    }
-    let read_part = &|first| {
-        let report = Report::new();
-        let part = sources.iter().skip(first).step_by(THREADS);
-        (read_in_order(part, trust_domain, &report), report)
-    };
+    let documents = read(sources, &settings.trust_domain, &report);
     thread::scope(|scope| {
-        let running: Vec<_> = (0..THREADS)
-            .map(|first| scope.spawn(move || read_part(first)))
-            .collect();
-        let mut documents = Vec::new();
-        for part in running {
-            let (read, problems) = part.join().unwrap_or_else(|panic| resume_unwind(panic));
-            documents.extend(read);
-            report.absorb(problems);
+        let revision = scope.spawn(|| revision::revision(sources, settings));
+        let (meaning, left_over) = resolve::resolve(documents, settings, &report);
+        scope.spawn(move || drop(left_over));
+        conflicts::report_conflicts(&meaning.bindings, &report);
+        overlaps::report_overlaps(&meaning, &report);
+        shadowed::report_shadowed(&meaning, &report);
+        carried::report_misfits(&meaning.bindings, &report);
+        let revision = revision.join().unwrap_or_else(|panic| resume_unwind(panic));
+        if report.has_errors() {
+            return Err(report.into_problems());
         }
-        documents
+        Ok(Compiled::build(meaning, revision, report.into_problems()))
     })
 }
 
-fn read_in_order<'s>(
-    sources: impl Iterator<Item = &'s Source>,
-    trust_domain: &TrustDomain,
-    report: &Report,
-) -> Vec<Document> {
-    let mut documents = Vec::new();
-    for source in sources {
-        let file = File::read(&source.name, &source.text, report);
-        let roots = file.documents();
-        documents.extend(roots.filter_map(|root| document::lower(&root, trust_domain)));
+/// The documents of all sources, by the names of the sources. Several threads read a large set.
+fn read(sources: &[Source], trust_domain: &TrustDomain, report: &Report) -> Vec<Document> {
+    let mut sources: Vec<&Source> = sources.iter().collect();
+    sources.sort_by(|one, other| one.name.cmp(&other.name));
+    let bytes: usize = sources.iter().map(|source| source.text.len()).sum();
+    let read_one = |source: &Source, report: &Report| {
+        let lower = |root: &At<'_>| document::lower(root, trust_domain);
+        let read = File::read_each(&source.name, &source.text, report, lower);
+        read.into_iter().flatten()
+    };
+    if bytes < BYTES_OF_A_LARGE_SET || sources.len() == 1 {
+        let read = sources
+            .into_iter()
+            .flat_map(|source| read_one(source, report));
+        return read.collect();
     }
-    documents
+    // Whoever is done takes the next: files differ in size, and processors in speed.
+    let (next, sources) = (AtomicUsize::new(0), sources.as_slice());
+    let read_some = || {
+        let report = Report::new();
+        let mut read: Vec<(usize, Vec<Document>)> = Vec::new();
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(source) = sources.get(place) else {
+                return (read, report);
+            };
+            read.push((place, read_one(source, &report).collect()));
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut files = thread::scope(|scope| {
+        let running: Vec<_> = (0..threads.min(MAX_THREADS).min(sources.len()))
+            .map(|_| scope.spawn(read_some))
+            .collect();
+        let mut files = Vec::new();
+        for part in running {
+            let (read, problems) = part.join().unwrap_or_else(|panic| resume_unwind(panic));
+            files.extend(read);
+            report.absorb(problems);
+        }
+        files
+    });
+    files.sort_by_key(|(place, _)| *place);
+    files
+        .into_iter()
+        .flat_map(|(_, documents)| documents)
+        .collect()
 }

@@ -7,12 +7,15 @@ mod exchange;
 mod reach;
 mod rules;
 mod search;
+mod short;
 mod targets;
 mod unproven;
 
 use std::{
     collections::{BTreeSet, HashSet},
+    panic::resume_unwind,
     sync::Arc,
+    thread,
 };
 
 use attache_core::{
@@ -28,19 +31,21 @@ use crate::{
     context::Context,
     decision::{Checked, Decided, Decision, Denial, Ground},
     document::{Carrier, CredentialProvider, TrustProvider},
+    hash::Set,
     problem::Problems,
     rule::Rule,
 };
+pub(crate) use clients::ClientId;
 pub(crate) use every::Bound;
 pub use exchange::{NotHandedOut, Withheld};
-pub(crate) use targets::HostRank;
+pub(crate) use targets::{HostRank, TargetId};
 pub use unproven::{Admitted, Turned};
 
-use clients::{ClientId, ClientIndex};
+use clients::ClientIndex;
 use rules::RuleIndex;
 use search::Search;
 use smallvec::SmallVec;
-use targets::{Covering, TargetId, TargetIndex};
+use targets::{Covering, TargetIndex};
 
 /// How many targets cover nearly every host; for more, memory is allocated.
 const MANY_TARGETS: usize = 8;
@@ -80,10 +85,11 @@ impl<'a> Target<'a> {
 
 /// Those that the policies name, by name. One with another lifetime is another one.
 fn named_credentials(bindings: &[Binding]) -> Vec<Arc<CredentialProvider>> {
-    let mut named: Vec<&Arc<CredentialProvider>> = bindings
-        .iter()
-        .filter_map(|binding| binding.rule.credential.as_ref())
-        .collect();
+    let mut seen = Set::default();
+    let named = bindings.iter();
+    let named = named.filter_map(|binding| binding.rule.credential.as_ref());
+    let named = named.filter(|credential| seen.insert(Arc::as_ptr(credential).addr()));
+    let mut named: Vec<&Arc<CredentialProvider>> = named.collect();
     named.sort_by(|one, other| (&one.name, one.kind.ttl()).cmp(&(&other.name, other.kind.ttl())));
     named.dedup();
     named.into_iter().cloned().collect()
@@ -94,35 +100,46 @@ impl Compiled {
         let Meaning {
             trust_providers,
             selectors,
-            mut bindings,
+            targets,
+            bindings,
         } = meaning;
-        bindings.sort_by(|one, other| one.rule.policy.cmp(&other.rule.policy));
         let policy_count = bindings.len();
         let asked_about = asked::about(&selectors, &bindings);
-        let audiences = exchange::audiences(&bindings);
-        let credential_providers = named_credentials(&bindings);
-        let mut targets = TargetIndex::default();
-        let mut rules = Vec::with_capacity(policy_count);
-        for binding in bindings {
-            let (client, target) = (ClientId(binding.client), targets.insert(&binding));
-            rules.push((client, target, binding.rule));
-        }
-        targets.finish();
-        let unproven = selectors.iter().enumerate();
+        let unproven = (0..u32::MAX).map(ClientId).zip(&selectors);
         let unproven = unproven.filter(|(_, selector)| selector.is_unproven());
-        let unproven_clients = unproven.map(|(place, _)| ClientId(place)).collect();
-        let injectable = targets.injectable().cloned().collect::<BTreeSet<_>>();
+        let unproven_clients = unproven.map(|(client, _)| client).collect();
+        let credential_providers = named_credentials(&bindings);
+        let client_count = selectors.len();
+        let (clients, (targets, audiences, rules)) = thread::scope(|scope| {
+            // Half of the work, and nothing of it is about the other half.
+            let clients = scope.spawn(|| ClientIndex::build(selectors));
+            let targets = TargetIndex::build(targets, &bindings);
+            let audiences = exchange::audiences(&bindings);
+            let rules = bindings.into_iter().map(|binding| {
+                let Binding {
+                    client,
+                    target,
+                    rule,
+                    ..
+                } = binding;
+                (client, rules::Bound { target, rule })
+            });
+            let rules = RuleIndex::build(rules.collect(), client_count);
+            let clients = clients.join().unwrap_or_else(|panic| resume_unwind(panic));
+            (clients, (targets, audiences, rules))
+        });
+        let injectable = targets.injectable().collect::<BTreeSet<_>>();
         Self {
             revision,
             warnings,
             trust_providers,
             policy_count,
-            rules: RuleIndex::build(rules, selectors.len()),
-            clients: ClientIndex::build(selectors),
+            injectable: injectable.into_iter().cloned().collect(),
+            credential_providers,
+            rules,
+            clients,
             targets,
             unproven_clients,
-            injectable: injectable.into_iter().collect(),
-            credential_providers,
             asked_about,
             audiences,
         }
@@ -229,9 +246,9 @@ impl Compiled {
         }
         self.clients.for_each_match(attestation, &mut |client| {
             for target in &targets {
-                for rule in self.rules_of(client, target.id) {
-                    if self.is_client_of(rule, client, attestation) {
-                        found(rule, target.rank);
+                for bound in self.rules.of(client, target.id) {
+                    if self.is_client_of(&bound.rule, client, attestation) {
+                        found(&bound.rule, target.rank);
                     }
                 }
             }
@@ -244,10 +261,6 @@ impl Compiled {
             let mut entries = self.clients.entries_of(client).iter();
             entries.any(|entry| entry.matches(&narrowed))
         })
-    }
-
-    fn rules_of(&self, client: ClientId, target: TargetId) -> &[Rule] {
-        self.rules.of(client, target)
     }
 
     fn expired<'a>(&'a self, facts: &Facts<'a>) -> Decided<'a> {

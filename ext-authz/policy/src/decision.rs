@@ -18,7 +18,7 @@ use crate::{
     compiled::Compiled,
     condition::{Condition, Horizon},
     document::{CredentialProvider, Placement},
-    rule::{Rule, RuleAction},
+    rule::Rule,
 };
 
 /// What policy says about one call, and what the audit event tells of how it came to that.
@@ -72,7 +72,8 @@ pub struct WouldBe<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct PolicyRef<'a> {
     pub(crate) rule: &'a Rule,
-    pub(crate) action: &'a RuleAction,
+    /// The place of the action among the rule's.
+    pub(crate) action: usize,
 }
 
 /// The conditions that were looked at, each once.
@@ -131,12 +132,12 @@ impl<'a> Decided<'a> {
 impl<'a> PolicyRef<'a> {
     /// The policy document's qualified name: `payment-to-stripe`.
     pub fn name(self) -> &'a str {
-        &self.rule.policy
+        self.rule.policy()
     }
 
     /// `policy_matched` of the audit event: `allow:payment-service:stripe-api:read`.
     pub fn matched(self) -> &'a str {
-        &self.action.matched
+        self.rule.matched(self.action)
     }
 }
 

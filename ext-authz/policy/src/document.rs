@@ -38,7 +38,7 @@ use attache_core::spiffe_id::TrustDomain;
 use crate::{
     condition::Condition,
     name::{self, QualifiedName},
-    problem::{Code, Place, did_you_mean, quoted},
+    problem::{Code, Spot, did_you_mean, quoted},
     schema::Shape,
     yaml::{At, Fields},
 };
@@ -104,25 +104,26 @@ impl Kind {
 pub(crate) struct Document {
     pub(crate) kind: Kind,
     pub(crate) name: QualifiedName,
-    pub(crate) place: Place,
+    /// Of its name.
+    pub(crate) spot: Spot,
     pub(crate) spec: Option<Spec>,
 }
 
 pub(crate) enum Spec {
     ClientWorkload(ClientWorkload),
     ServerWorkload(ServerWorkload),
-    TrustProvider(TrustProvider),
-    AccessCondition(Condition),
-    CredentialProvider(CredentialProvider),
-    AccessPolicy(AccessPolicy),
-    WorkloadIdentity(WorkloadIdentity),
-    CredentialPolicy(CredentialPolicy),
-    PolicyTest(PolicyTest),
+    TrustProvider(Box<TrustProvider>),
+    AccessCondition(Box<Condition>),
+    CredentialProvider(Box<CredentialProvider>),
+    AccessPolicy(Box<AccessPolicy>),
+    WorkloadIdentity(Box<WorkloadIdentity>),
+    CredentialPolicy(Box<CredentialPolicy>),
+    PolicyTest(Box<PolicyTest>),
 }
 
 /// Reads one document. `None` if its kind or name is refused; its problems are reported either way.
 pub(crate) fn lower(root: &At<'_>, trust_domain: &TrustDomain) -> Option<Document> {
-    let at = root.labelled(&label(root)).described(Shape::DOCUMENT);
+    let at = root.labelled(label).described(Shape::DOCUMENT);
     at.refuse_secrets();
     let mut fields = at.fields()?;
     let version = fields.required("apiVersion", |at| {
@@ -138,7 +139,7 @@ pub(crate) fn lower(root: &At<'_>, trust_domain: &TrustDomain) -> Option<Documen
     let metadata = fields.required("metadata", metadata);
     let spec_at = fields.required("spec", |at| Some(at.clone()));
     let kind = kind?;
-    let (name, place) = metadata.unzip();
+    let (name, spot) = metadata.unzip();
     let nameless = QualifiedName {
         namespace: None,
         name: String::new(),
@@ -148,7 +149,7 @@ pub(crate) fn lower(root: &At<'_>, trust_domain: &TrustDomain) -> Option<Documen
     Some(Document {
         kind,
         name: name?,
-        place: place?,
+        spot: spot?,
         spec: spec.filter(|_| version.is_some()),
     })
 }
@@ -160,19 +161,20 @@ fn spec(at: &At<'_>, kind: Kind, name: &QualifiedName, trust_domain: &TrustDomai
         Kind::ClientWorkload => ClientWorkload::lower(fields).map(Spec::ClientWorkload),
         Kind::ServerWorkload => ServerWorkload::lower(fields, name).map(Spec::ServerWorkload),
         Kind::TrustProvider => TrustProvider::lower(fields, Some(name.to_string()), trust_domain)
-            .map(Spec::TrustProvider),
-        Kind::AccessCondition => {
-            access_condition::lower(fields, &name.to_string()).map(Spec::AccessCondition)
-        }
-        Kind::CredentialProvider => {
-            CredentialProvider::lower(fields, name.to_string()).map(Spec::CredentialProvider)
-        }
-        Kind::AccessPolicy => Some(Spec::AccessPolicy(AccessPolicy::lower(fields))),
-        Kind::WorkloadIdentity => WorkloadIdentity::lower(fields).map(Spec::WorkloadIdentity),
-        Kind::CredentialPolicy => Some(Spec::CredentialPolicy(CredentialPolicy::lower(
+            .map(|provider| Spec::TrustProvider(Box::new(provider))),
+        Kind::AccessCondition => access_condition::lower(fields, &name.to_string())
+            .map(|condition| Spec::AccessCondition(Box::new(condition))),
+        Kind::CredentialProvider => CredentialProvider::lower(fields, name.to_string())
+            .map(|provider| Spec::CredentialProvider(Box::new(provider))),
+        Kind::AccessPolicy => Some(Spec::AccessPolicy(Box::new(AccessPolicy::lower(fields)))),
+        Kind::WorkloadIdentity => WorkloadIdentity::lower(fields)
+            .map(|identity| Spec::WorkloadIdentity(Box::new(identity))),
+        Kind::CredentialPolicy => Some(Spec::CredentialPolicy(Box::new(CredentialPolicy::lower(
             fields, name,
-        ))),
-        Kind::PolicyTest => PolicyTest::lower(fields, name).map(Spec::PolicyTest),
+        )))),
+        Kind::PolicyTest => {
+            PolicyTest::lower(fields, name).map(|test| Spec::PolicyTest(Box::new(test)))
+        }
     }
 }
 
@@ -193,11 +195,11 @@ fn label(root: &At<'_>) -> String {
 }
 
 /// Labels, annotations and the description are the user's own: checked for their types alone.
-fn metadata(at: &At<'_>) -> Option<(QualifiedName, Place)> {
+fn metadata(at: &At<'_>) -> Option<(QualifiedName, Spot)> {
     let mut fields = at.fields()?;
-    let mut place = at.place();
+    let mut spot = at.spot();
     let name = fields.required("name", |at| {
-        place = at.place();
+        spot = at.spot();
         name::name(at)
     });
     let namespace = fields.optional("namespace", name::namespace);
@@ -211,7 +213,7 @@ fn metadata(at: &At<'_>) -> Option<(QualifiedName, Place)> {
             namespace: namespace?,
             name: name?,
         },
-        place,
+        spot,
     ))
 }
 

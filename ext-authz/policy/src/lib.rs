@@ -8,6 +8,7 @@ mod context;
 mod decision;
 pub mod document;
 pub mod explain;
+mod hash;
 mod name;
 pub mod problem;
 pub mod render;

@@ -4,8 +4,8 @@
 use std::fmt;
 
 use crate::{
-    problem::{Code, Place, quoted},
-    yaml::At,
+    problem::{Code, Place, Spot, quoted},
+    yaml::{At, FixedPath},
 };
 
 /// Longest namespace, in bytes (RFC 1123 label).
@@ -50,9 +50,28 @@ impl fmt::Display for QualifiedName {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reference {
     /// Written as `namespace/`.
-    pub(crate) namespace: Option<String>,
-    pub(crate) name: String,
-    pub(crate) place: Place,
+    pub(crate) namespace: Option<Box<str>>,
+    pub(crate) name: Box<str>,
+    spot: Spot,
+    path: FixedPath,
+}
+
+impl Reference {
+    /// Where it stands, in the document that messages call `label`.
+    pub(crate) fn place(&self, label: &str) -> Place {
+        self.spot.place(match &self.path {
+            FixedPath::Whole(path) => path.to_string(),
+            FixedPath::Spec(..) => format!("{label}: {}", self.path),
+        })
+    }
+
+    /// As it is written.
+    pub(crate) fn written(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{namespace}/{}", self.name),
+            None => self.name.to_string(),
+        }
+    }
 }
 
 /// Reads a document's name.
@@ -84,11 +103,11 @@ pub(crate) fn reference(at: &At<'_>) -> Option<Reference> {
             "write `name` or `namespace/name`",
         );
     }
-    let namespace = namespace.map(ToOwned::to_owned);
     Some(Reference {
-        namespace,
-        name: name.to_owned(),
-        place: at.place(),
+        namespace: namespace.map(Into::into),
+        name: name.into(),
+        spot: at.spot(),
+        path: at.fixed_path(),
     })
 }
 

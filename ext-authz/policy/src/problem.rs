@@ -61,6 +61,46 @@ impl Place {
             ..Self::default()
         }
     }
+
+    pub(crate) fn spot(&self) -> Spot {
+        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Spot {
+            file: Arc::clone(&self.file),
+            line: number(self.line),
+            column: number(self.column),
+            end: (number(self.end_line), number(self.end_column)),
+        }
+    }
+}
+
+/// A place without its path, which is made where something is told: small, for what is kept of each document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub(crate) file: Arc<str>,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+    pub(crate) end: (u32, u32),
+}
+
+impl Spot {
+    pub(crate) fn place(&self, path: String) -> Place {
+        let (end_line, end_column) = self.end;
+        Place {
+            file: Arc::clone(&self.file),
+            line: self.line as usize,
+            column: self.column as usize,
+            path,
+            end_line: end_line as usize,
+            end_column: end_column as usize,
+        }
+    }
+}
+
+/// As [`Place`] is shown.
+impl Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", printable(&self.file), self.line)
+    }
 }
 
 /// `file:line`, for a message that points to another place.
@@ -114,42 +154,120 @@ impl Display for Problem {
     }
 }
 
+/// How many errors, and how many warnings, of one run are kept. More are only counted: a file of nothing but
+/// mistakes would otherwise fill the memory with what is said of them.
+pub const MAX_KEPT: usize = 10_000;
+
+/// How many names are compared with in one run to suggest one.
+const MAX_COMPARED: usize = 2_000_000;
+
+/// How many problems a text of one line each tells, such as that of a log.
+const MAX_LINES: usize = 200;
+
 /// All problems of a run, by file, line and column.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    kept: Box<[Problem]>,
+    /// Those that were only counted.
+    left_out: Counts,
+}
+
+/// How many problems there are of each severity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) errors: u32,
+    pub(crate) warnings: u32,
+}
+
+impl Counts {
+    fn add(&mut self, severity: Severity, count: u32) {
+        let own = match severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        *own = own.saturating_add(count);
+    }
+
+    const fn of(self, severity: Severity) -> usize {
+        match severity {
+            Severity::Error => self.errors as usize,
+            Severity::Warning => self.warnings as usize,
+        }
+    }
+
+    pub(crate) const fn total(self) -> usize {
+        self.errors.saturating_add(self.warnings) as usize
+    }
+}
 
 impl Problems {
-    /// The problems in order.
+    /// Those that were kept, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
-        self.0.iter()
+        self.kept.iter()
     }
 
     /// Whether there is none.
     pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.kept.is_empty()
     }
 
     /// Those of one file.
     #[must_use]
     pub fn of(&self, file: &str) -> Self {
-        let problems = self.iter().filter(|problem| &*problem.place.file == file);
-        Self(problems.cloned().collect())
+        let kept = self.iter().filter(|problem| &*problem.place.file == file);
+        Self {
+            kept: kept.cloned().collect(),
+            left_out: Counts::default(),
+        }
     }
 
     /// These and `others`.
     #[must_use]
     pub fn and(self, others: Self) -> Self {
-        let mut problems = self.0;
-        problems.extend(others.0);
-        Self::sorted(problems)
+        let Self { kept, left_out } = self;
+        let mut kept = kept.into_vec();
+        kept.extend(others.kept);
+        let mut all = Self::sorted(kept);
+        for counts in [left_out, others.left_out] {
+            all.left_out.add(Severity::Error, counts.errors);
+            all.left_out.add(Severity::Warning, counts.warnings);
+        }
+        all
     }
 
-    fn sorted(mut problems: Vec<Problem>) -> Self {
-        problems.sort_by(|one, other| {
+    fn sorted(mut kept: Vec<Problem>) -> Self {
+        kept.sort_by(|one, other| {
             let key = |problem: &Problem| (problem.severity, problem.code);
             one.place.cmp(&other.place).then(key(one).cmp(&key(other)))
         });
-        Self(problems)
+        Self {
+            kept: kept.into(),
+            left_out: Counts::default(),
+        }
+    }
+
+    /// At most `limit` of them, in order, and how many that leaves out. Where not all find room, errors come before
+    /// warnings.
+    pub(crate) fn at_most(&self, limit: usize) -> (Vec<&Problem>, Counts) {
+        let room_for_warnings = limit.saturating_sub(self.count(Severity::Error));
+        let mut room = [limit, room_for_warnings];
+        let mut left_out = self.left_out;
+        let mut told = Vec::new();
+        for problem in &self.kept {
+            let [errors, warnings] = &mut room;
+            let room = match problem.severity {
+                Severity::Error => errors,
+                Severity::Warning => warnings,
+            };
+            match room.checked_sub(1) {
+                Some(less) => {
+                    *room = less;
+                    told.push(problem);
+                }
+                None => left_out.add(problem.severity, 1),
+            }
+        }
+        (told, left_out)
     }
 
     /// How many refuse the set.
@@ -164,18 +282,22 @@ impl Problems {
 
     fn count(&self, severity: Severity) -> usize {
         let counted = self.iter().filter(|problem| problem.severity == severity);
-        counted.count()
+        counted.count().saturating_add(self.left_out.of(severity))
     }
 }
 
-/// One problem a line.
+/// One problem a line, and of many how many more there are.
 impl Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, problem) in self.0.iter().enumerate() {
+        let (told, left_out) = self.at_most(MAX_LINES);
+        for (position, problem) in told.iter().enumerate() {
             let separator = if position == 0 { "" } else { "\n" };
             write!(f, "{separator}{problem}")?;
         }
-        Ok(())
+        match left_out.total() {
+            0 => Ok(()),
+            more => write!(f, "\nand {more} more, which `attache validate` tells"),
+        }
     }
 }
 
@@ -184,15 +306,23 @@ impl std::error::Error for Problems {}
 /// Collects problems while files are read, so that one run tells them all.
 #[derive(Debug, Default)]
 pub struct Report {
-    problems: RefCell<Vec<Problem>>,
+    collected: RefCell<Collected>,
+}
+
+#[derive(Debug, Default)]
+struct Collected {
+    kept: Vec<Problem>,
+    /// How many of each severity are kept.
+    counts: Counts,
+    left_out: Counts,
+    /// How many names were compared with for suggestions.
+    compared: usize,
 }
 
 impl Report {
     /// An empty report.
-    pub const fn new() -> Self {
-        Self {
-            problems: RefCell::new(Vec::new()),
-        }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Adds an error.
@@ -224,22 +354,35 @@ impl Report {
 
     /// Takes over what another report holds.
     pub(crate) fn absorb(&self, other: Self) {
-        self.problems
-            .borrow_mut()
-            .extend(other.problems.into_inner());
+        let Collected { kept, left_out, .. } = other.collected.into_inner();
+        for problem in kept {
+            self.keep(problem);
+        }
+        let own = &mut self.collected.borrow_mut().left_out;
+        own.add(Severity::Error, left_out.errors);
+        own.add(Severity::Warning, left_out.warnings);
     }
 
     /// Whether an error was added.
     pub fn has_errors(&self) -> bool {
-        self.problems
-            .borrow()
-            .iter()
-            .any(|problem| problem.severity == Severity::Error)
+        self.collected.borrow().counts.errors > 0
+    }
+
+    /// Whether `count` names may still be compared with one that nothing has. For a set of many mistakes and many
+    /// names that would take longer than all the rest.
+    pub(crate) fn may_compare(&self, count: usize) -> bool {
+        let compared = &mut self.collected.borrow_mut().compared;
+        *compared = compared.saturating_add(count);
+        *compared <= MAX_COMPARED
     }
 
     /// All problems, sorted.
     pub fn into_problems(self) -> Problems {
-        Problems::sorted(self.problems.into_inner())
+        let Collected { kept, left_out, .. } = self.collected.into_inner();
+        Problems {
+            left_out,
+            ..Problems::sorted(kept)
+        }
     }
 
     fn add(
@@ -253,12 +396,29 @@ impl Report {
         // SECURITY: messages repeat what strangers wrote and end on terminals, whoever made the message.
         let message = printable(message).into_owned();
         let way_out = way_out.map(|text| printable(&text).into_owned());
-        self.problems.borrow_mut().push(Problem {
+        self.keep(Problem {
             place,
             severity,
             code,
             message,
             way_out,
         });
+    }
+
+    fn keep(&self, problem: Problem) {
+        let collected = &mut *self.collected.borrow_mut();
+        let severity = problem.severity;
+        // SECURITY: who shows lines of a file must know where secrets stand in them.
+        let room = if problem.code == Code::LiteralSecret {
+            MAX_KEPT.saturating_mul(10)
+        } else {
+            MAX_KEPT
+        };
+        if collected.counts.of(severity) < room {
+            collected.counts.add(severity, 1);
+            collected.kept.push(problem);
+        } else {
+            collected.left_out.add(severity, 1);
+        }
     }
 }

@@ -8,7 +8,9 @@ use serde_json::json;
 
 use crate::{
     compile::Source,
-    problem::{Code, Place, Problem, Problems, Severity, is_unprintable, printable, secret},
+    problem::{
+        Code, Counts, Place, Problem, Problems, Severity, is_unprintable, printable, secret,
+    },
 };
 
 #[cfg(test)]
@@ -26,24 +28,32 @@ pub enum Colour {
     Never,
 }
 
-/// All problems with their lines of `sources`, a blank line after each.
+/// All problems with their lines of `sources`, a blank line after each; of many at most `limit`, and then how many
+/// more there are.
 ///
 /// SECURITY: nothing of a file reaches the result unless it is printable and does not look like a secret.
-pub fn text(problems: &Problems, sources: &[Source], colour: Colour) -> String {
+pub fn text(problems: &Problems, sources: &[Source], colour: Colour, limit: usize) -> String {
     let renderer = match colour {
         Colour::Always => Renderer::styled(),
         Colour::Never => Renderer::plain(),
     };
     let mut lines = Lines::of(problems, sources);
-    problems.iter().fold(String::new(), |text, problem| {
-        let one = renderer.render(&[group(problem, &mut lines)]);
-        text + &one + "\n\n"
-    })
+    let (told, left_out) = problems.at_most(limit);
+    let mut text = String::new();
+    for problem in told {
+        text.push_str(&renderer.render(&[group(problem, &mut lines)]));
+        text.push_str("\n\n");
+    }
+    if left_out.total() > 0 {
+        let counts = counted(left_out);
+        text.push_str(&format!("and more that are not shown: {counts}\n\n"));
+    }
+    text
 }
 
 /// One object for programs; the reference page documents its members. `revision` is that of an accepted
-/// set.
-pub fn json(problems: &Problems, revision: Option<&str>) -> String {
+/// set. At most `limit` problems stand in it.
+pub fn json(problems: &Problems, revision: Option<&str>, limit: usize) -> String {
     let one = |problem: &Problem| {
         let place = &problem.place;
         let known = |number: usize| (number > 0).then_some(number);
@@ -60,11 +70,13 @@ pub fn json(problems: &Problems, revision: Option<&str>) -> String {
             "path": place.path,
         })
     };
+    let (told, left_out) = problems.at_most(limit);
     let object = json!({
         "errors": problems.error_count(),
         "warnings": problems.warning_count(),
         "revision": revision,
-        "problems": problems.iter().map(one).collect::<Vec<_>>(),
+        "omitted": left_out.total(),
+        "problems": told.into_iter().map(one).collect::<Vec<_>>(),
     });
     // A name of a file may hold anything; JSON can escape all of it (RFC 8259 §7).
     object
@@ -83,20 +95,28 @@ pub fn json(problems: &Problems, revision: Option<&str>) -> String {
 
 /// `2 errors, 1 warning`.
 pub fn summary(problems: &Problems) -> String {
-    let counted = |count: usize, word: &str| match count {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let counts = Counts {
+        errors: number(problems.error_count()),
+        warnings: number(problems.warning_count()),
+    };
+    match counts.total() {
+        0 => "no problems".to_owned(),
+        _ => counted(counts),
+    }
+}
+
+fn counted(Counts { errors, warnings }: Counts) -> String {
+    let counted = |count: u32, word: &str| match count {
         0 => format!("no {word}s"),
         1 => format!("1 {word}"),
         _ => format!("{count} {word}s"),
     };
-    let (errors, warnings) = (problems.error_count(), problems.warning_count());
-    match (errors, warnings) {
-        (0, 0) => "no problems".to_owned(),
-        _ => format!(
-            "{}, {}",
-            counted(errors, "error"),
-            counted(warnings, "warning")
-        ),
-    }
+    format!(
+        "{}, {}",
+        counted(errors, "error"),
+        counted(warnings, "warning")
+    )
 }
 
 fn group(problem: &Problem, lines: &mut Lines<'_>) -> Group<'static> {

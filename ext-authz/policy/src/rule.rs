@@ -1,6 +1,6 @@
 //! A policy as it is decided by: everything that its references meant, in one value.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use attache_core::{
     attestation::Attestation,
@@ -15,17 +15,24 @@ use crate::{
 /// What one policy says about one client on one target.
 #[derive(Debug)]
 pub(crate) struct Rule {
-    /// The policy document's qualified name.
-    pub(crate) policy: Box<str>,
+    terms: Arc<Terms>,
+    /// The policy document's qualified name, then `policy_matched` of each action, in lines. No name holds a
+    /// line break.
+    names: Box<str>,
+}
+
+/// A rule without its names. Those of a large set repeat a few, which are kept once.
+#[derive(Debug)]
+pub(crate) struct Terms {
     pub(crate) effect: Effect,
     pub(crate) mode: PolicyMode,
+    pub(crate) tls: TlsRule,
     pub(crate) accepts: Accepts,
     /// All must hold.
     pub(crate) conditions: Box<[Arc<Condition>]>,
     pub(crate) credential: Option<Arc<CredentialProvider>>,
     /// Where the credential goes; empty if there is none.
     pub(crate) placements: Arc<[Placement]>,
-    pub(crate) tls: TlsRule,
     pub(crate) actions: Box<[RuleAction]>,
 }
 
@@ -42,11 +49,9 @@ pub(crate) enum Accepts {
     Nobody,
 }
 
-/// A named set of calls.
+/// A set of calls, which has its name in [`Rule::matched`].
 #[derive(Debug)]
 pub(crate) struct RuleAction {
-    /// `<effect>:<client>:<server>:<action>`.
-    pub(crate) matched: Box<str>,
     pub(crate) methods: MethodSet,
     /// Where both the action and the server workload reach.
     pub(crate) prefixes: Arc<[PathPrefix]>,
@@ -69,6 +74,32 @@ impl Accepts {
 }
 
 impl Rule {
+    /// `names`: the policy's, then a line for each of the terms' actions, in their order.
+    pub(crate) const fn new(terms: Arc<Terms>, names: Box<str>) -> Self {
+        Self { terms, names }
+    }
+
+    /// The policy document's qualified name.
+    pub(crate) fn policy(&self) -> &str {
+        self.names.lines().next().unwrap_or_default()
+    }
+
+    /// `<effect>:<client>:<server>:<action>` of the action at this place of [`Terms::actions`].
+    pub(crate) fn matched(&self, action: usize) -> &str {
+        let mut matched = self.names.lines().skip(1);
+        matched.nth(action).unwrap_or_default()
+    }
+}
+
+impl Deref for Rule {
+    type Target = Terms;
+
+    fn deref(&self) -> &Terms {
+        &self.terms
+    }
+}
+
+impl Terms {
     /// Whether it is about a caller that was proven so.
     ///
     /// SECURITY: where the evidence proves several workloads, an allow demands that each was named.
@@ -104,16 +135,16 @@ impl Rule {
         matches!(self.mode, PolicyMode::Enforce)
     }
 
-    /// The action that covers the request by the longest prefix, and how many segments that has. Among
-    /// equals the one written first.
-    pub(crate) fn covering(&self, request: &Request<'_>) -> Option<(usize, &RuleAction)> {
+    /// The place of the action that covers the request by the longest prefix, and how many segments that has.
+    /// Among equals the one written first.
+    pub(crate) fn covering(&self, request: &Request<'_>) -> Option<(usize, usize)> {
         let mut longest = None;
-        for action in &self.actions {
+        for (place, action) in self.actions.iter().enumerate() {
             let Some(segments) = action.covering(request) else {
                 continue;
             };
             if longest.is_none_or(|(most, _)| segments > most) {
-                longest = Some((segments, action));
+                longest = Some((segments, place));
             }
         }
         longest
@@ -123,10 +154,18 @@ impl Rule {
     pub(crate) fn grants_same_as(&self, other: &Self) -> bool {
         match (&self.credential, &other.credential) {
             (None, None) => true,
-            (Some(one), Some(two)) => one.kind == two.kind && self.placements == other.placements,
+            (Some(one), Some(two)) => {
+                same(one, two, |one, two| one.kind == two.kind)
+                    && same(&self.placements, &other.placements, PartialEq::eq)
+            }
             (None, Some(_)) | (Some(_), None) => false,
         }
     }
+}
+
+/// Most parts of a set are shared, so that they need not be compared.
+fn same<T: ?Sized>(one: &Arc<T>, other: &Arc<T>, equal: impl FnOnce(&T, &T) -> bool) -> bool {
+    Arc::ptr_eq(one, other) || equal(one, other)
 }
 
 impl RuleAction {

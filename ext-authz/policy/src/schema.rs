@@ -57,6 +57,8 @@ pub(crate) enum Shape {
     Port,
     /// A list of at least one.
     List(&'static Shape),
+    /// Such a list, in which nothing stands twice.
+    Set(&'static Shape),
     /// One, or a list of at least one.
     OneOrMore(&'static Shape),
     /// A mapping whose keys are the user's.
@@ -107,6 +109,7 @@ impl Shape {
             | Self::Duration(_)
             | Self::Port
             | Self::List(_)
+            | Self::Set(_)
             | Self::OneOrMore(_)
             | Self::Entries(_)
             | Self::Foreign(_) => None,
@@ -123,7 +126,7 @@ impl Shape {
 
     /// What the items of a list look like.
     pub(crate) const fn item(&'static self) -> Option<&'static Self> {
-        if let Self::List(item) | Self::OneOrMore(item) = self {
+        if let Self::List(item) | Self::Set(item) | Self::OneOrMore(item) = self {
             Some(item)
         } else {
             None

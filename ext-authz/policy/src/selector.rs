@@ -4,6 +4,8 @@
 pub(crate) mod contradiction;
 mod relation;
 
+use std::borrow::Cow;
+
 pub(crate) use attache_core::pattern::Pattern;
 use attache_core::{
     attestation::Attestation,
@@ -11,6 +13,7 @@ use attache_core::{
     decision::Mismatch,
     spiffe_id::SpiffeId,
 };
+use smallvec::SmallVec;
 
 use crate::{
     problem::{Code, did_you_mean, quoted},
@@ -60,8 +63,8 @@ pub(crate) struct Entry {
 /// Holds if the attribute has one of the values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Condition {
-    pub(crate) attribute: String,
-    pub(crate) patterns: Vec<Pattern>,
+    pub(crate) attribute: Cow<'static, str>,
+    pub(crate) patterns: SmallVec<[Pattern; 1]>,
 }
 
 impl Selector {
@@ -81,14 +84,6 @@ impl Entry {
         }
         contradiction::check(at, &conditions)?;
         Some(Self { conditions })
-    }
-
-    /// Gives back the room that reading left over.
-    pub(crate) fn shrink(&mut self) {
-        self.conditions.shrink_to_fit();
-        for condition in &mut self.conditions {
-            condition.patterns.shrink_to_fit();
-        }
     }
 
     pub(crate) fn matches(&self, attestation: &Attestation) -> bool {
@@ -128,9 +123,9 @@ impl Entry {
 impl Condition {
     fn lower(key: &At<'_>, at: &At<'_>) -> Option<Self> {
         let attribute = attribute_name(key)?;
-        let patterns = at.one_or_some(|at| pattern(attribute, at))?;
+        let patterns = at.few(|at| pattern(attribute, at))?;
         Some(Self {
-            attribute: attribute.to_owned(),
+            attribute: own_name(attribute),
             patterns,
         })
     }
@@ -155,7 +150,7 @@ impl Condition {
 
     /// What was asked for and what was proven.
     pub(crate) fn mismatch(&self, attestation: &Attestation) -> Mismatch {
-        let actual = match self.attribute.as_str() {
+        let actual = match &*self.attribute {
             SPIFFE_ID => Some(attestation.spiffe_id().as_str().to_owned()),
             name => attestation
                 .attributes()
@@ -164,14 +159,21 @@ impl Condition {
         };
         let texts: Vec<&str> = self.patterns.iter().map(Pattern::as_str).collect();
         Mismatch {
-            attribute: self.attribute.clone(),
+            attribute: self.attribute.to_string(),
             expected: texts.join(" or "),
             actual,
         }
     }
 
+    /// Whether no value has a `*`.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.patterns
+            .iter()
+            .all(|pattern| pattern.exact().is_some())
+    }
+
     /// The values, if none has a `*`.
-    pub(crate) fn exact_values(&self) -> Option<Vec<&str>> {
+    pub(crate) fn exact_values(&self) -> Option<SmallVec<[&str; 1]>> {
         self.patterns.iter().map(Pattern::exact).collect()
     }
 }
@@ -255,6 +257,12 @@ pub(crate) fn known_attribute<'n>(at: &At<'_>, attribute: &'n str) -> Option<&'n
         return at.refuse_with(Code::UnknownAttribute, message, way_out);
     }
     Some(attribute)
+}
+
+/// The name to be kept: nearly all are known before anything is read.
+pub(crate) fn own_name(attribute: &str) -> Cow<'static, str> {
+    let known = attributes::fixed().find(|known| *known == attribute);
+    known.map_or_else(|| Cow::Owned(attribute.to_owned()), Cow::Borrowed)
 }
 
 fn is_beginning(text: &str) -> bool {

@@ -9,6 +9,7 @@ mod page;
 mod reference;
 mod seeds;
 mod svids;
+mod told;
 
 use attache_core::{
     attestation::{Agreement, Attestation, Proven, ProviderKind},

@@ -20,12 +20,14 @@ mod builder;
 mod fields;
 mod plain;
 mod scalar;
+mod surrogates;
 mod tree;
 mod values;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use at::FixedPath;
 pub use at::{At, File};
 pub use fields::Fields;
 pub use tree::{MAX_DEPTH, MAX_FILE_BYTES};

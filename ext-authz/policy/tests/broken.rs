@@ -51,7 +51,7 @@ fn every_mistake_is_shown_with_its_line_and_the_way_out() {
         omit_expression => true,
     }, {
         for source in &sources {
-            let shown = render::text(&problems.of(&source.name), &sources, Colour::Never);
+            let shown = render::text(&problems.of(&source.name), &sources, Colour::Never, usize::MAX);
             let name = source.name.trim_end_matches(".yaml");
             if name == "sound" {
                 assert_eq!(shown, "");
@@ -113,8 +113,12 @@ fn the_set_has_forty_kinds_of_mistakes() {
 #[test]
 fn nothing_that_may_be_a_secret_is_repeated() {
     let (sources, problems) = (broken_set(), problems());
-    let text = render::text(&problems, &sources, Colour::Always);
-    for told in [text, render::json(&problems, None), problems.to_string()] {
+    let text = render::text(&problems, &sources, Colour::Always, usize::MAX);
+    for told in [
+        text,
+        render::json(&problems, None, usize::MAX),
+        problems.to_string(),
+    ] {
         for secret in [
             "hunter2",
             "user:secret",
@@ -136,7 +140,7 @@ fn a_file_that_is_too_large_is_told_as_a_whole() {
         text: vec![b' '; attache_policy::yaml::MAX_FILE_BYTES + 1],
     };
     let problems = compile(std::slice::from_ref(&large), &settings()).expect_err("too large");
-    insta::assert_snapshot!(render::text(&problems, &[large], Colour::Never), @r"
+    insta::assert_snapshot!(render::text(&problems, &[large], Colour::Never, usize::MAX), @r"
     error[file-too-large]: larger than 16777216 bytes
     --> large.yaml
      = help: split it

@@ -131,12 +131,12 @@ fn each_difference_of_a_failing_case_is_told() {
         "it",
         "api.test",
         GERMAN,
-        "outcome: denied, code: no-policy, policy: other",
+        "outcome: denied, code: no-policy, policy: web-at-night",
     ));
     assert_eq!(
         told,
         "outcome: expected denied, actual permitted; code: expected no-policy, actual none; \
-         policy: expected other, actual web-to-api (allow:web:api:read)"
+         policy: expected web-at-night, actual web-to-api (allow:web:api:read)"
     );
     let told = difference(case(
         "it",
@@ -173,10 +173,6 @@ fn a_caller_that_no_evidence_could_prove_fails_its_case() {
     for (changed, told) in [
         (one.replace("k8s.namespace: shop, ", ""), "k8s.namespace"),
         (
-            one.replace("attributes:", "trustProvider: clutser\n      attributes:"),
-            "the set has cluster",
-        ),
-        (
             one.replace("k8s.namespace: shop", "claims.team: red"),
             "name the trust provider",
         ),
@@ -184,6 +180,17 @@ fn a_caller_that_no_evidence_could_prove_fails_its_case() {
         let difference = difference(changed);
         assert!(difference.contains(told), "{told}: {difference}");
     }
+}
+
+#[test]
+fn a_case_that_names_what_the_set_has_not_is_a_problem_of_the_set() {
+    let one = case("it", "api.test", GERMAN, "outcome: permitted, policy: web");
+    let other = one.replace("attributes:", "trustProvider: clutser\n      attributes:");
+    let folder = folder(&[one, other]);
+    let refused = try_all(&args(folder.path(), Output::Text)).err().unwrap();
+    let told = refused.to_string();
+    assert!(told.contains("no policy named \"web\""), "{told}");
+    assert!(told.contains("did you mean \"cluster\"?"), "{told}");
 }
 
 fn code(cases: &[String], only: Option<&str>) -> ExitCode {

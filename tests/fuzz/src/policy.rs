@@ -81,9 +81,9 @@ fn told(problems: &Problems, sources: &[Source], revision: Option<&str>) {
             + 1;
         assert!(problem.place.line <= most, "{problem}");
     }
-    let text = render::text(problems, sources, Colour::Never);
+    let text = render::text(problems, sources, Colour::Never, usize::MAX);
     let dangerous = |c: char| c.is_control() && c != '\n';
     assert!(!text.chars().any(dangerous), "{text:?}");
-    let json = render::json(problems, revision);
+    let json = render::json(problems, revision, usize::MAX);
     serde_json::from_str::<serde_json::Value>(&json).expect("JSON for programs is JSON");
 }

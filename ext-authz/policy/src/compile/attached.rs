@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    compile::directory::Directory,
-    document::{
-        AccessPolicy, Authentication, CredentialKind, CredentialProvider, Kind, Placement,
-        ServerWorkload,
+    compile::{
+        directory::{Directory, Server},
+        names::From,
     },
-    name::QualifiedName,
+    document::{AccessPolicy, Authentication, CredentialKind, CredentialProvider, Kind, Placement},
     problem::Code,
 };
 
@@ -17,59 +16,45 @@ impl Directory<'_> {
     pub(super) fn credential(
         &self,
         policy: &AccessPolicy,
-        from: &QualifiedName,
+        from: From<'_>,
     ) -> Option<Option<Arc<CredentialProvider>>> {
         let Some(reference) = policy.credential_provider.as_ref()? else {
             return Some(None);
         };
         let wanted = Kind::CredentialProvider;
-        let provider =
-            self.credentials
-                .resolve(reference, wanted, from, &self.kinds, self.report)?;
+        let provider = self.meant(&self.credentials, reference, wanted, from)?;
         let Some(ttl) = policy.ttl? else {
-            return Some(Some(provider));
+            return Some(Some(Arc::clone(provider)));
         };
-        let Some(kind) = provider.kind.lasting(ttl) else {
+        let lasting = self.shared.lasting(provider, ttl);
+        if lasting.is_none() {
             let of = provider.kind.provider_type().name();
             let message = format!(
                 "`ttl: {}s` is nothing that a credential of type {of} can be asked for",
                 ttl.as_secs()
             );
             let way_out = Some("remove `ttl`".to_owned());
-            let place = reference.place.clone();
-            self.report
-                .error_with(place, Code::ConflictingFields, message, way_out);
-            return None;
-        };
-        if kind == provider.kind {
-            return Some(Some(provider));
+            from.refuse(reference, Code::ConflictingFields, message, way_out);
         }
-        let CredentialProvider {
-            name, hosts, place, ..
-        } = &*provider;
-        Some(Some(Arc::new(CredentialProvider {
-            name: name.clone(),
-            hosts: hosts.clone(),
-            kind,
-            place: place.clone(),
-        })))
+        lasting.map(Some)
     }
 
     /// Where the credential of a policy goes on its server.
     pub(super) fn placements(
         &self,
-        server: &ServerWorkload,
+        server: &Server,
         credential: Option<&CredentialProvider>,
     ) -> Arc<[Placement]> {
-        let placements = match (&server.authentication, credential.map(|it| &it.kind)) {
-            (_, None) => Vec::new(),
-            (Authentication::Placed(places), Some(_)) => places.clone(),
+        let authentication = &server.workload.authentication;
+        match (authentication, credential.map(|it| &it.kind)) {
+            (_, None) => self.nowhere(),
             (Authentication::ProviderHeaders, Some(CredentialKind::StaticHeaders(headers))) => {
-                headers.placements()
+                self.shared.placements.shared(headers.placements())
             }
-            // Told by `carried`.
-            (Authentication::ProviderHeaders, Some(_)) => Vec::new(),
-        };
-        self.shared.placements.shared(placements)
+            // Where they do not fit each other, `carried` tells it.
+            (Authentication::Placed(_) | Authentication::ProviderHeaders, Some(_)) => {
+                Arc::clone(&server.placements)
+            }
+        }
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn report_misfits(bindings: &[Binding], report: &Report) {
                 consists_of(credential.kind.consistence()),
                 quoted(&binding.server.name)
             );
-            let (place, way_out) = (binding.place.clone(), Some(way_out.to_owned()));
+            let (place, way_out) = (binding.place(), Some(way_out.to_owned()));
             report.error_with(place, Code::CredentialNotCarried, message, way_out);
         }
         report_stranger(binding, credential, report);
@@ -67,7 +67,7 @@ fn report_stranger(binding: &Binding, credential: &CredentialProvider, report: &
         quoted(&binding.server.name)
     );
     let way_out = "add the host to `hosts` of the CredentialProvider if it is to have that secret";
-    let place = binding.place.clone();
+    let place = binding.place();
     let code = Code::CredentialForOtherHost;
     report.error_with(place, code, message, Some(way_out.to_owned()));
 }
@@ -160,9 +160,10 @@ fn other_scheme(place: &Placement, is_own: bool) -> Option<(String, &'static str
     };
     match header.as_str() {
         "authorization" | "proxy-authorization" => {
-            let scheme = prefix.trim().to_ascii_lowercase();
+            let scheme = prefix.trim();
             // A key may be what such a scheme takes, written out; a token of ours is not.
-            let refuses = is_own && OTHER_SCHEMES.contains(&scheme.as_str());
+            let mut others = OTHER_SCHEMES.iter();
+            let refuses = is_own && others.any(|other| scheme.eq_ignore_ascii_case(other));
             refuses.then(|| {
                 let takes = format!("{} authentication", quoted(prefix.trim()));
                 (takes, FOR_TOKENS)

@@ -1,6 +1,6 @@
 //! Allows of one rank that certainly overlap with different credentials. What only may overlap is
-//! found when it happens, and then nothing is granted. Dry-run policies grant nothing, and contradict
-//! nothing.
+//! found when it happens, and then nothing is granted. A dry-run policy grants nothing: that it would contradict
+//! another is a warning.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,15 +9,15 @@ use attache_core::request::PathPrefix;
 use crate::{
     compile::resolve::Binding,
     condition::Condition,
-    document::{Effect, HostPattern, MethodSet},
+    document::{Effect, MethodSet},
     problem::{Code, Report, quoted},
 };
 
-/// Calls of one rank: the same client, target and prefix.
-type Rank<'b> = (usize, &'b HostPattern, u16, &'b PathPrefix);
-
 /// A set of conditions, by their places in memory and in their order.
 type Conditions = Vec<usize>;
+
+/// What policies of one client and target claim, by path prefix and conditions.
+type Ranks<'b> = HashMap<(&'b PathPrefix, Conditions), Claims<'b>>;
 
 /// Who may be allowed what by two bindings, by provider. A rank's bindings that agree are kept as their
 /// first.
@@ -37,44 +37,49 @@ struct Claimed<'b> {
 /// Reports each policy that contradicts an earlier one. Under conditions of its own it may never meet
 /// another; it certainly meets those without any, and those under the same.
 pub(super) fn report_conflicts(bindings: &[Binding], report: &Report) {
-    let mut counts: HashMap<(usize, &HostPattern, u16), usize> = HashMap::new();
-    for binding in bindings {
-        let count = counts.entry(place(binding)).or_default();
-        *count = count.saturating_add(1);
-    }
+    let allows = bindings.iter().filter(|it| it.rule.effect == Effect::Allow);
+    let mut allows: Vec<&Binding> = allows.collect();
+    let place = |binding: &&Binding| (binding.client, binding.target);
+    allows.sort_by_key(place);
     // Nearly every policy of a large set is alone with its client on its target.
-    let counting = |binding: &&Binding| {
-        binding.rule.effect == Effect::Allow
-            && binding.rule.is_enforced()
-            && counts.get(&place(binding)).is_some_and(|count| *count > 1)
-    };
-    let mut ranks: HashMap<(Rank<'_>, Conditions), Claims<'_>> = HashMap::new();
-    // Those without conditions first: the others are compared with them.
-    for conditional in [false, true] {
-        let bindings = bindings.iter().filter(counting);
-        for binding in bindings.filter(|it| it.rule.conditions.is_empty() != conditional) {
-            if let Some((prefix, other)) = contradicted(binding, &mut ranks) {
-                report_conflict(binding, prefix, other, report);
-            }
+    let meeting = allows.chunk_by(|one, other| place(one) == place(other));
+    for peers in meeting.filter(|peers| peers.len() > 1) {
+        let (enforced, rehearsed): (Vec<&Binding>, Vec<&Binding>) =
+            peers.iter().partition(|binding| binding.rule.is_enforced());
+        for (binding, prefix, other) in contradictions(&enforced) {
+            report_conflict(binding, prefix, other, report);
+        }
+        if rehearsed.is_empty() {
+            continue;
+        }
+        let all: Vec<&Binding> = enforced.into_iter().chain(rehearsed).collect();
+        for (binding, prefix, other) in contradictions(&all) {
+            report_rehearsed(binding, prefix, other, report);
         }
     }
 }
 
-/// The client and the target.
-fn place(binding: &Binding) -> (usize, &HostPattern, u16) {
-    (binding.client, &binding.server.host, binding.server.port)
+/// Each of `peers`, policies of one client and target, that contradicts another, with the path and the other.
+fn contradictions<'b>(peers: &[&'b Binding]) -> Vec<(&'b Binding, &'b PathPrefix, &'b Binding)> {
+    let mut ranks = Ranks::new();
+    let mut found = Vec::new();
+    // Those without conditions first: the others are compared with them.
+    for conditional in [false, true] {
+        let peers = peers.iter().copied();
+        for binding in peers.filter(|it| it.rule.conditions.is_empty() != conditional) {
+            if let Some((prefix, other)) = contradicted(binding, &mut ranks) {
+                found.push((binding, prefix, other));
+            }
+        }
+    }
+    found
 }
 
 fn contradicted<'b>(
     binding: &'b Binding,
-    ranks: &mut HashMap<(Rank<'b>, Conditions), Claims<'b>>,
+    ranks: &mut Ranks<'b>,
 ) -> Option<(&'b PathPrefix, &'b Binding)> {
-    let Binding {
-        client,
-        server,
-        rule,
-        ..
-    } = binding;
+    let rule = &binding.rule;
     let address = |condition: &Arc<Condition>| Arc::as_ptr(condition).addr();
     let mut conditions: Conditions = rule.conditions.iter().map(address).collect();
     conditions.sort_unstable();
@@ -83,11 +88,10 @@ fn contradicted<'b>(
         prefixes.map(move |prefix| (prefix, &action.methods))
     });
     for (prefix, methods) in calls {
-        let rank = (*client, &server.host, server.port, prefix);
-        let always = ranks.get(&(rank, Conditions::new()));
+        let always = ranks.get(&(prefix, Conditions::new()));
         let other = always.and_then(|claims| claims.other(binding, methods));
         let other = other.or_else(|| {
-            let claims = ranks.entry((rank, conditions.clone())).or_default();
+            let claims = ranks.entry((prefix, conditions.clone())).or_default();
             let other = claims.other(binding, methods);
             if other.is_none() {
                 claims.claim(binding, methods);
@@ -104,19 +108,33 @@ fn contradicted<'b>(
 fn report_conflict(binding: &Binding, prefix: &PathPrefix, other: &Binding, report: &Report) {
     let message = format!(
         "grants another credential than {} ({}) to the same client on the same target and path {}",
-        other.rule.policy,
-        other.place,
+        other.rule.policy(),
+        other.spot,
         quoted(prefix.as_str())
     );
-    let way_out = "use one credential provider in both, or give one of them a longer path";
-    let place = binding.place.clone();
-    report.error_with(
-        place,
-        Code::CredentialConflict,
-        message,
-        Some(way_out.to_owned()),
-    );
+    let way_out = Some(WAY_OUT.to_owned());
+    report.error_with(binding.place(), Code::CredentialConflict, message, way_out);
 }
+
+/// Reports a contradiction if one of the two is a dry-run policy, of which it is told.
+fn report_rehearsed(one: &Binding, prefix: &PathPrefix, two: &Binding, report: &Report) {
+    let (binding, other) = match (one.rule.is_enforced(), two.rule.is_enforced()) {
+        (true, true) => return,
+        (false, _) => (one, two),
+        (true, false) => (two, one),
+    };
+    let message = format!(
+        "would grant another credential than {} ({}) to the same client on the same target and path {}, \
+         if it were enforced",
+        other.rule.policy(),
+        other.spot,
+        quoted(prefix.as_str())
+    );
+    let way_out = Some(WAY_OUT.to_owned());
+    report.warning(binding.place(), Code::CredentialConflict, message, way_out);
+}
+
+const WAY_OUT: &str = "use one credential provider in both, or give one of them a longer path";
 
 impl<'b> Claims<'b> {
     /// A binding that covers a call of `binding` with another credential.

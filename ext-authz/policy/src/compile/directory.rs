@@ -2,61 +2,88 @@
 
 use std::sync::Arc;
 
-use attache_core::attestation::ProviderKind;
+use attache_core::{attestation::ProviderKind, request::PathPrefix};
 
 use crate::{
-    compile::{
-        Settings,
-        names::{Kinds, Names},
-        shared::Shared,
-    },
+    compile::{HostPort, Settings, names::Names, shared::Shared},
+    compiled::{ClientId, TargetId},
     condition::Condition,
     document::{
-        AccessPolicy, CredentialPolicy, CredentialProvider, Document, Kind, ServerWorkload, Spec,
-        TrustProvider,
+        AccessPolicy, Authentication, CredentialPolicy, CredentialProvider, Document, HostPattern,
+        Kind, Placement, PolicyTest, ServerWorkload, Spec, TrustProvider,
     },
+    hash::Map,
     name::QualifiedName,
-    problem::{Code, Place, Report, quoted},
+    problem::{Code, Place, Report, Spot, quoted},
     selector::Selector,
 };
 
 /// What a client's name means.
-#[derive(Clone)]
 pub(super) struct Client {
     /// Its place in [`Directory::selectors`].
-    pub(super) position: usize,
+    pub(super) id: ClientId,
     /// As it stands in `policy_matched`.
-    pub(super) name: String,
+    pub(super) name: Box<str>,
     /// Of a WorkloadIdentity: the kind of provider that proves it.
     pub(super) proven_by: Option<ProviderKind>,
+}
+
+/// What a server's name means.
+pub(super) struct Server {
+    pub(super) workload: Arc<ServerWorkload>,
+    pub(super) target: TargetId,
+    /// Its paths, in order.
+    pub(super) paths: Arc<[PathPrefix]>,
+    /// Where a credential goes, if that is the server's to say.
+    pub(super) placements: Arc<[Placement]>,
 }
 
 pub(super) struct Directory<'r> {
     pub(super) report: &'r Report,
     /// ClientWorkloads and WorkloadIdentities share their names.
     pub(super) clients: Names<Client>,
-    pub(super) servers: Names<Arc<ServerWorkload>>,
+    pub(super) servers: Names<Server>,
     pub(super) providers: Names<Arc<str>>,
     pub(super) conditions: Names<Arc<Condition>>,
     pub(super) credentials: Names<Arc<CredentialProvider>>,
-    pub(super) kinds: Kinds,
     pub(super) shared: Shared,
+    pub(super) targets: Targets,
     pub(super) selectors: Vec<Selector>,
     pub(super) trust_providers: Vec<TrustProvider>,
-    policies: Names<()>,
-    tests: Names<()>,
+    pub(super) tests: Vec<PolicyTest>,
+    pub(super) policies: Names<()>,
+    named_tests: Names<()>,
+}
+
+/// Host and port of each target, and which is which.
+#[derive(Default)]
+pub(super) struct Targets {
+    pub(super) all: Vec<HostPort>,
+    pub(super) ids: Map<HostPort, TargetId>,
+}
+
+impl Targets {
+    /// The target, made if it is new.
+    pub(super) fn id_of(&mut self, host: &HostPattern, port: u16) -> TargetId {
+        let next = TargetId(u32::try_from(self.all.len()).unwrap_or(u32::MAX));
+        let all = &mut self.all;
+        *self.ids.entry((host.clone(), port)).or_insert_with(|| {
+            all.push((host.clone(), port));
+            next
+        })
+    }
 }
 
 /// A policy of either form whose names are not resolved.
 pub(super) struct Unresolved {
     pub(super) name: QualifiedName,
-    pub(super) place: Place,
+    pub(super) spot: Spot,
     pub(super) written: Written,
 }
 
 pub(super) enum Written {
-    Access(AccessPolicy),
-    Credential(CredentialPolicy),
+    Access(Box<AccessPolicy>),
+    Credential(Box<CredentialPolicy>),
 }
 
 impl<'r> Directory<'r> {
@@ -67,34 +94,17 @@ impl<'r> Directory<'r> {
         settings: &Settings,
         report: &'r Report,
     ) -> (Self, Vec<Unresolved>) {
-        let mut directory = Self {
-            report,
-            clients: Names::new(),
-            servers: Names::new(),
-            providers: Names::new(),
-            conditions: Names::new(),
-            credentials: Names::new(),
-            kinds: Kinds::new(),
-            shared: Shared::default(),
-            selectors: Vec::new(),
-            trust_providers: Vec::new(),
-            policies: Names::new(),
-            tests: Names::new(),
-        };
+        let mut directory = Self::with_room_for(&documents, report);
         for provider in &settings.trust_providers {
             let name = QualifiedName {
                 namespace: None,
                 name: provider.name.clone(),
             };
-            directory.trust_provider(&name, &provider.place, provider.clone());
+            directory.trust_provider(name, &provider.place, provider.clone());
         }
-        let mut policies = Vec::new();
+        let mut policies = Vec::with_capacity(documents.len().div_euclid(2));
         let mut identities = Vec::new();
         for document in documents {
-            // Nothing refers to a test, so that none stands in for what a reference could mean.
-            if document.kind != Kind::PolicyTest {
-                directory.kinds.insert(document.name.clone(), document.kind);
-            }
             if let Some(Spec::WorkloadIdentity(identity)) = &document.spec {
                 identities.push((identity.proven_by, identity.place.clone()));
             }
@@ -105,6 +115,53 @@ impl<'r> Directory<'r> {
             directory.check_proven(kind, place);
         }
         (directory, policies)
+    }
+
+    /// A table that grows is copied again and again.
+    fn with_room_for(documents: &[Document], report: &'r Report) -> Self {
+        let mut counts: Map<Kind, usize> = Map::default();
+        for document in documents {
+            let count = counts.entry(document.kind).or_default();
+            *count = count.saturating_add(1);
+        }
+        let count = |kind| counts.get(&kind).copied().unwrap_or_default();
+        let both = |one, other| count(one).saturating_add(count(other));
+        let clients = both(Kind::ClientWorkload, Kind::WorkloadIdentity);
+        Self {
+            report,
+            clients: Names::with_room_for(clients),
+            servers: Names::with_room_for(count(Kind::ServerWorkload)),
+            providers: Names::with_room_for(count(Kind::TrustProvider)),
+            conditions: Names::with_room_for(count(Kind::AccessCondition)),
+            credentials: Names::with_room_for(count(Kind::CredentialProvider)),
+            shared: Shared::default(),
+            targets: Targets::default(),
+            selectors: Vec::with_capacity(clients),
+            trust_providers: Vec::new(),
+            tests: Vec::new(),
+            policies: Names::with_room_for(both(Kind::AccessPolicy, Kind::CredentialPolicy)),
+            named_tests: Names::with_room_for(count(Kind::PolicyTest)),
+        }
+    }
+
+    /// The kind of the document with exactly this name. Nothing refers to a test, so that none stands in for what
+    /// a reference could mean.
+    pub(super) fn kind_of(&self, namespace: Option<&str>, name: &str) -> Option<Kind> {
+        let Self {
+            clients,
+            servers,
+            providers,
+            conditions,
+            credentials,
+            policies,
+            ..
+        } = self;
+        let kinds = clients.kind_of(namespace, name);
+        let kinds = kinds.or_else(|| servers.kind_of(namespace, name));
+        let kinds = kinds.or_else(|| providers.kind_of(namespace, name));
+        let kinds = kinds.or_else(|| conditions.kind_of(namespace, name));
+        let kinds = kinds.or_else(|| credentials.kind_of(namespace, name));
+        kinds.or_else(|| policies.kind_of(namespace, name))
     }
 
     /// The providers of one kind, by qualified name.
@@ -121,107 +178,132 @@ impl<'r> Directory<'r> {
         let Document {
             kind,
             name,
-            place,
+            spot,
             spec,
         } = document;
-        let report = self.report;
-        match spec {
-            None => self.refused(kind, &name, &place),
-            Some(Spec::ClientWorkload(client)) => {
-                self.client(&name, &place, client.selector, None);
-            }
+        let named = (kind, name);
+        let taken = match spec {
+            None => self.refused(named, &spot),
+            Some(Spec::ClientWorkload(client)) => self.client(named, &spot, client.selector, None),
             Some(Spec::WorkloadIdentity(identity)) => {
-                self.client(&name, &place, identity.selector, Some(identity.proven_by));
+                let proven_by = Some(identity.proven_by);
+                self.client(named, &spot, identity.selector, proven_by)
             }
             Some(Spec::ServerWorkload(server)) => {
-                self.servers
-                    .insert(&name, &place, Some(Arc::new(server)), report);
+                let server = self.server(server);
+                self.servers.insert(named, &spot, Some(server))
             }
-            Some(Spec::TrustProvider(provider)) => self.trust_provider(&name, &place, provider),
+            Some(Spec::TrustProvider(provider)) => {
+                let place = place_of(kind, &named.1, &spot);
+                self.trust_provider(named.1, &place, *provider);
+                Ok(())
+            }
             Some(Spec::AccessCondition(condition)) => {
-                self.conditions
-                    .insert(&name, &place, Some(Arc::new(condition)), report);
+                let condition = Arc::new(*condition);
+                self.conditions.insert(named, &spot, Some(condition))
             }
             Some(Spec::CredentialProvider(provider)) => {
-                self.credentials
-                    .insert(&name, &place, Some(Arc::new(provider)), report);
+                let provider = Arc::new(*provider);
+                self.credentials.insert(named, &spot, Some(provider))
             }
             Some(Spec::AccessPolicy(policy)) => {
-                return self.policy(name, place, Written::Access(policy));
+                return Some(self.policy(named, spot, Written::Access(policy)));
             }
             Some(Spec::CredentialPolicy(policy)) => {
-                return self.policy(name, place, Written::Credential(policy));
+                return Some(self.policy(named, spot, Written::Credential(policy)));
             }
             // Nothing comes of it: it is for those who try the set.
-            Some(Spec::PolicyTest(_)) => {
-                self.tests.insert(&name, &place, Some(()), report);
+            Some(Spec::PolicyTest(test)) => {
+                self.tests.push(*test);
+                self.named_tests.insert(named, &spot, Some(()))
             }
+        };
+        if let Err((name, first)) = taken {
+            self.report_taken(place_of(kind, &name, &spot), (name, first));
         }
         None
     }
 
+    fn report_taken(&self, place: Place, (name, first): (QualifiedName, Spot)) {
+        let name = quoted(&name.to_string());
+        let message = format!("the name {name} is already taken at {first}");
+        let way_out = Some("rename or remove one of them".to_owned());
+        self.report
+            .error_with(place, Code::DuplicateName, message, way_out);
+    }
+
     /// A document with a problem keeps its name, so that references to it are not told as dangling.
-    fn refused(&mut self, kind: Kind, name: &QualifiedName, place: &Place) {
-        let report = self.report;
-        match kind {
-            Kind::ClientWorkload | Kind::WorkloadIdentity => {
-                self.clients.insert(name, place, None, report);
-            }
-            Kind::ServerWorkload => {
-                self.servers.insert(name, place, None, report);
-            }
-            Kind::TrustProvider => {
-                self.providers.insert(name, place, None, report);
-            }
-            Kind::AccessCondition => {
-                self.conditions.insert(name, place, None, report);
-            }
-            Kind::CredentialProvider => {
-                self.credentials.insert(name, place, None, report);
-            }
-            Kind::AccessPolicy | Kind::CredentialPolicy => {
-                self.policies.insert(name, place, None, report);
-            }
-            Kind::PolicyTest => {
-                self.tests.insert(name, place, None, report);
-            }
+    fn refused(
+        &mut self,
+        named: (Kind, QualifiedName),
+        spot: &Spot,
+    ) -> Result<(), (QualifiedName, Spot)> {
+        match named.0 {
+            Kind::ClientWorkload | Kind::WorkloadIdentity => self.clients.insert(named, spot, None),
+            Kind::ServerWorkload => self.servers.insert(named, spot, None),
+            Kind::TrustProvider => self.providers.insert(named, spot, None),
+            Kind::AccessCondition => self.conditions.insert(named, spot, None),
+            Kind::CredentialProvider => self.credentials.insert(named, spot, None),
+            Kind::AccessPolicy | Kind::CredentialPolicy => self.policies.insert(named, spot, None),
+            Kind::PolicyTest => self.named_tests.insert(named, spot, None),
         }
     }
 
     fn client(
         &mut self,
-        name: &QualifiedName,
-        place: &Place,
+        named: (Kind, QualifiedName),
+        spot: &Spot,
         selector: Selector,
         proven_by: Option<ProviderKind>,
-    ) {
-        let position = self.selectors.len();
+    ) -> Result<(), (QualifiedName, Spot)> {
         let client = Client {
-            position,
-            name: name.name.clone(),
+            id: ClientId(u32::try_from(self.selectors.len()).unwrap_or(u32::MAX)),
+            name: named.1.name.as_str().into(),
             proven_by,
         };
-        self.clients.insert(name, place, Some(client), self.report);
         self.selectors.push(selector);
+        self.clients.insert(named, spot, Some(client))
+    }
+
+    /// A server as policies use it.
+    pub(super) fn server(&mut self, workload: ServerWorkload) -> Server {
+        Server {
+            target: self.targets.id_of(&workload.host, workload.port),
+            paths: self.shared.prefixes.shared_arc(&workload.paths),
+            placements: match &workload.authentication {
+                Authentication::Placed(places) => self.shared.placements.shared(places.as_slice()),
+                Authentication::ProviderHeaders => self.nowhere(),
+            },
+            workload: Arc::new(workload),
+        }
+    }
+
+    /// No place at all.
+    pub(super) fn nowhere(&self) -> Arc<[Placement]> {
+        self.shared.placements.shared([].as_slice())
     }
 
     fn policy(
         &mut self,
-        name: QualifiedName,
-        place: Place,
+        (kind, name): (Kind, QualifiedName),
+        spot: Spot,
         written: Written,
-    ) -> Option<Unresolved> {
-        self.policies.insert(&name, &place, Some(()), self.report);
-        Some(Unresolved {
+    ) -> Unresolved {
+        if let Err(taken) = self.policies.insert((kind, name.clone()), &spot, Some(())) {
+            self.report_taken(place_of(kind, &name, &spot), taken);
+        }
+        Unresolved {
             name,
-            place,
+            spot,
             written,
-        })
+        }
     }
 
-    fn trust_provider(&mut self, name: &QualifiedName, place: &Place, provider: TrustProvider) {
+    fn trust_provider(&mut self, name: QualifiedName, place: &Place, provider: TrustProvider) {
+        let kind = Kind::TrustProvider;
         let short = Some(provider.name.as_str().into());
-        if !self.providers.insert(name, place, short, self.report) {
+        if let Err(taken) = self.providers.insert((kind, name), &place.spot(), short) {
+            self.report_taken(place.clone(), taken);
             return;
         }
         let same_issuer = |earlier: &&TrustProvider| {
@@ -283,4 +365,9 @@ impl<'r> Directory<'r> {
         ));
         self.report.warning(place, Code::Unproven, message, way_out);
     }
+}
+
+/// Where a document's name stands.
+fn place_of(kind: Kind, name: &QualifiedName, spot: &Spot) -> Place {
+    spot.place(format!("{} {name}: metadata.name", kind.name()))
 }

@@ -1,79 +1,105 @@
 //! Which document a name means.
 
-use std::collections::HashMap;
-
 use smallvec::SmallVec;
 
 use crate::{
     document::Kind,
+    hash::{Map, map_of},
     name::{QualifiedName, Reference},
-    problem::{Code, Place, Report, did_you_mean, quoted},
+    problem::{Code, Report, Spot, did_you_mean, quoted},
 };
 
 /// The documents that one kind of reference can mean.
 pub(super) struct Names<T> {
     /// Nearly every name is one document's.
-    by_name: HashMap<String, SmallVec<[Named<T>; 1]>>,
+    by_name: Map<String, SmallVec<[Named<T>; 1]>>,
 }
 
 struct Named<T> {
     namespace: Option<String>,
-    place: Place,
+    kind: Kind,
+    spot: Spot,
     /// `None`: refused, which is already told.
     meaning: Option<T>,
 }
 
 /// What a reference leads to.
-pub(super) enum Found<T> {
+pub(super) enum Found<'n, T> {
     /// One document; `None` if that document was refused.
-    One(Option<T>),
+    One(Option<&'n T>),
     /// Several, none nearer than the others.
     Several(Vec<QualifiedName>),
     Nothing,
 }
 
-/// A kind that each name is of, to recognise references to the wrong kind.
-pub(super) type Kinds = HashMap<QualifiedName, Kind>;
+/// The document that refers to others.
+#[derive(Clone, Copy)]
+pub(super) struct From<'f> {
+    pub(super) kind: Kind,
+    pub(super) name: &'f QualifiedName,
+    pub(super) report: &'f Report,
+}
 
-impl<T: Clone> Names<T> {
-    pub(super) fn new() -> Self {
+impl From<'_> {
+    /// What messages call it.
+    pub(super) fn label(&self) -> String {
+        format!("{} {}", self.kind.name(), self.name)
+    }
+
+    /// Reports a problem with `reference`.
+    pub(super) fn refuse(
+        &self,
+        reference: &Reference,
+        code: Code,
+        message: String,
+        way_out: Option<String>,
+    ) {
+        let place = reference.place(&self.label());
+        self.report.error_with(place, code, message, way_out);
+    }
+}
+
+impl<T> Names<T> {
+    pub(super) fn with_room_for(count: usize) -> Self {
         Self {
-            by_name: HashMap::new(),
+            by_name: map_of(count),
         }
     }
 
-    /// Whether the name was free; if not, the problem is reported.
+    /// If the name is taken, gives it back with the place where it is.
     pub(super) fn insert(
         &mut self,
-        name: &QualifiedName,
-        place: &Place,
+        (kind, name): (Kind, QualifiedName),
+        spot: &Spot,
         meaning: Option<T>,
-        report: &Report,
-    ) -> bool {
-        let same_name = self.by_name.entry(name.name.clone()).or_default();
-        if let Some(first) = same_name
-            .iter()
-            .find(|first| first.namespace == name.namespace)
+    ) -> Result<(), (QualifiedName, Spot)> {
+        let QualifiedName { namespace, name } = name;
+        if let Some(same_name) = self.by_name.get(&name)
+            && let Some(first) = same_name.iter().find(|it| it.namespace == namespace)
         {
-            let name = quoted(&name.to_string());
-            let message = format!("the name {name} is already taken at {}", first.place);
-            let way_out = Some("rename or remove one of them".to_owned());
-            report.error_with(place.clone(), Code::DuplicateName, message, way_out);
-            return false;
+            return Err((QualifiedName { namespace, name }, first.spot.clone()));
         }
-        let namespace = name.namespace.clone();
+        let same_name = self.by_name.entry(name).or_default();
         same_name.push(Named {
             namespace,
-            place: place.clone(),
+            kind,
+            spot: spot.clone(),
             meaning,
         });
-        true
+        Ok(())
+    }
+
+    /// The kind of the document with exactly this name.
+    pub(super) fn kind_of(&self, namespace: Option<&str>, name: &str) -> Option<Kind> {
+        let mut same_name = self.by_name.get(name)?.iter();
+        let found = same_name.find(|named| named.namespace.as_deref() == namespace);
+        found.map(|named| named.kind)
     }
 
     /// A document's own namespace comes first, then global documents. A global document refers to a
     /// global one, else to the only one of that name.
-    pub(super) fn find(&self, reference: &Reference, from: &QualifiedName) -> Found<T> {
-        let Some(same_name) = self.by_name.get(&reference.name) else {
+    pub(super) fn find(&self, reference: &Reference, from: &QualifiedName) -> Found<'_, T> {
+        let Some(same_name) = self.by_name.get(&*reference.name) else {
             return Found::Nothing;
         };
         let within = |namespace: Option<&str>| {
@@ -90,7 +116,7 @@ impl<T: Clone> Names<T> {
                 (None, _) => {
                     let qualified = |named: &Named<T>| QualifiedName {
                         namespace: named.namespace.clone(),
-                        name: reference.name.clone(),
+                        name: reference.name.to_string(),
                     };
                     let mut names: Vec<_> = same_name.iter().map(qualified).collect();
                     names.sort();
@@ -98,39 +124,42 @@ impl<T: Clone> Names<T> {
                 }
             },
         };
-        nearest.map_or(Found::Nothing, |named| Found::One(named.meaning.clone()))
+        nearest.map_or(Found::Nothing, |named| Found::One(named.meaning.as_ref()))
     }
 
     /// The document that is meant. `None` if there is none, which is reported with the kind that was
-    /// `wanted`, or if it was refused.
+    /// `wanted`, or if it was refused. `kind_of` knows the names of all kinds.
     pub(super) fn resolve(
         &self,
         reference: &Reference,
         wanted: Kind,
-        from: &QualifiedName,
-        kinds: &Kinds,
-        report: &Report,
-    ) -> Option<T> {
-        match self.find(reference, from) {
+        from: From<'_>,
+        kind_of: impl Fn(Option<&str>, &str) -> Option<Kind>,
+    ) -> Option<&T> {
+        match self.find(reference, from.name) {
             Found::One(meaning) => return meaning,
-            Found::Several(names) => report_several(reference, wanted, &names, report),
-            Found::Nothing => self.report_nothing(reference, wanted, from, kinds, report),
+            Found::Several(names) => report_several(reference, wanted, &names, from),
+            Found::Nothing => self.report_nothing(reference, wanted, from, kind_of),
         }
         None
     }
 
     /// A name that is near to the one referred to.
-    pub(super) fn suggestion(&self, reference: &Reference, from: &QualifiedName) -> Option<String> {
-        if let Some([elsewhere, ..]) = self.by_name.get(&reference.name).map(SmallVec::as_slice) {
+    pub(super) fn suggestion(&self, reference: &Reference, from: From<'_>) -> Option<String> {
+        let (report, from) = (from.report, from.name);
+        if let Some([elsewhere, ..]) = self.by_name.get(&*reference.name).map(SmallVec::as_slice) {
             let namespace = elsewhere.namespace.clone();
             let name = QualifiedName {
                 namespace,
-                name: reference.name.clone(),
+                name: reference.name.to_string(),
             };
             return Some(format!("did you mean {}?", quoted(&name.to_string())));
         }
-        let visible = |named: &&Named<T>| match (&reference.namespace, &from.namespace) {
-            (Some(explicit), _) => named.namespace.as_ref() == Some(explicit),
+        if !report.may_compare(self.by_name.len()) {
+            return None;
+        }
+        let visible = |named: &Named<T>| match (&reference.namespace, &from.namespace) {
+            (Some(explicit), _) => named.namespace.as_deref() == Some(explicit),
             (None, Some(own)) => named
                 .namespace
                 .as_ref()
@@ -140,7 +169,7 @@ impl<T: Clone> Names<T> {
         let visible_names = self
             .by_name
             .iter()
-            .filter(|(_, same_name)| same_name.iter().any(|named| visible(&named)))
+            .filter(|(_, same_name)| same_name.iter().any(visible))
             .map(|(name, _)| name.as_str());
         did_you_mean(&reference.name, visible_names)
     }
@@ -149,37 +178,29 @@ impl<T: Clone> Names<T> {
         &self,
         reference: &Reference,
         wanted: Kind,
-        from: &QualifiedName,
-        kinds: &Kinds,
-        report: &Report,
+        from: From<'_>,
+        kind_of: impl Fn(Option<&str>, &str) -> Option<Kind>,
     ) {
-        let written = match &reference.namespace {
-            Some(namespace) => format!("{namespace}/{}", reference.name),
-            None => reference.name.clone(),
+        let written = reference.written();
+        let other_kind = match &reference.namespace {
+            Some(explicit) => kind_of(Some(explicit), &reference.name),
+            None => {
+                let own = from.name.namespace.as_deref();
+                kind_of(own, &reference.name).or_else(|| kind_of(None, &reference.name))
+            }
         };
-        let place = reference.place.clone();
-        let namespaces = match &reference.namespace {
-            Some(explicit) => vec![Some(explicit.clone())],
-            None => vec![from.namespace.clone(), None],
-        };
-        let other_kind = namespaces.into_iter().find_map(|namespace| {
-            kinds.get(&QualifiedName {
-                namespace,
-                name: reference.name.clone(),
-            })
-        });
         let wanted = wanted.name();
         if let Some(other) = other_kind {
             let message = format!("{} is a {}, not a {wanted}", quoted(&written), other.name());
             let way_out = Some(format!("name a {wanted} here"));
-            report.error_with(place, Code::WrongKindReference, message, way_out);
+            from.refuse(reference, Code::WrongKindReference, message, way_out);
             return;
         }
         let message = format!("no {wanted} named {}", quoted(&written));
         let way_out = self
             .suggestion(reference, from)
             .or_else(|| Some(format!("write that {wanted}, or name another")));
-        report.error_with(place, Code::DanglingReference, message, way_out);
+        from.refuse(reference, Code::DanglingReference, message, way_out);
     }
 }
 
@@ -188,7 +209,7 @@ pub(super) fn report_several(
     reference: &Reference,
     wanted: Kind,
     names: &[QualifiedName],
-    report: &Report,
+    from: From<'_>,
 ) {
     let written: Vec<String> = names.iter().map(ToString::to_string).collect();
     let (count, wanted) = (names.len(), wanted.name());
@@ -197,10 +218,5 @@ pub(super) fn report_several(
         quoted(&reference.name)
     );
     let way_out = Some(format!("write one of {}", written.join(", ")));
-    report.error_with(
-        reference.place.clone(),
-        Code::AmbiguousReference,
-        message,
-        way_out,
-    );
+    from.refuse(reference, Code::AmbiguousReference, message, way_out);
 }

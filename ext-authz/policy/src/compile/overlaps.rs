@@ -1,13 +1,15 @@
 //! Allows of one rank for two clients, or under two conditions, with different credentials: an error where
 //! some caller certainly is both clients, a warning where one may be. Such a caller is granted nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use attache_core::{identity::Naming, request::PathPrefix};
+use smallvec::SmallVec;
 
 use crate::{
     compile::{Binding, Meaning},
-    document::{Effect, HostPattern, MethodSet},
+    document::{Effect, MethodSet},
+    hash::{Map, Set},
     problem::{Code, Report, quoted},
     rule::Rule,
     selector::{Entry, Selector},
@@ -17,9 +19,6 @@ use crate::{
 /// out is found when it happens.
 const MAX_COMPARED: usize = 64;
 
-/// Calls of one rank: the same target and prefix.
-type Rank<'b> = (&'b HostPattern, u16, &'b PathPrefix);
-
 /// Reports each policy that overlaps with an earlier one.
 pub(super) fn report_overlaps(meaning: &Meaning, report: &Report) {
     let namings: HashMap<&str, Naming<'_>> = meaning
@@ -27,38 +26,46 @@ pub(super) fn report_overlaps(meaning: &Meaning, report: &Report) {
         .iter()
         .map(|provider| (provider.name.as_str(), provider.naming()))
         .collect();
-    let mut ranks: HashMap<Rank<'_>, Vec<&Binding>> = HashMap::new();
-    for binding in &meaning.bindings {
-        if binding.rule.effect == Effect::Deny || !binding.rule.is_enforced() {
+    let allows = meaning.bindings.iter();
+    let mut allows: Vec<&Binding> = allows
+        .filter(|binding| binding.rule.effect == Effect::Allow)
+        .collect();
+    allows.sort_by_key(|binding| binding.target);
+    for on_target in allows.chunk_by(|one, other| one.target == other.target) {
+        // Nearly every target has one credential.
+        if !differ(on_target) {
             continue;
         }
-        let prefixes: HashSet<_> = binding
-            .rule
-            .actions
-            .iter()
-            .flat_map(|it| &*it.prefixes)
-            .collect();
-        for prefix in prefixes {
-            let rank = (&binding.server.host, binding.server.port, prefix);
-            ranks.entry(rank).or_default().push(binding);
-        }
-    }
-    let mut told = HashSet::new();
-    let mut ranks: Vec<_> = ranks
-        .into_iter()
-        .filter(|(_, peers)| differ(peers))
-        .collect();
-    ranks.sort_unstable_by_key(|(rank, _)| *rank);
-    for ((_, _, prefix), peers) in ranks {
-        let peers = Peers::of(&peers, &meaning.selectors);
-        for (later, binding) in peers.bindings.iter().enumerate() {
-            if let Some((other, certainty)) = peers.other(later, binding, prefix, &namings)
-                && told.insert(&*binding.rule.policy)
-            {
-                report_overlap(binding, other, prefix, certainty, report);
+        let mut told = Set::default();
+        for (prefix, peers) in by_prefix(on_target) {
+            if !differ(&peers) {
+                continue;
+            }
+            let peers = Peers::of(peers, &meaning.selectors);
+            for (later, binding) in peers.bindings.iter().enumerate() {
+                if let Some((other, certainty)) = peers.other(later, binding, prefix, &namings)
+                    && told.insert(binding.rule.policy())
+                {
+                    report_overlap(binding, other, prefix, certainty, report);
+                }
             }
         }
     }
+}
+
+/// Calls of one rank.
+fn by_prefix<'b>(bindings: &[&'b Binding]) -> BTreeMap<&'b PathPrefix, Vec<&'b Binding>> {
+    let mut ranks: BTreeMap<&PathPrefix, Vec<&Binding>> = BTreeMap::new();
+    for binding in bindings {
+        let actions = binding.rule.actions.iter();
+        let mut prefixes: Vec<_> = actions.flat_map(|action| &*action.prefixes).collect();
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        for prefix in prefixes {
+            ranks.entry(prefix).or_default().push(binding);
+        }
+    }
+    ranks
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,7 +81,13 @@ fn report_overlap(
     certainty: Certainty,
     report: &Report,
 ) {
-    let (policy, place) = (&other.rule.policy, &other.place);
+    // Of a dry-run policy it is told what would be.
+    let (binding, other) = if other.rule.is_enforced() {
+        (binding, other)
+    } else {
+        (other, binding)
+    };
+    let (policy, spot) = (other.rule.policy(), &other.spot);
     let prefix = quoted(prefix.as_str());
     let code = Code::CredentialConflict;
     let way_out = Some(
@@ -82,20 +95,35 @@ fn report_overlap(
          one policy a longer path; whoever is both gets no answer but 503"
             .to_owned(),
     );
-    match certainty {
-        Certainty::Certain => {
+    let place = binding.place();
+    match (certainty, binding.rule.is_enforced()) {
+        (Certainty::Certain, true) => {
             let message = format!(
-                "grants another credential than {policy} ({place}) to callers of both on the same target \
+                "grants another credential than {policy} ({spot}) to callers of both on the same target \
                  and path {prefix}"
             );
-            report.error_with(binding.place.clone(), code, message, way_out);
+            report.error_with(place, code, message, way_out);
         }
-        Certainty::Possible => {
+        (Certainty::Possible, true) => {
             let message = format!(
-                "may grant another credential than {policy} ({place}) to one caller on the same target and \
+                "may grant another credential than {policy} ({spot}) to one caller on the same target and \
                  path {prefix}"
             );
-            report.warning(binding.place.clone(), code, message, way_out);
+            report.warning(place, code, message, way_out);
+        }
+        (Certainty::Certain, false) => {
+            let message = format!(
+                "would grant another credential than {policy} ({spot}) to callers of both on the same target \
+                 and path {prefix}, if it were enforced"
+            );
+            report.warning(place, code, message, way_out);
+        }
+        (Certainty::Possible, false) => {
+            let message = format!(
+                "might grant another credential than {policy} ({spot}) to one caller on the same target and \
+                 path {prefix}, if it were enforced"
+            );
+            report.warning(place, code, message, way_out);
         }
     }
 }
@@ -114,10 +142,13 @@ struct Peers<'b> {
     bindings: Vec<&'b Binding>,
     selectors: &'b [Selector],
     /// Attribute and value, then places in `bindings`.
-    by_value: HashMap<(&'static str, &'b str), Vec<usize>>,
+    by_value: Map<(&'static str, &'b str), Places>,
     /// Attribute, then those with an entry that names no exact value of it.
-    without: HashMap<&'static str, Vec<usize>>,
+    without: HashMap<&'static str, Places>,
 }
+
+/// In order. Nearly every value is one policy's.
+type Places = SmallVec<[usize; 2]>;
 
 /// What callers are told apart by in practice.
 const INDEXED: [&str; 4] = [
@@ -128,39 +159,28 @@ const INDEXED: [&str; 4] = [
 ];
 
 impl<'b> Peers<'b> {
-    fn of(bindings: &[&'b Binding], selectors: &'b [Selector]) -> Self {
-        let mut peers = Self {
-            bindings: bindings.to_vec(),
-            selectors,
-            by_value: HashMap::new(),
-            without: HashMap::new(),
-        };
+    fn of(bindings: Vec<&'b Binding>, selectors: &'b [Selector]) -> Self {
+        let mut by_value: Map<_, Places> = Map::default();
+        let mut without: HashMap<_, Places> = HashMap::new();
         for (place, binding) in bindings.iter().enumerate() {
-            for entry in peers.entries(binding) {
+            for entry in entries(selectors, binding) {
                 for attribute in INDEXED {
-                    match entry.exact(attribute) {
-                        None => peers.without.entry(attribute).or_default().push(place),
-                        Some(values) => {
-                            for value in values {
-                                peers
-                                    .by_value
-                                    .entry((attribute, value))
-                                    .or_default()
-                                    .push(place);
-                            }
-                        }
+                    let Some(values) = entry.exact(attribute) else {
+                        without.entry(attribute).or_default().push(place);
+                        continue;
+                    };
+                    for value in values {
+                        by_value.entry((attribute, value)).or_default().push(place);
                     }
                 }
             }
         }
-        peers
-    }
-
-    fn entries(&self, binding: &Binding) -> &'b [Entry] {
-        let selector = self.selectors.get(binding.client);
-        selector
-            .map(|selector| selector.entries.as_slice())
-            .unwrap_or_default()
+        Self {
+            bindings,
+            selectors,
+            by_value,
+            without,
+        }
     }
 
     /// A policy before the place `later` that overlaps with `binding`, which stands there; a certain overlap before a possible one.
@@ -172,7 +192,7 @@ impl<'b> Peers<'b> {
         namings: &HashMap<&str, Naming<'_>>,
     ) -> Option<(&'b Binding, Certainty)> {
         let mut found = None;
-        for entry in self.entries(binding) {
+        for entry in entries(self.selectors, binding) {
             for earlier in self.candidates(entry, later) {
                 let Some(other) = self.bindings.get(earlier).copied() else {
                     continue;
@@ -187,13 +207,13 @@ impl<'b> Peers<'b> {
     }
 
     /// Those that a caller of `entry` could be too, by the attribute that leaves the fewest.
-    fn candidates(&self, entry: &Entry, later: usize) -> Vec<usize> {
+    fn candidates(&self, entry: &Entry, later: usize) -> SmallVec<[usize; 8]> {
         let with = |attribute: &'static str| {
             let values = entry.exact(attribute)?;
             let equal = values
                 .into_iter()
                 .filter_map(|value| self.by_value.get(&(attribute, value)));
-            let lists: Vec<&Vec<usize>> = equal.chain(self.without.get(attribute)).collect();
+            let lists: SmallVec<[&Places; 2]> = equal.chain(self.without.get(attribute)).collect();
             let count = lists.iter().map(|list| list.len()).sum::<usize>();
             Some((count, lists))
         };
@@ -203,13 +223,11 @@ impl<'b> Peers<'b> {
             .min_by_key(|(count, _)| *count);
         let earlier = |place: &usize| *place < later;
         match fewest {
-            Some((_, lists)) => lists
-                .into_iter()
-                .flatten()
-                .copied()
-                .filter(earlier)
-                .take(MAX_COMPARED)
-                .collect(),
+            Some((_, lists)) => {
+                let lists = lists.into_iter();
+                let earlier = lists.flat_map(|list| list.iter().copied().take_while(earlier));
+                earlier.take(MAX_COMPARED).collect()
+            }
             None => (0..later).take(MAX_COMPARED).collect(),
         }
     }
@@ -241,8 +259,16 @@ impl<'b> Peers<'b> {
                 Certainty::Possible
             })
         };
-        self.entries(other).iter().filter_map(certainty_with).max()
+        entries(self.selectors, other)
+            .iter()
+            .filter_map(certainty_with)
+            .max()
     }
+}
+
+fn entries<'s>(selectors: &'s [Selector], binding: &Binding) -> &'s [Entry] {
+    let selector = selectors.get(binding.client.index());
+    selector.map_or(&[], |selector| &selector.entries)
 }
 
 fn shares_provider(

@@ -1,23 +1,30 @@
 //! What a set of documents means: every name becomes the thing it names.
 
+mod names_of;
+mod short_form;
+
 use std::sync::Arc;
 
 use attache_core::request::PathPrefix;
 
+use names_of::NamesOf;
+
 use crate::{
     compile::{
         Settings,
-        directory::{Client, Directory, Unresolved, Written},
-        names::{Found, Names, report_several},
+        directory::{Client, Directory, Server, Unresolved, Written},
+        expectations,
+        names::{self, From},
     },
+    compiled::{ClientId, TargetId},
     condition::{Condition, Test},
     document::{
-        AccessPolicy, Action, CredentialPolicy, Document, Effect, Kind, PolicyMode, ServerWorkload,
-        TrustProvider, Vouchers, audience_endpoint,
+        AccessPolicy, Action, Document, HostPattern, Kind, ServerWorkload, TrustProvider, Vouchers,
     },
+    hash::Set,
     name::{QualifiedName, Reference},
-    problem::{Code, Place, Report, quoted},
-    rule::{Accepts, Rule, RuleAction},
+    problem::{Code, Place, Report, Spot, quoted},
+    rule::{Accepts, Rule, RuleAction, Terms},
     selector::Selector,
 };
 
@@ -25,106 +32,146 @@ use crate::{
 pub(crate) struct Meaning {
     /// Those of the configuration and of the documents.
     pub(crate) trust_providers: Vec<TrustProvider>,
-    /// What selects each client; a client's place here is its identity.
+    /// What selects each client, by [`ClientId`].
     pub(crate) selectors: Vec<Selector>,
+    /// By [`TargetId`].
+    pub(crate) targets: Vec<HostPort>,
     pub(crate) bindings: Vec<Binding>,
 }
 
+/// What a target is known by.
+pub(crate) type HostPort = (HostPattern, u16);
+
 /// A rule, the client that it is about, and the target.
 pub(crate) struct Binding {
-    pub(crate) client: usize,
+    pub(crate) client: ClientId,
+    pub(crate) target: TargetId,
     pub(crate) server: Arc<ServerWorkload>,
     pub(crate) rule: Rule,
     /// Of the policy document.
-    pub(crate) place: Place,
+    kind: Kind,
+    /// Of its name.
+    pub(crate) spot: Spot,
+}
+
+impl Binding {
+    /// Where the policy's name stands.
+    pub(crate) fn place(&self) -> Place {
+        let (kind, name) = (self.kind.name(), self.rule.policy());
+        self.spot.place(format!("{kind} {name}: metadata.name"))
+    }
 }
 
 /// Resolves `documents`. A policy with a problem is left out: it is reported, and the set is then
 /// refused as a whole.
-pub(crate) fn resolve(documents: Vec<Document>, settings: &Settings, report: &Report) -> Meaning {
-    let (directory, policies) = Directory::gather(documents, settings, report);
-    let bind = |Unresolved {
-                    name,
-                    place,
-                    written,
-                }| match written {
-        Written::Access(policy) => directory.access_policy(&name, place, &policy),
-        Written::Credential(policy) => directory.credential_policy(&name, place, policy),
-    };
-    let bindings = policies.into_iter().filter_map(bind).collect();
+///
+/// What is left over comes back too: of a large set it takes long to give back its memory, which somebody else can do.
+pub(crate) fn resolve(
+    documents: Vec<Document>,
+    settings: &Settings,
+    report: &Report,
+) -> (Meaning, impl Send + use<>) {
+    let (mut directory, mut policies) = Directory::gather(documents, settings, report);
+    let mut bindings = Vec::with_capacity(policies.len());
+    for Unresolved {
+        name,
+        spot,
+        written,
+    } in &mut policies
+    {
+        let spot = spot.clone();
+        bindings.extend(match written {
+            Written::Access(policy) => directory.access_policy(name, spot, policy),
+            Written::Credential(policy) => directory.credential_policy(name, spot, policy),
+        });
+    }
+    expectations::report_dangling(&directory, &bindings);
     let Directory {
         trust_providers,
         selectors,
+        targets,
+        clients,
+        servers,
         ..
     } = directory;
-    Meaning {
+    let meaning = Meaning {
         trust_providers,
         selectors,
+        targets: targets.all,
         bindings,
-    }
+    };
+    (meaning, (policies, clients, servers, targets.ids))
 }
 
 impl Directory<'_> {
     fn access_policy(
         &self,
         name: &QualifiedName,
-        place: Place,
+        spot: Spot,
         policy: &AccessPolicy,
     ) -> Option<Binding> {
-        let (kinds, report) = (&self.kinds, self.report);
-        let client = policy.client.as_ref().and_then(|reference| {
-            self.clients
-                .resolve(reference, Kind::ClientWorkload, name, kinds, report)
+        let from = From {
+            kind: Kind::AccessPolicy,
+            name,
+            report: self.report,
+        };
+        let client = policy.client.as_ref();
+        let client =
+            client.and_then(|it| self.meant(&self.clients, it, Kind::ClientWorkload, from));
+        let server = policy.server.as_ref();
+        let server =
+            server.and_then(|it| self.meant(&self.servers, it, Kind::ServerWorkload, from));
+        let vouchers = policy.trust_providers.as_ref();
+        let accepts = vouchers.and_then(|vouchers| match vouchers {
+            Vouchers::Anyone => Some(Accepts::Anyone),
+            Vouchers::Nobody => Some(Accepts::Nobody),
+            Vouchers::OneOf(references) => self.vouching(references, from).map(Accepts::These),
+            Vouchers::All(references) => self.vouching(references, from).map(Accepts::All),
         });
-        let server = policy.server.as_ref().and_then(|reference| {
-            self.servers
-                .resolve(reference, Kind::ServerWorkload, name, kinds, report)
-        });
-        let accepts = policy
-            .trust_providers
-            .as_ref()
-            .and_then(|vouchers| match vouchers {
-                Vouchers::Anyone => Some(Accepts::Anyone),
-                Vouchers::Nobody => Some(Accepts::Nobody),
-                Vouchers::OneOf(references) => self.vouching(references, name).map(Accepts::These),
-                Vouchers::All(references) => self.vouching(references, name).map(Accepts::All),
-            });
-        let conditions = policy
-            .conditions
-            .as_ref()
-            .and_then(|references| self.conditions(references, name));
-        let credential = self.credential(policy, name);
+        let conditions = policy.conditions.as_ref();
+        let conditions = conditions.and_then(|references| self.conditions(references, from));
+        let credential = self.credential(policy, from);
         let (client, server, effect) = (client?, server?, policy.effect?);
         if let Some((accepts, conditions)) = accepts.as_ref().zip(conditions.as_deref()) {
-            self.check_proof(accepts, &client, conditions, &place);
+            self.check_proof(accepts, client, conditions, from, &spot);
         }
-        let matched = Matched {
-            effect,
-            client: &client,
-            server: &server,
-        };
-        let written = policy.actions.iter().flatten();
+        let written = policy.actions.as_deref().unwrap_or_default();
         let actions: Vec<_> = written
-            .map(|action| self.action(&matched, action))
+            .iter()
+            .map(|action| self.action(server, action))
             .collect();
         let credential = credential?;
-        let placements = self.placements(&server, credential.as_deref());
-        let rule = Rule {
-            policy: name.to_string().into(),
+        let terms = self.shared.terms(Terms {
             effect,
             mode: policy.mode?,
+            tls: server.workload.tls,
             accepts: accepts?,
             conditions: conditions?,
+            placements: self.placements(server, credential.as_deref()),
             credential,
-            placements,
-            tls: server.tls,
             actions: actions.into_iter().collect::<Option<_>>()?,
-        };
+        });
+        let names = NamesOf::policy(name, effect, client, server).with(written);
         Some(Binding {
-            client: client.position,
-            server,
-            rule,
-            place,
+            client: client.id,
+            target: server.target,
+            server: Arc::clone(&server.workload),
+            rule: Rule::new(terms, names),
+            kind: from.kind,
+            spot,
+        })
+    }
+
+    /// What a reference means; what is wrong with it is reported.
+    pub(super) fn meant<'n, T>(
+        &self,
+        names: &'n names::Names<T>,
+        reference: &Reference,
+        wanted: Kind,
+        from: From<'_>,
+    ) -> Option<&'n T> {
+        names.resolve(reference, wanted, from, |namespace, name| {
+            self.kind_of(namespace, name)
         })
     }
 
@@ -134,14 +181,16 @@ impl Directory<'_> {
         accepts: &Accepts,
         client: &Client,
         conditions: &[Arc<Condition>],
-        place: &Place,
+        from: From<'_>,
+        spot: &Spot,
     ) {
         let never = |message: String, way_out: &str| {
+            let place = spot.place(format!("{}: metadata.name", from.label()));
             let way_out = Some(way_out.to_owned());
             self.report
-                .error_with(place.clone(), Code::NeverApplies, message, way_out);
+                .error_with(place, Code::NeverApplies, message, way_out);
         };
-        let selector = self.selectors.get(client.position);
+        let selector = self.selectors.get(client.id.index());
         let unproven = selector.is_some_and(Selector::is_unproven);
         match accepts {
             Accepts::Nobody if !unproven => never(
@@ -173,72 +222,69 @@ impl Directory<'_> {
         }
     }
 
-    fn vouching(&self, references: &[Reference], from: &QualifiedName) -> Option<Arc<[Arc<str>]>> {
-        let same = |one: &Arc<str>, other: &Arc<str>| one == other;
+    fn vouching(&self, references: &[Reference], from: From<'_>) -> Option<Arc<[Arc<str>]>> {
         let wanted = Kind::TrustProvider;
-        let providers = self.distinct(&self.providers, references, wanted, from, same)?;
+        let providers = self.distinct(&self.providers, references, wanted, from)?;
         Some(self.shared.providers.shared(providers))
     }
 
     fn conditions(
         &self,
         references: &[Reference],
-        from: &QualifiedName,
+        from: From<'_>,
     ) -> Option<Box<[Arc<Condition>]>> {
         let wanted = Kind::AccessCondition;
-        self.distinct(&self.conditions, references, wanted, from, Arc::ptr_eq)
+        self.distinct(&self.conditions, references, wanted, from)
             .map(Vec::into_boxed_slice)
     }
 
     /// What a list of references means; none of it may stand there twice.
-    pub(super) fn distinct<T: Clone>(
+    pub(super) fn distinct<T: ?Sized>(
         &self,
-        names: &Names<T>,
+        names: &names::Names<Arc<T>>,
         references: &[Reference],
         wanted: Kind,
-        from: &QualifiedName,
-        same: impl Fn(&T, &T) -> bool,
-    ) -> Option<Vec<T>> {
-        let mut found: Vec<Option<T>> = Vec::with_capacity(references.len());
+        from: From<'_>,
+    ) -> Option<Vec<Arc<T>>> {
+        let mut known = Set::default();
+        let mut found: Vec<Option<Arc<T>>> = Vec::with_capacity(references.len());
         for reference in references {
-            let meaning = names.resolve(reference, wanted, from, &self.kinds, self.report);
-            let twice = meaning
-                .as_ref()
-                .is_some_and(|it| found.iter().flatten().any(|earlier| same(earlier, it)));
+            let meaning = self.meant(names, reference, wanted, from);
+            // Nearly every list has one item.
+            let twice = references.len() > 1
+                && meaning.is_some_and(|it| !known.insert(Arc::as_ptr(it).cast::<()>().addr()));
             if twice {
                 let message = format!("{} stands twice", quoted(&reference.name));
-                let (place, way_out) = (reference.place.clone(), "keep one of them".to_owned());
-                self.report
-                    .error_with(place, Code::DuplicateName, message, Some(way_out));
+                let way_out = Some("keep one of them".to_owned());
+                from.refuse(reference, Code::DuplicateName, message, way_out);
             }
-            found.push(meaning);
+            found.push(meaning.cloned());
         }
         found.into_iter().collect()
     }
 
     /// An action of the policy, narrowed to the paths of the server workload.
-    fn action(&self, matched: &Matched<'_>, action: &Action) -> Option<RuleAction> {
-        let served = &matched.server.paths;
-        let mut prefixes = Vec::new();
-        match &action.paths {
-            None => prefixes.clone_from(served),
+    fn action(&self, server: &Server, action: &Action) -> Option<RuleAction> {
+        let served = &server.workload.paths;
+        let prefixes = match &action.paths {
+            None => Arc::clone(&server.paths),
             Some(paths) => {
+                let mut prefixes = Vec::new();
                 for (path, place) in paths {
-                    let within: Vec<_> = narrowed(path, served).collect();
-                    if within.is_empty() {
-                        self.report_unserved(path, place, matched.server);
+                    let before = prefixes.len();
+                    prefixes.extend(narrowed(path, served));
+                    if prefixes.len() == before {
+                        self.report_unserved(path, place, &server.workload);
                     }
-                    prefixes.extend(within);
                 }
+                prefixes.sort();
+                prefixes.dedup();
+                self.shared.prefixes.shared(prefixes)
             }
-        }
-        prefixes.sort();
-        prefixes.dedup();
-        let methods = self.shared.methods(&action.methods);
+        };
         (!prefixes.is_empty()).then(|| RuleAction {
-            matched: matched.text(&action.name),
-            methods,
-            prefixes: self.shared.prefixes.shared(prefixes),
+            methods: self.shared.methods(&action.methods),
+            prefixes,
         })
     }
 
@@ -254,145 +300,32 @@ impl Directory<'_> {
         self.report
             .error_with(place.clone(), Code::NeverApplies, message, way_out);
     }
-
-    fn credential_policy(
-        &self,
-        name: &QualifiedName,
-        place: Place,
-        policy: CredentialPolicy,
-    ) -> Option<Binding> {
-        let server = self.target_service(name, &policy);
-        let identity = policy.workload_identity.as_ref();
-        let identity = identity.and_then(|reference| self.workload_identity(name, reference));
-        let ((client, proven_by), server) = (identity?, server?);
-        let matched = Matched {
-            effect: Effect::Allow,
-            client: &client,
-            server: &server,
-        };
-        let actions = [self.action(&matched, &Action::all())?].into();
-        let credential = Arc::new(policy.credential_provider?);
-        let placements = self.placements(&server, Some(&credential));
-        let rule = Rule {
-            policy: name.to_string().into(),
-            effect: Effect::Allow,
-            mode: PolicyMode::Enforce,
-            conditions: Box::default(),
-            accepts: Accepts::These(
-                self.shared
-                    .providers
-                    .shared(self.proving(proven_by).collect::<Vec<_>>()),
-            ),
-            credential: Some(credential),
-            placements,
-            tls: server.tls,
-            actions,
-        };
-        Some(Binding {
-            client: client.position,
-            server,
-            rule,
-            place,
-        })
-    }
-
-    fn workload_identity(
-        &self,
-        from: &QualifiedName,
-        reference: &Reference,
-    ) -> Option<(Client, attache_core::attestation::ProviderKind)> {
-        let wanted = Kind::WorkloadIdentity;
-        let client = self
-            .clients
-            .resolve(reference, wanted, from, &self.kinds, self.report)?;
-        let Some(proven_by) = client.proven_by else {
-            let name = quoted(&reference.name);
-            let message = format!("{name} is a ClientWorkload, not a WorkloadIdentity");
-            let way_out = Some("write an AccessPolicy for a ClientWorkload".to_owned());
-            let place = reference.place.clone();
-            self.report
-                .error_with(place, Code::WrongKindReference, message, way_out);
-            return None;
-        };
-        Some((client, proven_by))
-    }
-
-    /// The ServerWorkload of that name, or the host of the audience.
-    fn target_service(
-        &self,
-        from: &QualifiedName,
-        policy: &CredentialPolicy,
-    ) -> Option<Arc<ServerWorkload>> {
-        let reference = policy.target_service.as_ref()?;
-        match self.servers.find(reference, from) {
-            Found::One(server) => return server,
-            Found::Several(names) => {
-                report_several(reference, Kind::ServerWorkload, &names, self.report);
-                return None;
-            }
-            Found::Nothing => {}
-        }
-        let kind = &policy.credential_provider.as_ref()?.kind;
-        let place = reference.place.clone();
-        let name = quoted(&reference.name);
-        let suggestion = self.servers.suggestion(reference, from);
-        let Some(audience) = kind.token_plan().and_then(|plan| plan.audiences.first()) else {
-            let message = format!("no ServerWorkload named {name}");
-            let way_out = suggestion
-                .or_else(|| Some("write a ServerWorkload of that name with its host".to_owned()));
-            self.report
-                .error_with(place, Code::DanglingReference, message, way_out);
-            return None;
-        };
-        let Some((host, port, tls)) = audience_endpoint(audience) else {
-            let message = format!(
-                "no ServerWorkload named {name}, and the audience {} is not a URL that says where it is",
-                quoted(audience)
-            );
-            let way_out = suggestion
-                .or_else(|| Some("write a ServerWorkload of that name with its host".to_owned()));
-            self.report
-                .error_with(place, Code::DanglingReference, message, way_out);
-            return None;
-        };
-        if suggestion.is_some() {
-            let host = host.as_str();
-            let message =
-                format!("no ServerWorkload named {name}; {host}:{port} is taken from the audience");
-            self.report
-                .warning(place, Code::LikelyMisspelled, message, suggestion);
-        }
-        ServerWorkload::implied(&reference.name, host, port, tls).map(Arc::new)
-    }
-}
-
-/// The parts of `policy_matched` that a policy's actions share.
-struct Matched<'m> {
-    effect: Effect,
-    client: &'m Client,
-    server: &'m ServerWorkload,
-}
-
-impl Matched<'_> {
-    fn text(&self, action: &str) -> Box<str> {
-        let (effect, client, server) = (self.effect.name(), &self.client.name, &self.server.name);
-        format!("{effect}:{client}:{server}:{action}").into()
-    }
 }
 
 /// Where both `path` and one of `served` reach: the longer of two prefixes of which one covers the other.
+///
+/// INVARIANT: `served` is in order, so that neither of two long lists is gone through for each item of the other.
 fn narrowed<'p>(
     path: &'p PathPrefix,
     served: &'p [PathPrefix],
-) -> impl Iterator<Item = PathPrefix> {
-    served.iter().filter_map(move |other| {
-        let longer = if path.encloses(other) {
-            other
-        } else if other.encloses(path) {
-            path
-        } else {
-            return None;
-        };
-        Some(longer.clone())
-    })
+) -> impl Iterator<Item = PathPrefix> + use<'p> {
+    let text = path.as_str();
+    let is_served = |text: &str| served.binary_search_by(|it| it.as_str().cmp(text)).is_ok();
+    let mut above = text.match_indices('/').map(|(at, _)| text.get(..at));
+    let lies_below = above.any(|above| match above {
+        Some("") => is_served("/"),
+        above => above.is_some_and(is_served),
+    });
+    // All that lies below it stands together: after it come a slash and the rest.
+    let below = format!("{}/", text.trim_end_matches('/'));
+    let first = served.partition_point(|it| it.as_str() < below.as_str());
+    let below = served
+        .iter()
+        .skip(first)
+        .take_while(move |it| it.as_str().starts_with(&below));
+    let itself = (lies_below || is_served(text)).then_some(path);
+    itself.into_iter().chain(below).cloned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,13 +2,15 @@
 //! provider that they name can prove their client. Warnings all: a deny that stops everything for a while
 //! must not be refused for what it stops.
 
-use std::collections::HashMap;
-
-use attache_core::request::{Host, PathPrefix};
+use attache_core::{
+    identity::Naming,
+    request::{Host, PathPrefix},
+};
 
 use crate::{
-    compile::{Binding, Meaning},
+    compile::{Binding, HostPort, Meaning},
     document::{Effect, HostPattern, MethodSet, TrustProvider},
+    hash::Map,
     problem::{Code, Report},
     rule::{Accepts, Rule},
     selector::Selector,
@@ -17,82 +19,120 @@ use crate::{
 /// How many policies of one target each policy is compared with, so that the cost stays linear.
 const MAX_COMPARED: usize = 64;
 
-/// The enforced policies of each target.
-type Targets<'b> = HashMap<(HostPattern, u16), Vec<&'b Binding>>;
+/// The enforced denies of each target.
+type Denies<'b> = Map<&'b HostPort, Vec<&'b Binding>>;
 
 /// Reports them.
 pub(super) fn report_shadowed(meaning: &Meaning, report: &Report) {
-    let enforced = || {
-        let bindings = meaning.bindings.iter();
-        bindings.filter(|binding| binding.rule.is_enforced())
+    let mut provable = Provable {
+        meaning,
+        namings: Map::default(),
     };
-    let (mut denies, mut allows) = (Targets::new(), Targets::new());
-    for binding in enforced() {
-        let targets = match binding.rule.effect {
-            Effect::Deny => &mut denies,
-            Effect::Allow => &mut allows,
-        };
-        targets.entry(binding.target()).or_default().push(binding);
+    let mut denies = Denies::default();
+    let mut allows = Vec::new();
+    for binding in &meaning.bindings {
+        if !provable.is_so(binding) {
+            report_unprovable(binding, report);
+        } else if !binding.rule.is_enforced() {
+            // It is told what would come of it.
+        } else if binding.rule.effect == Effect::Allow {
+            allows.push(binding);
+        }
+        if binding.rule.is_enforced()
+            && binding.rule.effect == Effect::Deny
+            && let Some(target) = meaning.targets.get(binding.target.index())
+        {
+            denies.entry(target).or_default().push(binding);
+        }
     }
-    for binding in enforced() {
-        if report_unprovable(binding, meaning, report) || binding.rule.effect == Effect::Deny {
+    allows.sort_by_key(|binding| binding.target);
+    for equals in allows.chunk_by(|one, other| one.target == other.target) {
+        let Some(first) = equals.first() else {
+            continue;
+        };
+        let denied = denied(first, meaning, &denies);
+        if equals.len() == 1 && denied.is_empty() {
             continue;
         }
-        let shadow = |by: &&&Binding| by.shadows(binding, &meaning.selectors);
-        let hosts = (!denies.is_empty()).then(|| wider(&binding.server.host));
-        let denied = hosts
-            .into_iter()
-            .flatten()
-            .filter_map(|host| denies.get(&(host, binding.server.port)))
-            .find_map(|denies| denies.iter().take(MAX_COMPARED).find(shadow));
-        let equals = allows.get(&binding.target());
-        let equals = equals.into_iter().flatten().take(MAX_COMPARED);
-        let message = if let Some(deny) = denied {
-            let (policy, place) = (&deny.rule.policy, &deny.place);
-            format!("never applies: {policy} ({place}) denies every call that it allows")
-        } else if let Some(allow) = equals.into_iter().find(shadow) {
-            let (policy, place) = (&allow.rule.policy, &allow.place);
-            format!("never applies: {policy} ({place}) already allows every call that it allows")
-        } else {
-            continue;
-        };
-        let way_out = Some("remove it, or narrow the other policy".to_owned());
-        report.warning(binding.place.clone(), Code::Shadowed, message, way_out);
+        for binding in equals {
+            report_shadow(binding, &denied, equals, &meaning.selectors, report);
+        }
     }
 }
 
-/// Whether it is reported that no provider which the policy names can prove its client.
-fn report_unprovable(binding: &Binding, meaning: &Meaning, report: &Report) -> bool {
-    let named = binding.rule.accepts.named();
-    let Some(selector) = meaning.selectors.get(binding.client) else {
-        return false;
+/// The denies of the target of `binding` and of those that it lies below.
+fn denied<'b>(binding: &Binding, meaning: &Meaning, denies: &Denies<'b>) -> Vec<&'b Binding> {
+    let target = meaning.targets.get(binding.target.index());
+    let Some((host, port)) = target.filter(|_| !denies.is_empty()) else {
+        return Vec::new();
     };
-    let naming_of = |name: &str| {
-        let mut providers = meaning.trust_providers.iter();
-        providers
-            .find(|provider| provider.name == name)
-            .map(TrustProvider::naming)
+    let found = wider(host).filter_map(|host| denies.get(&(host, *port)));
+    let found = found.flat_map(|denies| denies.iter().take(MAX_COMPARED));
+    found.copied().collect()
+}
+
+fn report_shadow(
+    binding: &Binding,
+    denied: &[&Binding],
+    equals: &[&Binding],
+    selectors: &[Selector],
+    report: &Report,
+) {
+    let shadow = |by: &&&Binding| by.shadows(binding, selectors);
+    let message = if let Some(deny) = denied.iter().find(shadow) {
+        let (policy, spot) = (deny.rule.policy(), &deny.spot);
+        format!("never applies: {policy} ({spot}) denies every call that it allows")
+    } else if let Some(allow) = equals.iter().take(MAX_COMPARED).find(shadow) {
+        let (policy, spot) = (allow.rule.policy(), &allow.spot);
+        format!("never applies: {policy} ({spot}) already allows every call that it allows")
+    } else {
+        return;
     };
-    let namings: Option<Vec<_>> = named.iter().map(|name| naming_of(name)).collect();
-    let Some(namings) = namings.filter(|namings| !namings.is_empty()) else {
-        return false;
-    };
-    if namings.iter().any(|naming| selector.is_provable_by(naming)) {
-        return false;
+    let way_out = Some("remove it, or narrow the other policy".to_owned());
+    report.warning(binding.place(), Code::Shadowed, message, way_out);
+}
+
+/// Whether the providers that a policy names can prove its client.
+struct Provable<'m> {
+    meaning: &'m Meaning,
+    /// Of each list of providers, which many policies share; `None` if one of them is not known.
+    namings: Map<usize, Option<Vec<Naming<'m>>>>,
+}
+
+impl<'m> Provable<'m> {
+    /// Also if it is not known.
+    fn is_so(&mut self, binding: &'m Binding) -> bool {
+        let meaning = self.meaning;
+        let named = binding.rule.accepts.named();
+        let Some(selector) = meaning.selectors.get(binding.client.index()) else {
+            return true;
+        };
+        let naming_of = |name: &str| {
+            let mut providers = meaning.trust_providers.iter();
+            providers
+                .find(|provider| provider.name == name)
+                .map(TrustProvider::naming)
+        };
+        let namings = self.namings.entry(named.as_ptr().addr());
+        let namings = namings.or_insert_with(|| named.iter().map(|name| naming_of(name)).collect());
+        let Some(namings) = namings.as_ref().filter(|namings| !namings.is_empty()) else {
+            return true;
+        };
+        namings.iter().any(|naming| selector.is_provable_by(naming))
     }
+}
+
+fn report_unprovable(binding: &Binding, report: &Report) {
     let message = "never applies: none of its trust providers can prove what its client asks for";
     let way_out = "name a provider of the type that proves these attributes: k8s.* is proven by \
         kubernetes-service-account, claims.* by oidc, github.* by github-actions, and so on";
-    let (place, way_out) = (binding.place.clone(), Some(way_out.to_owned()));
-    report.warning(place, Code::NeverApplies, message, way_out);
-    true
+    let way_out = Some(way_out.to_owned());
+    report.warning(binding.place(), Code::NeverApplies, message, way_out);
 }
 
 /// The host itself, and every suffix that it lies below.
 fn wider(host: &HostPattern) -> impl Iterator<Item = HostPattern> {
-    let text = match host {
-        HostPattern::Exact(host) | HostPattern::Suffix(host) => host.as_str(),
-    };
+    let text = host.as_str();
     let below = text
         .match_indices('.')
         .filter_map(|(at, _)| text.get(at.saturating_add(1)..));
@@ -101,10 +141,6 @@ fn wider(host: &HostPattern) -> impl Iterator<Item = HostPattern> {
 }
 
 impl Binding {
-    fn target(&self) -> (HostPattern, u16) {
-        (self.server.host.clone(), self.server.port)
-    }
-
     /// Whether this one decides every call that `other`, an allow of the same target or of a narrower one,
     /// is about.
     fn shadows(&self, other: &Self, selectors: &[Selector]) -> bool {
@@ -116,13 +152,16 @@ impl Binding {
             Effect::Deny => true,
             // Of equals the first by name is told.
             Effect::Allow => {
-                rule.policy < shadowed.policy
+                rule.policy() < shadowed.policy()
                     && rule.conditions.len() == shadowed.conditions.len()
                     && rule.grants_same_as(shadowed)
             }
         };
         let same_callers = || {
-            let pair = (selectors.get(other.client), selectors.get(self.client));
+            let pair = (
+                selectors.get(other.client.index()),
+                selectors.get(self.client.index()),
+            );
             self.client == other.client
                 || matches!(pair, (Some(narrow), Some(wide)) if narrow.implies(wide))
         };

@@ -1,11 +1,9 @@
 //! Trust providers that share SPIFFE IDs because both say so, and those that would by surprise.
 
-use std::sync::Arc;
-
 use attache_core::attestation::ProviderKind;
 
 use crate::{
-    compile::directory::Directory,
+    compile::{directory::Directory, names::From},
     document::{Kind, TrustProvider},
     name::QualifiedName,
     problem::{Code, quoted},
@@ -39,16 +37,18 @@ impl Directory<'_> {
 
     /// The qualified names of those that it names; `None` if one is not found.
     fn partners_of(&self, provider: &TrustProvider) -> Option<Vec<String>> {
-        let from = QualifiedName::of_text(&provider.name);
-        let same = |one: &Arc<str>, other: &Arc<str>| one == other;
-        let wanted = Kind::TrustProvider;
-        let found = self.distinct(&self.providers, &provider.partners, wanted, &from, same)?;
+        let (kind, name) = (Kind::TrustProvider, QualifiedName::of_text(&provider.name));
+        let from = From {
+            kind,
+            name: &name,
+            report: self.report,
+        };
+        let found = self.distinct(&self.providers, &provider.partners, kind, from)?;
         let own = found.iter().zip(&provider.partners);
         for (_, reference) in own.filter(|(name, _)| ***name == *provider.name) {
             let message = format!("{} is this provider itself", quoted(&reference.name));
-            let (place, way_out) = (reference.place.clone(), "name others".to_owned());
-            self.report
-                .error_with(place, Code::ConflictingFields, message, Some(way_out));
+            let way_out = Some("name others".to_owned());
+            from.refuse(reference, Code::ConflictingFields, message, way_out);
         }
         Some(found.iter().map(|name| name.to_string()).collect())
     }
@@ -63,7 +63,12 @@ impl Directory<'_> {
         let place = named
             .position(|name| *name == other.name)
             .and_then(|position| provider.partners.get(position))
-            .map_or_else(|| provider.place.clone(), |written| written.place.clone());
+            .map_or_else(
+                || provider.place.clone(),
+                |written| {
+                    written.place(&format!("{} {}", Kind::TrustProvider.name(), provider.name))
+                },
+            );
         if provider.trust_domain != other.trust_domain {
             let message = format!(
                 "the trust provider {} has the trust domain {}, so that no SPIFFE ID is of both",

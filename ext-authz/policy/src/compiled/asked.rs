@@ -27,8 +27,8 @@ pub(super) fn about(selectors: &[Selector], bindings: &[Binding]) -> HashSet<Box
 
 fn add(names: &mut HashSet<Box<str>>, name: &str) {
     // The SPIFFE ID, of which those of `spiffe.*` are parts, stands in the event already.
-    let is_attribute = attributes::is_known(name) && !name.starts_with("spiffe.");
-    if is_attribute && !names.contains(name) {
+    let is_attribute = || attributes::is_known(name) && !name.starts_with("spiffe.");
+    if !names.contains(name) && is_attribute() {
         names.insert(name.into());
     }
 }

@@ -1,6 +1,6 @@
 //! Every rule of a set beside what it is about, for explanations: decisions never walk the whole set.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use attache_core::{attestation::Attestation, request::Host};
 
@@ -39,16 +39,12 @@ impl Compiled {
         self.clients.for_each_match(attestation, &mut |client| {
             clients.insert(client);
         });
-        let mut targets: HashMap<TargetId, (&str, HostRank, u16)> = HashMap::new();
         let mut covering: HashSet<TargetId> = HashSet::new();
-        self.targets.for_each(&mut |port, host, entry| {
-            targets.insert(entry.id, (host, entry.rank, port));
-        });
         for port in self.targets.ports() {
             covering.extend(self.targets.covering(host, port).map(|entry| entry.id));
         }
         for (client, target, rule) in self.rules.iter() {
-            let Some((host, rank, port)) = targets.get(&target) else {
+            let Some(entry) = self.targets.entry(target) else {
                 continue;
             };
             found(Bound {
@@ -56,9 +52,9 @@ impl Compiled {
                 entries: self.clients.entries_of(client),
                 is_client: clients.contains(&client)
                     && self.is_client_of(rule, client, attestation),
-                host,
-                rank: *rank,
-                port: *port,
+                host: entry.host.as_str(),
+                rank: entry.rank(),
+                port: entry.port,
                 covers_host: covering.contains(&target),
             });
         }

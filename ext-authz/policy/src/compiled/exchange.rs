@@ -1,7 +1,11 @@
 //! May this workload hold a token itself? A token in its own hands is good for every call that the target
 //! takes, so one is given only where policy allows every call, and not if any of them is denied.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap},
+    mem,
+    sync::Arc,
+};
 
 use attache_core::{
     attestation::Attestation,
@@ -10,13 +14,14 @@ use attache_core::{
     token::TokenTarget,
 };
 
-use super::Compiled;
+use super::{Compiled, TargetId};
 use crate::{
     compile::Binding,
     condition::Seen,
     context::Context,
     decision::{Decided, Decision},
     document::{CredentialProvider, Effect, HostPattern, MethodSet, TlsRule},
+    hash::{Map, Set},
 };
 
 /// Stands for every method that no policy names.
@@ -36,88 +41,87 @@ pub(super) struct Audiences {
     denied: Vec<User>,
 }
 
-/// A target of policies.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// A target of policies. Below a domain it is a host that no policy names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct User {
-    /// Below a domain, a host that no policy names.
-    target: TokenTarget,
-    /// `.example.com` if it is every host below that domain.
-    domain: Option<Box<str>>,
+    target: TargetId,
+    transport: Transport,
+}
+
+/// What is asked about every call of.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    host: &'a Host,
+    port: u16,
+    transport: Transport,
+    seen: Seen,
 }
 
 /// The index of `bindings`.
 pub(super) fn audiences(bindings: &[Binding]) -> Audiences {
     let mut index = Audiences::default();
-    // Many targets may share one audience.
-    let mut known = HashSet::new();
-    let mut denied = HashSet::new();
+    // Many targets may share one audience, and many policies one credential.
+    let (mut known, mut denied) = (Set::default(), Set::default());
+    let mut numbers: Map<String, usize> = Map::default();
+    let mut of_credential: Map<usize, Vec<usize>> = Map::default();
+    let mut users: Vec<Vec<User>> = Vec::new();
     for binding in bindings.iter().filter(|it| it.rule.is_enforced()) {
         let user = User::of(binding);
-        if binding.rule.effect == Effect::Deny && denied.insert(user.clone()) {
-            index.denied.push(user.clone());
+        if binding.rule.effect == Effect::Deny && denied.insert(user) {
+            index.denied.push(user);
         }
-        let credential = binding.rule.credential.as_deref();
-        for audience in credential.map_or_else(Vec::new, audiences_of) {
-            if known.insert((audience.clone(), user.clone())) {
-                let users = index.users.entry(audience.into_boxed_str()).or_default();
-                users.push(user.clone());
+        let Some(credential) = &binding.rule.credential else {
+            continue;
+        };
+        let address = Arc::as_ptr(credential).addr();
+        let audiences = of_credential.entry(address).or_insert_with(|| {
+            let audiences = audiences_of(credential).into_iter().map(|audience| {
+                let next = numbers.len();
+                *numbers.entry(audience).or_insert(next)
+            });
+            audiences.collect()
+        });
+        users.resize_with(numbers.len(), Vec::new);
+        for audience in audiences {
+            if known.insert((*audience, user))
+                && let Some(users) = users.get_mut(*audience)
+            {
+                users.push(user);
             }
         }
     }
+    let users = |(audience, number): (String, usize)| {
+        let users = users.get_mut(number).map(mem::take);
+        (audience.into_boxed_str(), users.unwrap_or_default())
+    };
+    index.users = numbers.into_iter().map(users).collect();
     index
 }
 
 impl Audiences {
     /// The targets that take tokens for `audience`.
-    fn users(&self, audience: &str) -> impl Iterator<Item = &User> {
-        self.users.get(audience).into_iter().flatten()
-    }
-
-    /// The targets below `user`'s domain of which calls are denied.
-    fn denied_below(&self, user: &User) -> impl Iterator<Item = &User> {
-        self.denied.iter().filter(|denied| {
-            let host = denied.target.host.as_str();
-            denied.target.port == user.target.port
-                && user
-                    .domain
-                    .as_deref()
-                    .is_some_and(|domain| host.ends_with(domain))
-        })
+    fn users(&self, audience: &str) -> impl Iterator<Item = User> {
+        self.users.get(audience).into_iter().flatten().copied()
     }
 }
 
 impl User {
     fn of(binding: &Binding) -> Self {
-        let (host, domain) = match &binding.server.host {
-            HostPattern::Exact(host) => (host.clone(), None),
-            HostPattern::Suffix(domain) => {
-                let below = format!(".{}", domain.as_str());
-                // Where no label fits before it, the domain itself, which no policy below it allows.
-                let any = Host::parse(&format!("{ANY_LABEL}{below}"));
-                (
-                    any.unwrap_or_else(|_too_long| domain.clone()),
-                    Some(below.into_boxed_str()),
-                )
-            }
-        };
-        let target = TokenTarget {
-            host,
-            port: binding.server.port,
+        Self {
+            target: binding.target,
             transport: match binding.server.tls {
                 TlsRule::Required => Transport::Tls,
                 TlsRule::PlaintextAllowed => Transport::Plaintext,
             },
-        };
-        Self { target, domain }
-    }
-
-    /// What is known of a call that stands for all of them.
-    const fn seen(&self) -> Seen {
-        match self.domain {
-            None => Seen::Target,
-            Some(_) => Seen::Port,
         }
     }
+}
+
+/// A host below `domain` that no policy names. Where no label fits before it, the domain itself, which no policy
+/// below it allows.
+pub(super) fn any_below(domain: &Host) -> Host {
+    let any = Host::parse(&format!("{ANY_LABEL}.{}", domain.as_str()));
+    any.unwrap_or_else(|_too_long| domain.clone())
 }
 
 fn audiences_of(credential: &CredentialProvider) -> Vec<String> {
@@ -162,7 +166,13 @@ impl Compiled {
     ) -> Result<Decided<'a>, NotHandedOut<'a>> {
         let granted = match (target, audience) {
             (Some(target), _) => {
-                self.every_call(attestation, target, Seen::Target, audience, context)?
+                let place = Place {
+                    host: &target.host,
+                    port: target.port,
+                    transport: target.transport,
+                    seen: Seen::Target,
+                };
+                self.every_call(attestation, place, audience, context)?
             }
             (None, Some(audience)) => self.anywhere(attestation, audience, context)?,
             (None, None) => return Err(no_policy()),
@@ -170,7 +180,7 @@ impl Compiled {
         let mut narrow = None;
         for audience in credential(&granted).map_or_else(Vec::new, audiences_of) {
             for user in self.audiences.users(&audience) {
-                let below = self.audiences.denied_below(user);
+                let below = self.denied_below(user);
                 let below = below.map(|user| self.all_of(attestation, user, &audience, context));
                 let below: Vec<_> = below.filter(is_denied).collect();
                 let itself = self.all_of(attestation, user, &audience, context);
@@ -198,7 +208,7 @@ impl Compiled {
         context: &Context<'a>,
     ) -> HandedOut<'a> {
         let named = self.audiences.users(audience);
-        let named = named.filter(|user| user.domain.is_none());
+        let named = named.filter(|user| self.domain_of(*user).is_none());
         named
             .map(|user| self.all_of(attestation, user, audience, context))
             .reduce(together)
@@ -208,34 +218,71 @@ impl Compiled {
     fn all_of<'a>(
         &'a self,
         attestation: &'a Attestation,
-        user: &'a User,
+        user: User,
         audience: &str,
         context: &Context<'a>,
     ) -> HandedOut<'a> {
-        self.every_call(
-            attestation,
-            &user.target,
-            user.seen(),
-            Some(audience),
-            context,
-        )
+        let Some(entry) = self.targets.entry(user.target) else {
+            return Err(no_policy());
+        };
+        // What is known of a call that stands for all of them.
+        let (host, seen) = match (&entry.host, &entry.any_below) {
+            (HostPattern::Exact(host), _) => (host, Seen::Target),
+            (HostPattern::Suffix(_), Some(any)) => (&**any, Seen::Port),
+            (HostPattern::Suffix(domain), None) => (domain, Seen::Port),
+        };
+        let place = Place {
+            host,
+            port: entry.port,
+            transport: user.transport,
+            seen,
+        };
+        self.every_call(attestation, place, Some(audience), context)
     }
 
-    /// Decides about every call of `target` together.
+    /// The domain below which `user` is every host.
+    fn domain_of(&self, user: User) -> Option<&str> {
+        match &self.targets.entry(user.target)?.host {
+            HostPattern::Exact(_) => None,
+            HostPattern::Suffix(domain) => Some(domain.as_str()),
+        }
+    }
+
+    /// The targets below `user`'s domain of which calls are denied.
+    fn denied_below(&self, user: User) -> impl Iterator<Item = User> {
+        let (own, domain) = (self.targets.entry(user.target), self.domain_of(user));
+        let denied = domain.map(|domain| (domain, &self.audiences.denied));
+        let denied = denied.into_iter().flat_map(|(domain, denied)| {
+            let denied = denied.iter().copied();
+            denied.map(move |denied| (domain, denied))
+        });
+        let is_below = move |(domain, denied): &(&str, User)| {
+            let entry = self.targets.entry(denied.target);
+            entry.zip(own).is_some_and(|(entry, own)| {
+                let above = entry.host.as_str().strip_suffix(domain);
+                let is_pattern = matches!(entry.host, HostPattern::Suffix(_));
+                let is_below =
+                    |above: &str| above.ends_with('.') || (above.is_empty() && is_pattern);
+                entry.port == own.port && above.is_some_and(is_below)
+            })
+        };
+        denied.filter(is_below).map(|(_, denied)| denied)
+    }
+
+    /// Decides about every call of `place` together.
     fn every_call<'a>(
         &'a self,
         attestation: &'a Attestation,
-        target: &'a TokenTarget,
-        seen: Seen,
+        place: Place<'a>,
         audience: Option<&str>,
         context: &Context<'a>,
     ) -> HandedOut<'a> {
-        let calls = self.kinds_of_calls(attestation, target);
+        let calls = self.kinds_of_calls(attestation, place);
         let mut allowed: Option<Decided<'a>> = None;
         let mut narrow = calls.len() > MAX_CALLS;
         let mut refused = None;
         for request in calls.into_iter().take(MAX_CALLS) {
-            let decided = self.decide_seeing(seen, attestation, &request, context);
+            let decided = self.decide_seeing(place.seen, attestation, &request, context);
             match refusal(&decided, audience) {
                 None => match &allowed {
                     Some(before) => narrow |= credential(before) != credential(&decided),
@@ -269,15 +316,15 @@ impl Compiled {
     fn kinds_of_calls<'a>(
         &'a self,
         attestation: &Attestation,
-        target: &'a TokenTarget,
+        place: Place<'a>,
     ) -> Vec<Request<'a>> {
         let Ok(path) = RequestPath::parse("/") else {
             return Vec::new();
         };
         let any = Request {
-            host: &target.host,
-            port: target.port,
-            transport: target.transport,
+            host: place.host,
+            port: place.port,
+            transport: place.transport,
             method: ANY_METHOD,
             path,
         };

@@ -1,23 +1,22 @@
 //! Which targets a host and port are: the exact host by hash, then its suffixes, the longest first.
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    iter,
-    sync::Arc,
-};
+use std::{iter, sync::Arc};
 
 use attache_core::request::Host;
+use smallvec::SmallVec;
 
+use super::{exchange::any_below, short::Short};
 use crate::{
-    compile::Binding,
+    compile::{Binding, HostPort},
     compiled::clients::ClientId,
     document::{Carrier, Effect, HostPattern},
+    hash::{Map, map_of},
     rule::Accepts,
 };
 
 /// A target's place in the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct TargetId(u32);
+pub(crate) struct TargetId(pub(crate) u32);
 
 /// How specific a host pattern is: an exact host before a suffix, a longer suffix before a shorter one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,8 +35,10 @@ pub(super) struct Covering {
 
 #[derive(Debug)]
 pub(super) struct TargetEntry {
-    pub(super) id: TargetId,
-    pub(super) rank: HostRank,
+    pub(super) host: HostPattern,
+    pub(super) port: u16,
+    /// Of a domain: a host that lies below it, and that no policy names.
+    pub(super) any_below: Option<Box<Host>>,
     /// What any enforced policy could inject here, those for its wider suffixes included: whichever entry is the
     /// nearest to a host knows them all.
     pub(super) injectable: Arc<[Carrier]>,
@@ -46,107 +47,82 @@ pub(super) struct TargetEntry {
     /// Whether a dry-run policy is about it.
     pub(super) rehearsed: bool,
     /// Those that an enforced policy allows something here, in the order of their policies.
-    pub(super) allowed: Vec<ClientId>,
+    pub(super) allowed: SmallVec<[ClientId; 4]>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct TargetIndex {
-    by_port: HashMap<u16, Hosts>,
-    entries: Vec<TargetEntry>,
+    by_port: Map<u16, Hosts>,
+    /// By [`TargetId`].
+    entries: Box<[TargetEntry]>,
 }
 
 #[derive(Debug, Default)]
 struct Hosts {
-    exact: HashMap<Box<str>, TargetId>,
-    suffixes: HashMap<Box<str>, TargetId>,
+    exact: Map<Short, TargetId>,
+    suffixes: Map<Short, TargetId>,
+}
+
+type Carriers<'b> = SmallVec<[&'b Carrier; 2]>;
+
+/// What the policies of one target say about it.
+#[derive(Default)]
+struct Said<'b> {
+    enforced: bool,
+    rehearsed: bool,
+    /// Policy and client.
+    allowed: SmallVec<[(&'b str, ClientId); 2]>,
+    carriers: Carriers<'b>,
 }
 
 impl TargetIndex {
-    /// The target of `binding`, made if it is new.
-    pub(super) fn insert(&mut self, binding: &Binding) -> TargetId {
-        let Binding {
-            client,
-            server,
-            rule,
-            ..
-        } = binding;
-        let id = self.id_of(&server.host, server.port);
-        let Some(entry) = self.entries.get_mut(id.place()) else {
-            return id;
-        };
-        // A dry-run policy changes nothing: neither which headers are taken out nor what a denial says.
-        if !rule.is_enforced() {
-            entry.rehearsed = true;
-            return id;
-        }
-        entry.enforced = true;
-        if rule.effect == Effect::Allow && !matches!(rule.accepts, Accepts::Nobody) {
-            entry.allowed.push(ClientId(*client));
-        }
-        for carrier in rule.placements.iter().map(|placement| &placement.carrier) {
-            if !entry.injectable.contains(carrier) {
-                let known = entry.injectable.iter();
-                entry.injectable = known.chain([carrier]).cloned().collect();
+    /// `targets` by [`TargetId`]. Those that no binding is about are found by nobody.
+    pub(super) fn build(targets: Vec<HostPort>, bindings: &[Binding]) -> Self {
+        let mut said: Vec<Said<'_>> = Vec::new();
+        said.resize_with(targets.len(), Said::default);
+        for binding in bindings {
+            if let Some(said) = said.get_mut(binding.target.index()) {
+                said.add(binding);
             }
         }
-        id
-    }
-
-    /// The place of a host and port, which is made if it is new.
-    fn id_of(&mut self, host: &HostPattern, port: u16) -> TargetId {
-        let hosts = self.by_port.entry(port).or_default();
-        let (by_host, host, rank) = match host {
-            HostPattern::Exact(host) => (&mut hosts.exact, host.as_str(), HostRank::Exact),
-            HostPattern::Suffix(host) => (
-                &mut hosts.suffixes,
-                host.as_str(),
-                suffix_rank(host.as_str()),
-            ),
-        };
-        if let Some(known) = by_host.get(host) {
-            return *known;
-        }
-        let id = TargetId(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
-        by_host.insert(host.into(), id);
-        self.entries.push(TargetEntry {
-            id,
-            rank,
-            injectable: Arc::default(),
-            enforced: false,
-            rehearsed: false,
-            allowed: Vec::new(),
+        let by_port = hosts_by_port(&targets, &said);
+        let mut shared: Map<Carriers<'_>, Arc<[Carrier]>> = Map::default();
+        let places = targets.iter().zip(&said);
+        let injectable = places.map(|((host, port), own)| {
+            let hosts = by_port.get(port);
+            let wider = hosts
+                .into_iter()
+                .flat_map(|hosts| hosts.above(host.as_str()));
+            let wider = wider.filter_map(|covering| said.get(covering.id.index()));
+            let mut all: Carriers<'_> = own.carriers.clone();
+            all.extend(wider.flat_map(|said| said.carriers.iter().copied()));
+            all.sort_unstable();
+            all.dedup();
+            let owned = || all.iter().copied().cloned().collect();
+            Arc::clone(shared.entry(all.clone()).or_insert_with(owned))
         });
-        id
-    }
-
-    /// To be called once, when every binding is in.
-    pub(super) fn finish(&mut self) {
-        let mut shared: HashSet<Arc<[Carrier]>> = HashSet::new();
-        let own = self
-            .entries
-            .iter()
-            .map(|entry| Arc::clone(&entry.injectable));
-        let own: Vec<Arc<[Carrier]>> = own.collect();
-        for hosts in self.by_port.values_mut() {
-            hosts.exact.shrink_to_fit();
-            for (host, id) in hosts.exact.iter().chain(&hosts.suffixes) {
-                let Some(entry) = self.entries.get_mut(id.place()) else {
-                    continue;
-                };
-                let wider = suffixes_of(host).filter_map(|suffix| hosts.suffixes.get(suffix));
-                let wider = wider.filter_map(|id| own.get(id.place()));
-                let wider = wider.flat_map(|places| places.iter());
-                let all: BTreeSet<&Carrier> = entry.injectable.iter().chain(wider).collect();
-                let all: Arc<[Carrier]> = all.into_iter().cloned().collect();
-                let known = shared.get(&all).cloned();
-                entry.injectable = known.unwrap_or_else(|| {
-                    shared.insert(Arc::clone(&all));
-                    all
-                });
-                entry.allowed.shrink_to_fit();
+        let injectable: Vec<_> = injectable.collect();
+        let entries = targets.into_iter().zip(said).zip(injectable);
+        let entries = entries.map(|(((host, port), mut said), injectable)| {
+            said.allowed.sort_unstable();
+            let any_below = match &host {
+                HostPattern::Exact(_) => None,
+                HostPattern::Suffix(domain) => Some(Box::new(any_below(domain))),
+            };
+            TargetEntry {
+                any_below,
+                host,
+                port,
+                injectable,
+                enforced: said.enforced,
+                rehearsed: said.rehearsed,
+                allowed: said.allowed.iter().map(|(_, client)| *client).collect(),
             }
+        });
+        Self {
+            entries: entries.collect(),
+            by_port,
         }
-        self.entries.shrink_to_fit();
     }
 
     /// The ports that any target has.
@@ -154,15 +130,8 @@ impl TargetIndex {
         self.by_port.keys().copied()
     }
 
-    /// Calls `found` with the port and the host of every target.
-    pub(super) fn for_each<'i>(&'i self, found: &mut impl FnMut(u16, &'i str, &'i TargetEntry)) {
-        for (port, hosts) in &self.by_port {
-            for (host, id) in hosts.exact.iter().chain(&hosts.suffixes) {
-                if let Some(entry) = self.entries.get(id.place()) {
-                    found(*port, host, entry);
-                }
-            }
-        }
+    pub(super) fn entry(&self, target: TargetId) -> Option<&TargetEntry> {
+        self.entries.get(target.index())
     }
 
     /// Every place that something could be injected into anywhere.
@@ -178,17 +147,14 @@ impl TargetIndex {
         port: u16,
     ) -> impl Iterator<Item = Covering> + use<'i, 'h> {
         self.by_port.get(&port).into_iter().flat_map(|hosts| {
-            let exact = hosts.exact.get(host.as_str()).map(|id| Covering {
-                id: *id,
-                rank: HostRank::Exact,
-            });
-            let suffixes = suffixes_of(host.as_str()).filter_map(|suffix| {
-                Some(Covering {
-                    id: *hosts.suffixes.get(suffix)?,
-                    rank: suffix_rank(suffix),
-                })
-            });
-            exact.into_iter().chain(suffixes)
+            let exact = hosts
+                .exact
+                .get(host.as_str().as_bytes())
+                .map(|id| Covering {
+                    id: *id,
+                    rank: HostRank::Exact,
+                });
+            exact.into_iter().chain(hosts.above(host.as_str()))
         })
     }
 
@@ -199,12 +165,87 @@ impl TargetIndex {
         port: u16,
     ) -> impl Iterator<Item = &'i TargetEntry> + use<'i, 'h> {
         self.covering(host, port)
-            .filter_map(|covering| self.entries.get(covering.id.place()))
+            .filter_map(|covering| self.entry(covering.id))
+    }
+}
+
+fn hosts_by_port(targets: &[HostPort], said: &[Said<'_>]) -> Map<u16, Hosts> {
+    let ids = (0..u32::MAX).map(TargetId);
+    let known = ids.zip(targets.iter().zip(said));
+    let known = known.filter(|(_, (_, said))| said.enforced || said.rehearsed);
+    let known: Vec<_> = known.map(|(id, (place, _))| (id, place)).collect();
+    // A table that grows is copied again and again.
+    let mut counts: Map<u16, usize> = Map::default();
+    for (_, (_, port)) in &known {
+        let count = counts.entry(*port).or_default();
+        *count = count.saturating_add(1);
+    }
+    let room = |(port, count): (u16, usize)| {
+        let hosts = Hosts {
+            exact: map_of(count),
+            suffixes: Map::default(),
+        };
+        (port, hosts)
+    };
+    let mut by_port: Map<u16, Hosts> = counts.into_iter().map(room).collect();
+    for (id, (host, port)) in known {
+        let Some(hosts) = by_port.get_mut(port) else {
+            continue;
+        };
+        let by_host = match host {
+            HostPattern::Exact(_) => &mut hosts.exact,
+            HostPattern::Suffix(_) => &mut hosts.suffixes,
+        };
+        by_host.insert(Short::of(host.as_str().as_bytes()), id);
+    }
+    by_port
+}
+
+impl Hosts {
+    /// The suffixes that `host` lies below, the longest first.
+    fn above<'i, 'h>(&'i self, host: &'h str) -> impl Iterator<Item = Covering> + use<'i, 'h> {
+        let suffixes = (!self.suffixes.is_empty()).then(|| suffixes_of(host));
+        let covering = |suffix: &str| {
+            Some(Covering {
+                id: *self.suffixes.get(suffix.as_bytes())?,
+                rank: suffix_rank(suffix),
+            })
+        };
+        suffixes.into_iter().flatten().filter_map(covering)
+    }
+}
+
+impl<'b> Said<'b> {
+    fn add(&mut self, binding: &'b Binding) {
+        let rule = &binding.rule;
+        // A dry-run policy changes nothing: neither which headers are taken out nor what a denial says.
+        if !rule.is_enforced() {
+            self.rehearsed = true;
+            return;
+        }
+        self.enforced = true;
+        if rule.effect == Effect::Allow && !matches!(rule.accepts, Accepts::Nobody) {
+            self.allowed.push((rule.policy(), binding.client));
+        }
+        for carrier in rule.placements.iter().map(|placement| &placement.carrier) {
+            if !self.carriers.contains(&carrier) {
+                self.carriers.push(carrier);
+            }
+        }
+    }
+}
+
+impl TargetEntry {
+    pub(super) fn rank(&self) -> HostRank {
+        match &self.host {
+            HostPattern::Exact(_) => HostRank::Exact,
+            HostPattern::Suffix(host) => suffix_rank(host.as_str()),
+        }
     }
 }
 
 impl TargetId {
-    const fn place(self) -> usize {
+    pub(crate) const fn index(self) -> usize {
         self.0 as usize
     }
 }

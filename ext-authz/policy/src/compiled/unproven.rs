@@ -6,7 +6,7 @@ use attache_core::{
 };
 
 use super::{
-    Compiled,
+    Compiled, rules,
     search::{Found, Tally, Verdict, both},
 };
 use crate::{
@@ -69,7 +69,7 @@ impl Compiled {
         });
         for client in clients {
             for target in self.targets.covering(request.host, request.port) {
-                for rule in self.rules_of(*client, target.id) {
+                for rules::Bound { rule, .. } in self.rules.of(*client, target.id) {
                     let Some((segments, action)) = rule.covering(request) else {
                         continue;
                     };

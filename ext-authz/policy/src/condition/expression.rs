@@ -54,6 +54,7 @@ const MAX_TEXT_BYTES: usize = 8 * 1024;
 /// An expression that yields a boolean.
 pub(crate) struct Expression {
     program: Program,
+    constant: Option<bool>,
 }
 
 impl Expression {
@@ -85,9 +86,15 @@ impl Expression {
                 return Err(InvalidExpression::NotBoolean(found).whole());
             }
         }
+        let constant = fold::constant(&environment, &checked);
         let strict = equality::strict(&checked);
         let program = environment.program(&strict).map_err(malformed)?;
-        Ok(Self { program })
+        Ok(Self { program, constant })
+    }
+
+    /// What it always yields, whatever is asked and whenever.
+    pub(crate) const fn constant(&self) -> Option<bool> {
+        self.constant
     }
 
     /// As it was written.

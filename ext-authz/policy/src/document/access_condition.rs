@@ -220,7 +220,12 @@ fn country(at: &At<'_>) -> Option<Country> {
 fn expression(at: &At<'_>) -> Option<Test> {
     let text = at.text()?;
     let refused = match Expression::compile(text) {
-        Ok(expression) => return Some(Test::Expression(Box::new(expression))),
+        Ok(expression) => {
+            if let Some(holds) = expression.constant() {
+                warn_of_constant(at, holds);
+            }
+            return Some(Test::Expression(Box::new(expression)));
+        }
         Err(refused) => refused,
     };
     let mut message = refused.reason.to_string();
@@ -240,6 +245,24 @@ fn expression(at: &At<'_>) -> Option<Test> {
     at.report()
         .error_with(place, Code::InvalidExpression, message, way_out);
     None
+}
+
+/// Something is being tried out, or another thing was meant.
+fn warn_of_constant(at: &At<'_>, holds: bool) {
+    let (code, message, way_out) = if holds {
+        let way_out = "compare something of the call, or leave the condition out";
+        (
+            Code::MatchesEverything,
+            "the expression is always true",
+            way_out,
+        )
+    } else {
+        let way_out =
+            "compare something of the call; a policy that is to rest may have `mode: dry-run`";
+        (Code::NeverOpens, "the expression is never true", way_out)
+    };
+    let way_out = Some(way_out.to_owned());
+    at.report().warning(at.place(), code, message, way_out);
 }
 
 /// Points to a part of a text that stands in one line as it is, in quotes or without.

@@ -1,11 +1,16 @@
 //! `AccessPolicy`: binds client, server, trust providers, conditions, credential provider and actions.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use attache_core::request::{PathPrefix, goes_around_policy, is_method};
 
 use crate::{
     document::{Specification, credential_provider::TTL_SECONDS, server_workload::path_prefix},
+    hash::Set,
     name::{self, Reference},
     problem::{Code, Place, quoted},
     yaml::At,
@@ -51,7 +56,7 @@ enum Demand {
 }
 
 /// What a policy does with the calls it covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Effect {
     Allow,
     Deny,
@@ -67,7 +72,7 @@ impl Effect {
 }
 
 /// Whether a policy counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum PolicyMode {
     Enforce,
     /// It never changes an answer; what it would have changed is told.
@@ -77,7 +82,7 @@ pub(crate) enum PolicyMode {
 /// A named set of calls.
 #[derive(Clone)]
 pub(crate) struct Action {
-    pub(crate) name: String,
+    pub(crate) name: Cow<'static, str>,
     pub(crate) methods: MethodSet,
     /// `None`: every path of the server workload.
     pub(crate) paths: Option<Vec<(PathPrefix, Place)>>,
@@ -103,7 +108,7 @@ impl Action {
     /// Every method on every path of the server workload.
     pub(crate) fn all() -> Self {
         Self {
-            name: "all".to_owned(),
+            name: Cow::Borrowed("all"),
             methods: MethodSet::Any,
             paths: None,
         }
@@ -111,10 +116,11 @@ impl Action {
 
     fn lower(at: &At<'_>) -> Option<Self> {
         if !at.is_mapping() {
-            let (name, methods) = at.one_of(&predefined().map(|set| (set.0, set)))?;
+            let choices = PREDEFINED.each_ref().map(|set| (set.0, set));
+            let (name, methods) = at.one_of(&choices)?;
             return Some(Self {
-                name: name.to_owned(),
-                methods,
+                name: Cow::Borrowed(name),
+                methods: methods.clone(),
                 paths: None,
             });
         }
@@ -126,7 +132,7 @@ impl Action {
             at.some_list(|at| path_prefix(at).map(|prefix| (prefix, at.place())))
         });
         Some(Self {
-            name: name?,
+            name: Cow::Owned(name?),
             methods: MethodSet::These(methods?.into()),
             paths: Some(paths?),
         })
@@ -231,7 +237,7 @@ fn vouchers(
     (demand, demand.and(vouchers))
 }
 
-fn predefined() -> [(&'static str, MethodSet); 3] {
+static PREDEFINED: LazyLock<[(&str, MethodSet); 3]> = LazyLock::new(|| {
     let these =
         |methods: &[&str]| MethodSet::These(methods.iter().map(|m| (*m).to_owned()).collect());
     [
@@ -239,7 +245,7 @@ fn predefined() -> [(&'static str, MethodSet); 3] {
         ("write", these(&["POST", "PUT", "PATCH", "DELETE"])),
         ("all", MethodSet::Any),
     ]
-}
+});
 
 /// Names of conditions, all of which must hold.
 fn conditions(at: &At<'_>) -> Option<Vec<Reference>> {
@@ -254,7 +260,7 @@ fn conditions(at: &At<'_>) -> Option<Vec<Reference>> {
 
 fn action_name(at: &At<'_>) -> Option<String> {
     let text = at.text()?;
-    if predefined().iter().any(|(name, _)| *name == text) {
+    if PREDEFINED.iter().any(|(name, _)| *name == text) {
         let message = format!("{} is a predefined action", quoted(text));
         return at.refuse_with(
             Code::DuplicateName,
@@ -295,13 +301,9 @@ fn method(at: &At<'_>) -> Option<String> {
 }
 
 fn distinct(at: &At<'_>, actions: Vec<Action>) -> Option<Vec<Action>> {
-    let twice = actions.iter().enumerate().find(|(position, action)| {
-        actions
-            .iter()
-            .take(*position)
-            .any(|earlier| earlier.name == action.name)
-    });
-    if let Some((_, action)) = twice {
+    let mut known = Set::default();
+    let mut named = actions.iter();
+    if let Some(action) = named.find(|action| !known.insert(&action.name)) {
         let message = format!("the action {} stands twice", quoted(&action.name));
         return at.refuse_with(Code::DuplicateName, message, "keep one of them");
     }

@@ -45,6 +45,8 @@ pub struct Case {
     pub attributes: Attributes,
     /// The provider that would prove it; if it is not written, the set's only one of the fitting type.
     pub trust_provider: Option<String>,
+    /// Where that stands.
+    pub(crate) provider_place: Option<Place>,
     /// What is asked.
     pub call: TestedCall,
     /// How it must end.
@@ -81,6 +83,8 @@ pub struct Expected {
     pub outcome: Outcome,
     /// The policy that it rests on: a document's name, or `<effect>:<client>:<server>:<action>`.
     pub policy: Option<String>,
+    /// Where that stands.
+    pub(crate) policy_place: Option<Place>,
     /// The code of the denial or fault.
     pub code: Option<String>,
 }
@@ -91,13 +95,15 @@ pub fn policy_tests(sources: &[Source], settings: &Settings) -> Result<Vec<Polic
     let report = Report::new();
     let mut tests = Vec::new();
     for source in sources {
-        let file = File::read(&source.name, &source.text, &report);
-        for root in file.documents() {
-            let document = document::lower(&root, &settings.trust_domain);
-            if let Some(Spec::PolicyTest(test)) = document.and_then(|document| document.spec) {
-                tests.push(test);
-            }
-        }
+        let test = |root: &At<'_>| {
+            let document = document::lower(root, &settings.trust_domain)?;
+            let Some(Spec::PolicyTest(test)) = document.spec else {
+                return None;
+            };
+            Some(*test)
+        };
+        let read = File::read_each(&source.name, &source.text, &report, test);
+        tests.extend(read.into_iter().flatten());
     }
     if report.has_errors() {
         return Err(report.into_problems());
@@ -154,11 +160,10 @@ impl Case {
         let mut fields = at.fields()?;
         let name = fields.or("name", String::new(), |at| at.text().map(ToOwned::to_owned));
         let attributes = fields.required("attributes", attributes);
+        let mut provider_place = None;
         let trust_provider = fields.optional("trustProvider", |at| {
-            name::reference(at).map(|reference| match reference.namespace {
-                Some(namespace) => format!("{namespace}/{}", reference.name),
-                None => reference.name,
-            })
+            provider_place = Some(at.place());
+            name::reference(at).map(|reference| reference.written())
         });
         let call = fields.required("request", TestedCall::lower);
         let expect = fields.required("expect", Expected::lower);
@@ -167,6 +172,7 @@ impl Case {
             place: at.place(),
             attributes: attributes?,
             trust_provider: trust_provider?,
+            provider_place,
             call: call?,
             expect: expect?,
         })
@@ -222,7 +228,11 @@ impl Expected {
         ];
         let text = |at: &At<'_>| at.text().map(ToOwned::to_owned);
         let outcome = fields.required("outcome", |at| at.one_of(&outcomes));
-        let policy = fields.optional("policy", text);
+        let mut policy_place = None;
+        let policy = fields.optional("policy", |at| {
+            policy_place = Some(at.place());
+            text(at)
+        });
         let code = fields.optional("code", |at| match outcome {
             Some(Outcome::Permitted) => at.refuse_with(
                 Code::ConflictingFields,
@@ -234,6 +244,7 @@ impl Expected {
         Some(Self {
             outcome: outcome?,
             policy: policy?,
+            policy_place,
             code: code?,
         })
     }

@@ -2,7 +2,10 @@
 
 mod authentication;
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use attache_core::request::{Host, PathPrefix};
 
@@ -27,8 +30,8 @@ pub struct ServerWorkload {
     pub port: u16,
     /// Whether plaintext is accepted.
     pub tls: TlsRule,
-    /// Under which paths; never empty.
-    pub paths: Vec<PathPrefix>,
+    /// Under which paths, in order; never empty.
+    pub paths: Arc<[PathPrefix]>,
     /// Where a credential goes.
     pub authentication: Authentication,
 }
@@ -40,6 +43,15 @@ pub enum HostPattern {
     Exact(Host),
     /// `*.example.com`, here without `*.`: any depth below it, never itself.
     Suffix(Host),
+}
+
+impl HostPattern {
+    /// The host, or the domain that it lies below.
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Exact(host) | Self::Suffix(host) => host.as_str(),
+        }
+    }
 }
 
 impl fmt::Display for HostPattern {
@@ -83,10 +95,12 @@ impl ServerWorkload {
         };
         let port = fields.or("port", usual_port, At::port);
         let protocol = fields.or("protocol", (), |at| at.one_of(&[("http", ())]));
-        let paths = fields.field("paths").map_or_else(
-            || root().map(|root| vec![root]),
-            |at| at.some_list(path_prefix),
-        );
+        let paths = fields.field("paths").map_or_else(root, |at| {
+            let mut paths = at.some_list(path_prefix)?;
+            paths.sort();
+            paths.dedup();
+            Some(paths.into())
+        });
         let authentication = match fields.field("authentication") {
             None => bearer(),
             Some(at) => authentication::lower(&at),
@@ -105,7 +119,7 @@ impl ServerWorkload {
     /// A target known by its audience alone.
     pub(crate) fn implied(name: &str, host: Host, port: u16, tls: TlsRule) -> Option<Self> {
         let host = HostPattern::Exact(host);
-        let (paths, authentication) = (vec![root()?], bearer()?);
+        let (paths, authentication) = (root()?, bearer()?);
         Some(Self {
             name: name.to_owned(),
             host,
@@ -139,8 +153,11 @@ pub(super) fn path_prefix(at: &At<'_>) -> Option<PathPrefix> {
     })
 }
 
-fn root() -> Option<PathPrefix> {
-    PathPrefix::parse("/").ok()
+/// Every path.
+fn root() -> Option<Arc<[PathPrefix]>> {
+    static ROOT: LazyLock<Option<Arc<[PathPrefix]>>> =
+        LazyLock::new(|| Some([PathPrefix::parse("/").ok()?].into()));
+    ROOT.clone()
 }
 
 fn bearer() -> Option<Authentication> {

@@ -5,12 +5,13 @@ use attache_core::{
     attributes::{SPIFFE_ID, kubernetes},
     spiffe_id::SpiffeId,
 };
+use smallvec::smallvec;
 
 use crate::{
     document::{CredentialProvider, Specification},
     name::{self, QualifiedName, Reference},
     problem::{Code, Place, quoted},
-    selector::{Condition, Entry, Pattern, Selector, contradiction},
+    selector::{Condition, Entry, Pattern, Selector, contradiction, own_name},
     yaml::{At, Fields},
 };
 
@@ -126,9 +127,8 @@ fn exact(attribute: &str, at: &At<'_>) -> Option<Condition> {
         return at.refuse_with(Code::InvalidValue, message, way_out);
     }
     contradiction::check_value(attribute, at)?;
-    let patterns = vec![Pattern::Exact(value.to_owned())];
     Some(Condition {
-        attribute: attribute.to_owned(),
-        patterns,
+        attribute: own_name(attribute),
+        patterns: smallvec![Pattern::Exact(value.to_owned())],
     })
 }

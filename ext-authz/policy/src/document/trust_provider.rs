@@ -258,8 +258,8 @@ fn requirements(at: &At<'_>, kind: ProviderKind) -> Option<Vec<Requirement>> {
         return at.refuse_with(Code::ContradictorySelector, message, way_out);
     }
     let required = |condition: Condition| Requirement {
-        attribute: condition.attribute,
-        patterns: condition.patterns,
+        attribute: condition.attribute.into_owned(),
+        patterns: condition.patterns.into_vec(),
     };
     Some(entry.conditions.into_iter().map(required).collect())
 }

@@ -45,7 +45,8 @@ pub(super) struct Judged<'a> {
     /// The selector entry that matches, or else the one that fails by the fewest attributes.
     entry: Option<&'a Entry>,
     /// The action that covers the call, or else the nearest.
-    action: Option<&'a RuleAction>,
+    /// By its place in the rule.
+    action: Option<usize>,
     /// Whether it is about this host and port.
     on_target: bool,
     /// Whether it counts, or would if it were enforced.
@@ -78,7 +79,12 @@ impl<'a> Judged<'a> {
         let entry = bound.entries.iter().min_by_key(failing);
         let covering = rule.covering(&facts.request);
         let action = covering.map(|(_, action)| action);
-        let action = action.or_else(|| rule.actions.iter().min_by_key(|it| unlike(it, facts)));
+        let action = action.or_else(|| {
+            let actions = rule.actions.iter().enumerate();
+            let nearest = actions.min_by_key(|(_, it)| unlike(it, facts));
+            nearest.map(|(place, _)| place)
+        });
+        let unlike_it = action.and_then(|place| rule.actions.get(place));
         let on_target = bound.covers_host && bound.port == facts.request.port;
         let covers = bound.is_client && on_target && covering.is_some();
         let accepted = rule.accepts(facts.attestation);
@@ -101,7 +107,7 @@ impl<'a> Judged<'a> {
                 entry.as_ref().map_or(1, failing)
             },
             usize::from(!accepted),
-            action.map_or(2, |action| unlike(action, facts)),
+            unlike_it.map_or(2, |action| unlike(action, facts)),
             unmet.not_met,
             unmet.unavailable,
         ];
@@ -121,7 +127,7 @@ impl<'a> Judged<'a> {
     fn first_mismatch(&self, facts: &Facts<'_>) -> Option<String> {
         let entry = self.entry.filter(|_| !self.bound.is_client)?;
         let (_, condition) = entry.mismatches(facts.attestation);
-        condition.map(|condition| condition.attribute.clone())
+        condition.map(|condition| condition.attribute.to_string())
     }
 
     /// Whether it is about this caller and target, and asks what time it is.
@@ -134,7 +140,7 @@ impl<'a> Judged<'a> {
 
     /// The order in which policies are told.
     pub(super) fn order(&self) -> impl Ord + use<'a> {
-        (self.part, self.distance, &*self.bound.rule.policy)
+        (self.part, self.distance, self.bound.rule.policy())
     }
 
     pub(super) fn told(&self, facts: &Facts<'_>) -> Considered {
@@ -149,6 +155,7 @@ impl<'a> Judged<'a> {
         );
         checks.extend(
             self.action
+                .and_then(|place| rule.actions.get(place))
                 .into_iter()
                 .flat_map(|action| check::action(action, facts)),
         );
@@ -157,10 +164,10 @@ impl<'a> Judged<'a> {
         let conditions = rule.conditions.iter();
         checks.extend(conditions.map(|condition| circumstance::check(condition, seen)));
         Considered {
-            policy: rule.policy.to_string(),
+            policy: rule.policy().to_owned(),
             matched: self
                 .action
-                .map(|action| action.matched.to_string())
+                .map(|place| rule.matched(place).to_owned())
                 .unwrap_or_default(),
             dry_run: !rule.is_enforced(),
             part: self.part,
@@ -169,7 +176,7 @@ impl<'a> Judged<'a> {
     }
 
     fn is_named(&self, name: Option<&str>) -> bool {
-        name == Some(&*self.bound.rule.policy)
+        name == Some(self.bound.rule.policy())
     }
 
     /// Of an allow: host, then path.
@@ -244,7 +251,7 @@ fn name_nearest(judged: &mut [Judged<'_>], verdict: &Verdict, facts: &Facts<'_>)
     let nearest = judged
         .iter_mut()
         .filter(|it| it.bound.rule.effect == Effect::Allow && it.bound.rule.is_enforced())
-        .min_by_key(|it| (!spoken_of(it), it.distance, &*it.bound.rule.policy));
+        .min_by_key(|it| (!spoken_of(it), it.distance, it.bound.rule.policy()));
     if let Some(nearest) = nearest {
         nearest.part = Part::Nearest;
     }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::{Colour, json, summary, text};
 use crate::{
     Code, Problems, Settings, Source, compile,
-    problem::{Place, Report},
+    problem::{MAX_KEPT, Place, Report},
 };
 use attache_core::spiffe_id::TrustDomain;
 
@@ -35,6 +35,7 @@ fn shown(bytes: &[u8], start: (usize, usize), end: (usize, usize)) -> (String, S
         &problem("a.yaml", start, end),
         &[source("a.yaml", bytes)],
         Colour::Never,
+        usize::MAX,
     );
     let mut lines = told.lines().skip(3);
     let number = format!("{} | ", start.0);
@@ -89,6 +90,7 @@ fn a_problem_without_a_line_tells_its_place() {
             &problem("a.yaml", place, place),
             &[source("a.yaml", bytes)],
             Colour::Never,
+            usize::MAX,
         );
         let at = match place {
             (0, _) => "--> a.yaml\n".to_owned(),
@@ -100,7 +102,12 @@ fn a_problem_without_a_line_tells_its_place() {
             "{told}"
         );
     }
-    let elsewhere = text(&problem("b.yaml", (1, 1), (1, 2)), &[], Colour::Never);
+    let elsewhere = text(
+        &problem("b.yaml", (1, 1), (1, 2)),
+        &[],
+        Colour::Never,
+        usize::MAX,
+    );
     assert!(elsewhere.contains("--> b.yaml:1:1\n"), "{elsewhere}");
 }
 
@@ -108,12 +115,12 @@ fn a_problem_without_a_line_tells_its_place() {
 fn colours_are_ours_alone() {
     let sources = [source("\u{1b}[2J.yaml", b"a: \x1b[31mred\n")];
     let problems = problem("\u{1b}[2J.yaml", (1, 4), (1, 12));
-    let plain = text(&problems, &sources, Colour::Never);
+    let plain = text(&problems, &sources, Colour::Never, usize::MAX);
     assert!(
         !plain.contains('\u{1b}') && plain.contains("\\u{1b}[2J.yaml"),
         "{plain:?}"
     );
-    let coloured = text(&problems, &sources, Colour::Always);
+    let coloured = text(&problems, &sources, Colour::Always, usize::MAX);
     let without: String = coloured
         .split('\u{1b}')
         .enumerate()
@@ -133,11 +140,16 @@ fn colours_are_ours_alone() {
 
 #[test]
 fn programs_read_every_member_and_no_raw_character() {
-    let told = json(&problem("\u{202e}\u{9b}.yaml", (1, 4), (1, 6)), None);
+    let told = json(
+        &problem("\u{202e}\u{9b}.yaml", (1, 4), (1, 6)),
+        None,
+        usize::MAX,
+    );
     assert!(told.is_ascii(), "{told}");
     let object: serde_json::Value = serde_json::from_str(&told).unwrap();
     let expected = serde_json::json!({
         "errors": 1,
+        "omitted": 0,
         "warnings": 0,
         "revision": null,
         "problems": [{
@@ -179,9 +191,50 @@ proptest! {
         };
         let sources = [source(&name, &text.concat())];
         if let Err(problems) = compile(&sources, &settings) {
-            let shown = super::text(&problems, &sources, Colour::Never) + &json(&problems, None) + &problems.to_string();
+            let shown = super::text(&problems, &sources, Colour::Never, usize::MAX) + &json(&problems, None, usize::MAX) + &problems.to_string();
             let raw = shown.chars().find(|letter| *letter != '\n' && super::is_unprintable(*letter));
             prop_assert_eq!(raw, None, "{}", shown);
         }
     }
+}
+
+#[test]
+fn of_many_problems_the_errors_come_first_and_the_rest_is_counted() {
+    let report = Report::new();
+    let place = |line| Place {
+        line,
+        column: 1,
+        ..Place::file("a.yaml")
+    };
+    for line in 1..=3 {
+        report.warning(place(line), Code::Shadowed, "a warning", None);
+    }
+    for line in 4..=MAX_KEPT + 5 {
+        report.error(place(line), Code::Empty, "an error");
+    }
+    let problems = report.into_problems();
+    assert_eq!(problems.error_count(), MAX_KEPT + 2);
+    assert_eq!(problems.iter().count(), MAX_KEPT + 3);
+    let told = text(&problems, &[], Colour::Never, 2);
+    assert_eq!(told.matches("error[empty]").count(), 2, "{told}");
+    assert!(!told.contains("warning["), "{told}");
+    assert!(
+        told.ends_with("and more that are not shown: 10000 errors, 3 warnings\n\n"),
+        "{told}"
+    );
+    let told: serde_json::Value =
+        serde_json::from_str(&json(&problems, None, 2)).expect("an object");
+    assert_eq!(
+        (&told["errors"], &told["omitted"]),
+        (&10_002.into(), &10_003.into())
+    );
+    assert_eq!(told["problems"].as_array().map(Vec::len), Some(2));
+    // With room for some warnings, errors are not left out for them.
+    let (told, left_out) = problems.at_most(MAX_KEPT + 3);
+    assert_eq!((told.len(), left_out.total()), (MAX_KEPT + 1, 4));
+    assert!(
+        problems
+            .to_string()
+            .ends_with("more, which `attache validate` tells")
+    );
 }

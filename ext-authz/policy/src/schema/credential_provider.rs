@@ -45,7 +45,7 @@ pub(super) const CREDENTIAL_PROVIDER: Shape = Shape::ByWord(
                 field(
                     "audience",
                     Always,
-                    Shape::OneOrMore(&TEXT),
+                    Shape::Either(&[TEXT, Shape::Set(&TEXT)]),
                     "whom the token is for, its `aud`; a list only where one token is for several",
                 ),
                 field(

@@ -40,7 +40,7 @@ pub(super) const TEXT: Shape = Shape::Text(1);
 pub(super) const REFERENCE: Shape = Shape::Match(
     "^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
 );
-pub(super) const REFERENCES: Shape = Shape::List(&REFERENCE);
+pub(super) const REFERENCES: Shape = Shape::Set(&REFERENCE);
 /// RFC 1123 §2.1.
 pub(super) const LABEL: Shape = Shape::Match("^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$");
 const NAME: Shape =

@@ -1,5 +1,9 @@
 //! The table as JSON Schema, draft 2020-12.
 
+mod range;
+
+use std::ops::RangeInclusive;
+
 use serde_json::{Map, Value, json};
 
 use super::{Entries, Mapping, Needed, Shape};
@@ -39,10 +43,11 @@ impl Shape {
             Self::True => json!({"const": true}),
             Self::Duration(bounds) => json!({"oneOf": [
                 {"type": "integer", "minimum": bounds.start(), "maximum": bounds.end()},
-                {"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)?$"},
+                {"type": "string", "pattern": with_unit(bounds)},
             ]}),
             Self::Port => json!({"type": "integer", "minimum": 1, "maximum": u16::MAX}),
             Self::List(item) => json!({"type": "array", "items": item.json(), "minItems": 1}),
+            Self::Set(item) => merged(Self::List(item).json(), json!({"uniqueItems": true})),
             Self::OneOrMore(item) => json!({"oneOf": [item.json(), Self::List(item).json()]}),
             Self::Entries(entries) => entries.json(),
             Self::Mapping(mapping) => mapping.json(),
@@ -101,6 +106,25 @@ impl Entries {
             "minProperties": self.least,
         })
     }
+}
+
+/// Numbers with each unit of a duration, as far as they lie within `bounds`, in seconds.
+fn with_unit(bounds: &RangeInclusive<u64>) -> String {
+    let units = [
+        ("ms", 1),
+        ("s?", 1000),
+        ("m", 60_000),
+        ("h", 3_600_000),
+        ("d", 86_400_000),
+    ];
+    let millis = |seconds: &u64| seconds.saturating_mul(1000);
+    let (low, high) = (millis(bounds.start()), millis(bounds.end()));
+    let within = units.into_iter().filter_map(|(unit, size): (_, u64)| {
+        let numbers = range::between(low.div_ceil(size), high.div_euclid(size))?;
+        Some(format!("{numbers}{unit}"))
+    });
+    let within: Vec<String> = within.collect();
+    format!("^({})$", within.join("|"))
 }
 
 /// The members of both; `other`'s where both have one.

@@ -73,7 +73,7 @@ pub(super) static ACCESS_POLICY: Shape = Shape::Mapping(&Mapping {
         field(
             "actions",
             Always,
-            Shape::List(&Shape::Either(&[
+            Shape::Set(&Shape::Either(&[
                 Shape::Words(|| vec!["read", "write", "all"]),
                 Shape::Mapping(&ACTION),
             ])),

@@ -53,11 +53,7 @@ const SEPARATE: &str = "write two ClientWorkloads, and a policy for each";
 
 /// Two attributes that no kind proves both of.
 fn foreign_pair(conditions: &[Condition]) -> Option<(&str, &str)> {
-    let names = || {
-        conditions
-            .iter()
-            .map(|condition| condition.attribute.as_str())
-    };
+    let names = || conditions.iter().map(|condition| &*condition.attribute);
     let both = |one, other| {
         let mut kinds = ProviderKind::ALL.into_iter();
         kinds.any(|kind| kind.proves(one) && kind.proves(other))

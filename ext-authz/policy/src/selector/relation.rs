@@ -6,6 +6,7 @@ use attache_core::{
     identity::Naming,
     spiffe_id::SpiffeId,
 };
+use smallvec::SmallVec;
 
 use super::{Condition, Entry, Pattern, Selector};
 
@@ -54,7 +55,7 @@ impl Entry {
 
     /// The only values that `attribute` may have, if there is a list of them. The SPIFFE ID tells nothing of
     /// the other attributes: it is made of whichever the trust provider's template names.
-    pub(crate) fn exact(&self, attribute: &str) -> Option<Vec<&str>> {
+    pub(crate) fn exact(&self, attribute: &str) -> Option<SmallVec<[&str; 1]>> {
         let mut conditions = self.conditions.iter();
         conditions
             .find(|condition| condition.attribute == attribute)?

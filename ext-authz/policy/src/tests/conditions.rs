@@ -422,7 +422,7 @@ fn a_condition_that_cannot_be_meant_is_a_problem() {
     let days = "days: [mon]";
     for (spec, code) in [
         (String::new(), Code::MissingField),
-        ("source: {ranges: [10.0.0.0/8]}, cel: 'true'".into(), Code::ConflictingFields),
+        ("source: {ranges: [10.0.0.0/8]}, cel: 'request.port == 1'".into(), Code::ConflictingFields),
         ("time: {timeZone: Europe/Berln, notBefore: 2026-01-01}".into(), Code::UnknownTimeZone),
         ("time: {timeZone: CEST, notBefore: 2026-01-01}".into(), Code::UnknownTimeZone),
         ("time: {timeZone: UTC}".into(), Code::Empty),

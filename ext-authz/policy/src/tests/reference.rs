@@ -238,6 +238,10 @@ proptest! {
             let mut dice = Dice(seed | 1);
             for _ in 0..200 {
                 let call = Call::random(&mut dice);
+                // Who shows evidence of several may meet policies of each, which no set can tell beforehand.
+                if call.is_proven_by_several() {
+                    continue;
+                }
                 prop_assert_ne!(told(&decided(&alone_set, call)).code, "credential-conflict", "{:?}", call);
             }
         }

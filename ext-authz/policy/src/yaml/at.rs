@@ -1,49 +1,64 @@
 //! Typed reading of nodes: each accessor either gives a value or reports a problem with its place, so
 //! that a whole document is checked in one pass.
 
-use std::{fmt::Write as _, rc::Rc, sync::Arc};
+use std::{
+    fmt::{self, Display, Write as _},
+    sync::Arc,
+};
+
+use smallvec::{SmallVec, smallvec};
 
 use super::{
     fields::{Fields, push_key},
     tree::{self, Entry, Node, Value},
 };
 use crate::{
-    problem::{Code, Place, Report, secret},
+    problem::{Code, Place, Report, Spot, secret},
     schema::Shape,
 };
 
-/// How many bytes most paths have at most.
-const ROOM_FOR_A_PATH: usize = 64;
+/// How deep most values lie at most.
+const USUAL_DEPTH: usize = 8;
 
 /// A file that was read, as far as it is YAML.
 pub struct File<'r> {
+    origin: Origin<'r>,
+    nodes: Vec<Node<'r>>,
+}
+
+/// Where values come from.
+pub(super) struct Origin<'r> {
     name: Arc<str>,
-    nodes: Vec<Node>,
     report: &'r Report,
 }
 
 impl<'r> File<'r> {
     /// Reads `bytes`; `name` stands in messages. Empty documents are left out.
-    pub fn read(name: &str, bytes: &[u8], report: &'r Report) -> Self {
+    pub fn read(name: &str, bytes: &'r [u8], report: &'r Report) -> Self {
         let name: Arc<str> = name.into();
-        let nodes = tree::documents(&name, bytes, report);
+        let nodes = tree::read_each(&name, bytes, report, |node, _report| node);
         Self {
-            name,
+            origin: Origin { name, report },
             nodes,
-            report,
         }
     }
 
     /// The documents in order.
     pub fn documents(&self) -> impl Iterator<Item = At<'_>> {
-        let nameless: Rc<str> = "".into();
-        self.nodes.iter().map(move |node| At {
-            file: self,
-            node,
-            key: None,
-            shape: None,
-            document: nameless.clone(),
-            path: None,
+        self.nodes.iter().map(|node| At::root(&self.origin, node))
+    }
+
+    /// What `read` makes of each document, in order. No more than one is in memory at a time.
+    pub fn read_each<T>(
+        name: &str,
+        bytes: &[u8],
+        report: &Report,
+        read: impl Fn(&At<'_>) -> T,
+    ) -> Vec<T> {
+        let name: Arc<str> = name.into();
+        tree::read_each(&name, bytes, report, |node, report| {
+            let name = Arc::clone(&name);
+            read(&At::root(&Origin { name, report }, &node))
         })
     }
 }
@@ -51,65 +66,70 @@ impl<'r> File<'r> {
 /// A value and where it stands. Every accessor gives `None` after it reported a problem.
 #[derive(Clone)]
 pub struct At<'a> {
-    file: &'a File<'a>,
-    pub(super) node: &'a Node,
+    origin: &'a Origin<'a>,
+    pub(super) node: &'a Node<'a>,
     /// What it stands under in a mapping.
-    key: Option<&'a Node>,
+    key: Option<&'a Node<'a>>,
     /// What it must look like, if that is described.
     shape: Option<&'static Shape>,
-    document: Rc<str>,
-    /// From the document's root; `None` there.
-    path: Option<Rc<Step<'a>>>,
+    /// The document.
+    root: &'a Node<'a>,
+    /// What messages call the document; made where something is told.
+    label: Option<fn(&At<'_>) -> String>,
+    /// From the root, the place in each mapping or list. It becomes a text only where something is told.
+    path: SmallVec<[u32; USUAL_DEPTH]>,
+    /// The field that was asked for last.
+    field: &'static str,
 }
 
-/// The way to a value. It becomes a text only where something is told of the value.
-struct Step<'a> {
-    before: Option<Rc<Self>>,
-    last: Last<'a>,
+/// The path of a value whose document is no longer there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum FixedPath {
+    /// A field of `spec`, or an item of the list that stands there.
+    Spec(&'static str, Option<u32>),
+    /// Anything else, with what the document is called.
+    Whole(Box<str>),
 }
 
-enum Last<'a> {
-    Field(&'a str),
-    Item(usize),
-}
-
-impl Step<'_> {
-    /// Writes the way into `text`, which holds nothing of it.
-    fn write(&self, text: &mut String) {
-        if let Some(before) = &self.before {
-            before.write(text);
-        }
-        match self.last {
-            Last::Field(name) => {
-                if self.before.is_some() {
-                    text.push('.');
-                }
-                push_key(text, name);
-            }
-            Last::Item(index) => {
-                // Writing to a String cannot fail.
-                let _ = write!(text, "[{index}]");
-            }
+impl Display for FixedPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spec(field, None) => write!(f, "spec.{field}"),
+            Self::Spec(field, Some(item)) => write!(f, "spec.{field}[{item}]"),
+            Self::Whole(path) => f.write_str(path),
         }
     }
 }
 
 impl<'a> At<'a> {
-    /// The same value in a document that messages call `label`: `AccessPolicy payment-to-stripe`.
-    #[must_use]
-    pub fn labelled(&self, label: &str) -> Self {
+    fn root(origin: &'a Origin<'a>, node: &'a Node<'a>) -> Self {
         Self {
-            document: label.into(),
+            origin,
+            node,
+            key: None,
+            shape: None,
+            root: node,
+            label: None,
+            path: SmallVec::new(),
+            field: "",
+        }
+    }
+
+    /// The same value in a document that messages call as `label` says of its root:
+    /// `AccessPolicy payment-to-stripe`.
+    #[must_use]
+    pub fn labelled(&self, label: fn(&At<'_>) -> String) -> Self {
+        Self {
+            label: Some(label),
             ..self.clone()
         }
     }
 
     /// The same value, of which `shape` tells the fields.
     pub(crate) fn described(&self, shape: &'static Shape) -> Self {
-        Self {
-            shape: Some(shape),
-            ..self.clone()
-        }
+        let mut described = self.clone();
+        described.shape = Some(shape);
+        described
     }
 
     /// Where the value stands.
@@ -117,26 +137,70 @@ impl<'a> At<'a> {
         self.place_of(self.node)
     }
 
+    /// Where the value stands, without its path.
+    pub(crate) fn spot(&self) -> Spot {
+        self.node.spot(&self.origin.name)
+    }
+
     /// Where its key stands, if it has one; for what is missing in the value.
     pub(super) fn key_place(&self) -> Place {
         self.place_of(self.key.unwrap_or(self.node))
     }
 
-    fn place_of(&self, node: &Node) -> Place {
-        let mut path = String::with_capacity(ROOM_FOR_A_PATH);
-        path.push_str(&self.document);
-        if let Some(steps) = &self.path {
-            if !path.is_empty() {
-                path.push_str(": ");
-            }
-            steps.write(&mut path);
+    fn place_of(&self, node: &Node<'_>) -> Place {
+        let root = || Self::root(self.origin, self.root);
+        let mut path = self.label.map(|label| label(&root())).unwrap_or_default();
+        if !path.is_empty() && !self.path.is_empty() {
+            path.push_str(": ");
         }
-        node.place(&self.file.name, path)
+        self.write_path(&mut path);
+        node.spot(&self.origin.name).place(path)
+    }
+
+    fn write_path(&self, text: &mut String) {
+        let mut node = self.root;
+        for (depth, place) in self.path.iter().enumerate() {
+            let next = match &node.value {
+                Value::Mapping(entries) => entries.get(*place as usize).map(|entry| {
+                    if depth > 0 {
+                        text.push('.');
+                    }
+                    push_key(text, entry.name());
+                    &entry.node
+                }),
+                Value::List(items) => {
+                    // Writing to a String cannot fail.
+                    let _ = write!(text, "[{place}]");
+                    items.get(*place as usize)
+                }
+                Value::Scalar { .. } => None,
+            };
+            let Some(next) = next else { break };
+            node = next;
+        }
+    }
+
+    /// The path, to be kept.
+    pub(crate) fn fixed_path(&self) -> FixedPath {
+        let below_spec = || match (&self.root.value, self.path.first()) {
+            (Value::Mapping(entries), Some(first)) => {
+                let first = entries.get(*first as usize);
+                first.is_some_and(|entry| entry.name() == "spec")
+            }
+            _ => false,
+        };
+        match self.path.as_slice() {
+            [_, _] if below_spec() && self.key.is_some() => FixedPath::Spec(self.field, None),
+            [_, _, item] if below_spec() && self.key.is_none() => {
+                FixedPath::Spec(self.field, Some(*item))
+            }
+            _ => FixedPath::Whole(self.place().path.into()),
+        }
     }
 
     /// Reports an error here. Gives `None`, so that it can end an accessor.
     pub fn refuse<T>(&self, code: Code, message: impl Into<String>) -> Option<T> {
-        self.file.report.error(self.place(), code, message);
+        self.origin.report.error(self.place(), code, message);
         None
     }
 
@@ -147,7 +211,7 @@ impl<'a> At<'a> {
         message: impl Into<String>,
         way_out: impl Into<String>,
     ) -> Option<T> {
-        self.file
+        self.origin
             .report
             .error_with(self.place(), code, message, Some(way_out.into()));
         None
@@ -155,7 +219,7 @@ impl<'a> At<'a> {
 
     /// Where problems with the value go.
     pub const fn report(&self) -> &'a Report {
-        self.file.report
+        self.origin.report
     }
 
     /// Whether it is a mapping; reports nothing.
@@ -183,8 +247,9 @@ impl<'a> At<'a> {
         let entries = self.mapping()?;
         let values: Vec<_> = entries
             .iter()
-            .map(|entry| {
-                let value = self.child(entry);
+            .zip(0..)
+            .map(|(entry, place)| {
+                let value = self.child(place, entry);
                 read(
                     &Self {
                         node: &entry.key,
@@ -202,9 +267,9 @@ impl<'a> At<'a> {
         let Value::List(items) = &self.node.value else {
             return self.wrong_type("a list");
         };
-        let items = items.iter().enumerate();
+        let items = items.iter().zip(0..);
         let values: Vec<_> = items
-            .map(|(index, node)| read(&self.item(index, node)))
+            .map(|(node, place)| read(&self.item(place, node)))
             .collect();
         values.into_iter().collect()
     }
@@ -222,10 +287,15 @@ impl<'a> At<'a> {
 
     /// One value, or a list of at least one.
     pub fn one_or_some<T>(&self, read: impl Fn(&Self) -> Option<T>) -> Option<Vec<T>> {
+        self.few(read).map(SmallVec::into_vec)
+    }
+
+    /// The same; nearly always it is one.
+    pub(crate) fn few<T>(&self, read: impl Fn(&Self) -> Option<T>) -> Option<SmallVec<[T; 1]>> {
         if self.is_list() {
-            self.some_list(read)
+            self.some_list(read).map(SmallVec::from_vec)
         } else {
-            read(self).map(|value| vec![value])
+            read(self).map(|value| smallvec![value])
         }
     }
 
@@ -243,13 +313,12 @@ impl<'a> At<'a> {
         match &self.node.value {
             Value::Scalar { .. } => self.refuse_secret(),
             Value::List(items) => {
-                let items = items.iter().enumerate();
-                items.for_each(|(index, node)| self.item(index, node).refuse_secrets());
+                let items = items.iter().zip(0..);
+                items.for_each(|(node, place)| self.item(place, node).refuse_secrets());
             }
             Value::Mapping(entries) => {
-                entries
-                    .iter()
-                    .for_each(|entry| self.child(entry).refuse_secrets());
+                let entries = entries.iter().zip(0..);
+                entries.for_each(|(entry, place)| self.child(place, entry).refuse_secrets());
             }
         }
     }
@@ -276,7 +345,7 @@ impl<'a> At<'a> {
         .peek_text(key)
     }
 
-    fn peek(&self, key: &str) -> Option<&'a Node> {
+    fn peek(&self, key: &str) -> Option<&'a Node<'a>> {
         let Value::Mapping(entries) = &self.node.value else {
             return None;
         };
@@ -286,7 +355,7 @@ impl<'a> At<'a> {
             .map(|entry| &entry.node)
     }
 
-    fn mapping(&self) -> Option<&'a [Entry]> {
+    fn mapping(&self) -> Option<&'a [Entry<'a>]> {
         let Value::Mapping(entries) = &self.node.value else {
             return self.wrong_type("a mapping");
         };
@@ -316,29 +385,36 @@ impl<'a> At<'a> {
         self.refuse_with(Code::WrongType, message, way_out)
     }
 
-    pub(super) fn child(&self, entry: &'a Entry) -> Self {
-        Self {
-            node: &entry.node,
-            key: Some(&entry.key),
-            shape: None,
-            path: self.step(Last::Field(entry.name())),
-            ..self.clone()
-        }
+    /// What stands in this mapping at a place.
+    pub(super) fn child(&self, place: u32, entry: &'a Entry<'a>) -> Self {
+        let mut child = self.below(place, &entry.node);
+        child.key = Some(&entry.key);
+        child
     }
 
-    fn item(&self, index: usize, node: &'a Node) -> Self {
+    /// The same, asked for by the name of a field.
+    pub(super) fn named(&self, name: &'static str, place: u32, entry: &'a Entry<'a>) -> Self {
+        let mut child = self.child(place, entry);
+        child.field = name;
+        child
+    }
+
+    fn item(&self, place: u32, node: &'a Node<'a>) -> Self {
+        let mut item = self.below(place, node);
+        item.shape = self.shape.and_then(Shape::item);
+        item
+    }
+
+    fn below(&self, place: u32, node: &'a Node<'a>) -> Self {
+        let mut path = SmallVec::from_slice(&self.path);
+        path.push(place);
         Self {
             node,
             key: None,
-            shape: self.shape.and_then(Shape::item),
-            path: self.step(Last::Item(index)),
-            ..self.clone()
+            shape: None,
+            path,
+            ..*self
         }
-    }
-
-    fn step(&self, last: Last<'a>) -> Option<Rc<Step<'a>>> {
-        let before = self.path.clone();
-        Some(Rc::new(Step { before, last }))
     }
 
     /// The key of this value, as a text.

@@ -6,9 +6,10 @@ use saphyr_parser::{Event, Marker, ScalarStyle, ScanError, Span, Tag};
 
 use super::{
     fields::join,
+    surrogates::Joined,
     tree::{Entry, MAX_DEPTH, Node, Position, Style, Value},
 };
-use crate::problem::{Code, Place, Report, quoted};
+use crate::problem::{Code, Report, Spot, quoted};
 
 /// Up to how many entries of a mapping each is compared with those before it.
 const FEW_ENTRIES: usize = 16;
@@ -19,60 +20,69 @@ const MAX_ALIASED_NODES: usize = 10_000;
 /// Nothing more can be read from the file; the problem is reported.
 pub(super) struct Stop;
 
-pub(super) struct Builder<'r> {
+pub(super) struct Builder<'t, 'k> {
     file: Arc<str>,
-    report: &'r Report,
-    open: Vec<Open>,
-    anchors: BTreeMap<usize, Node>,
+    report: &'k Report,
+    open: Vec<Open<'t>>,
+    anchors: BTreeMap<usize, Node<'t>>,
     aliased: usize,
-    finished: Vec<Node>,
+    /// Where the text that is read is not as it is written.
+    joined: Joined,
+    /// Takes each document when its end is read.
+    keep: &'k mut dyn FnMut(Node<'t>),
 }
 
 /// A list or mapping whose end is not yet read.
-struct Open {
+struct Open<'t> {
     start: Position,
     /// Written with brackets, whose closing one is the end.
     is_flow: bool,
     anchor: usize,
-    items: Items,
+    items: Items<'t>,
 }
 
-enum Items {
-    List(Vec<Node>),
+enum Items<'t> {
+    List(Vec<Node<'t>>),
     Mapping {
-        entries: Vec<Entry>,
-        key: PendingKey,
+        entries: Vec<Entry<'t>>,
+        key: PendingKey<'t>,
     },
 }
 
 /// The key whose value comes next.
-enum PendingKey {
+enum PendingKey<'t> {
     None,
     /// A scalar.
-    Read(Node),
+    Read(Node<'t>),
     /// It was no text and is reported; its value has no name.
     Refused,
 }
 
-impl<'r> Builder<'r> {
-    pub(super) const fn new(file: Arc<str>, report: &'r Report) -> Self {
+impl<'t, 'k> Builder<'t, 'k> {
+    pub(super) const fn new(
+        file: Arc<str>,
+        report: &'k Report,
+        keep: &'k mut dyn FnMut(Node<'t>),
+    ) -> Self {
         Self {
             file,
             report,
             open: Vec::new(),
             anchors: BTreeMap::new(),
             aliased: 0,
-            finished: Vec::new(),
+            joined: Joined::none(),
+            keep,
         }
     }
 
-    pub(super) fn finished(self) -> Vec<Node> {
-        self.finished
+    /// The same of a text of which pairs were joined.
+    pub(super) fn joined(self, joined: Joined) -> Self {
+        Self { joined, ..self }
     }
 
     pub(super) fn syntax_error(&self, error: &ScanError) {
         let message = format!("not YAML: {}", error.info());
-        let at = position(*error.marker());
+        let at = self.position(*error.marker());
         let way_out =
             Some("look for a bracket or quote that is not closed, a tab, or a wrong indentation");
         self.problem((at, at), Code::Syntax, message, way_out);
@@ -85,16 +95,18 @@ impl<'r> Builder<'r> {
         message: impl Into<String>,
         way_out: Option<&str>,
     ) {
-        let place = Place {
-            file: self.file.clone(),
+        let spot = Spot {
+            file: Arc::clone(&self.file),
             line: start.0,
             column: start.1,
-            path: self.path(),
-            end_line: end.0,
-            end_column: end.1,
+            end,
         };
-        self.report
-            .error_with(place, code, message, way_out.map(ToOwned::to_owned));
+        self.report.error_with(
+            spot.place(self.path()),
+            code,
+            message,
+            way_out.map(ToOwned::to_owned),
+        );
     }
 
     /// Where the value that is being read stands. The document's name may not be read yet.
@@ -111,7 +123,7 @@ impl<'r> Builder<'r> {
             })
     }
 
-    pub(super) fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Stop> {
+    pub(super) fn event(&mut self, event: Event<'t>, span: Span) -> Result<(), Stop> {
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) => {}
             Event::DocumentEnd => self.anchors.clear(),
@@ -119,13 +131,7 @@ impl<'r> Builder<'r> {
                 let is_text = self.check_tag(tag.as_deref(), span);
                 let plain = style == ScalarStyle::Plain && !is_text;
                 let style = if plain { Style::Plain } else { Style::Quoted };
-                let node = node(
-                    span,
-                    Value::Scalar {
-                        text: text.into_owned(),
-                        style,
-                    },
-                );
+                let node = self.node(span, Value::Scalar { text, style });
                 self.keep(node, anchor);
             }
             Event::SequenceStart(anchor, tag) => {
@@ -152,16 +158,16 @@ impl<'r> Builder<'r> {
         let is_text = tag.is_yaml_core_schema() && tag.suffix == "str";
         if !is_text {
             let message = format!("the tag {} is not supported", quoted(&tag.to_string()));
-            self.problem(range(span), Code::Tag, message, Some("remove the tag"));
+            self.problem(self.range(span), Code::Tag, message, Some("remove the tag"));
         }
         is_text
     }
 
-    fn begin(&mut self, span: Span, anchor: usize, items: Items) -> Result<(), Stop> {
+    fn begin(&mut self, span: Span, anchor: usize, items: Items<'t>) -> Result<(), Stop> {
         if self.open.len() >= MAX_DEPTH {
             let message = format!("nested deeper than {MAX_DEPTH} levels");
             self.problem(
-                range(span),
+                self.range(span),
                 Code::TooDeep,
                 message,
                 Some("write it flatter"),
@@ -169,7 +175,7 @@ impl<'r> Builder<'r> {
             return Err(Stop);
         }
         self.open.push(Open {
-            start: position(span.start),
+            start: self.position(span.start),
             is_flow: span.start.index() != span.end.index(),
             anchor,
             items,
@@ -192,7 +198,7 @@ impl<'r> Builder<'r> {
             Items::Mapping { entries, .. } => entries.last().map(|entry| &entry.node),
         };
         let end = if is_flow {
-            let (line, column) = position(span.start);
+            let (line, column) = self.position(span.start);
             (line, column.saturating_add(1))
         } else {
             last.map_or(start, |last| last.end)
@@ -215,7 +221,7 @@ impl<'r> Builder<'r> {
         let Some(original) = self.anchors.get(&anchor) else {
             let message = "the alias stands inside of what it repeats";
             self.problem(
-                range(span),
+                self.range(span),
                 Code::Alias,
                 message,
                 Some("write the values out"),
@@ -229,26 +235,26 @@ impl<'r> Builder<'r> {
                 "aliases repeat more than {MAX_ALIASED_NODES} values or nest deeper than {MAX_DEPTH} levels"
             );
             self.problem(
-                range(span),
+                self.range(span),
                 Code::Alias,
                 message,
                 Some("write the values out"),
             );
             return Err(Stop);
         }
-        let repeated = node(span, original.value.clone());
+        let repeated = self.node(span, original.value.clone());
         self.keep(repeated, 0);
         Ok(())
     }
 
     /// Puts a finished node where it belongs. Anchors count from 1.
-    fn keep(&mut self, node: Node, anchor: usize) {
+    fn keep(&mut self, node: Node<'t>, anchor: usize) {
         if anchor > 0 {
             self.anchors.insert(anchor, node.clone());
         }
         match self.open.last_mut().map(|open| &mut open.items) {
             None if node.is_nothing() => {}
-            None => self.finished.push(node),
+            None => (self.keep)(node),
             Some(Items::List(items)) => items.push(node),
             Some(Items::Mapping { entries, key }) => match mem::replace(key, PendingKey::None) {
                 PendingKey::Read(key) => entries.push(Entry { key, node }),
@@ -276,8 +282,8 @@ impl<'r> Builder<'r> {
 
     /// Reports every repeated key. Which of the values was meant nobody can know, so the first stays
     /// only to let the rest of the document be checked.
-    fn without_repeated(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
-        let repeats = |(place, entry): (usize, &Entry)| {
+    fn without_repeated(&self, mut entries: Vec<Entry<'t>>) -> Vec<Entry<'t>> {
+        let repeats = |(place, entry): (usize, &Entry<'_>)| {
             let mut earlier = entries.iter().take(place);
             earlier.any(|earlier| earlier.name() == entry.name())
         };
@@ -293,31 +299,38 @@ impl<'r> Builder<'r> {
                 return true;
             };
             let message = format!("{} stands twice, first in line {first}", quoted(name));
-            let place = key.place(&self.file, join(&self.path(), name));
-            let way_out = Some("keep one of them".to_owned());
+            let place = key.spot(&self.file).place(join(&self.path(), name));
+            let way_out = if self.open.is_empty() && name == "apiVersion" {
+                "write `---` before it if another document begins here, or keep one of them"
+            } else {
+                "keep one of them"
+            };
+            let way_out = Some(way_out.to_owned());
             self.report
                 .error_with(place, Code::DuplicateKey, message, way_out);
             false
         });
         entries
     }
-}
 
-fn position(start: Marker) -> Position {
-    // The parser counts columns from 0.
-    (start.line(), start.col().saturating_add(1))
-}
+    fn position(&self, start: Marker) -> Position {
+        // The parser counts columns from 0. INVARIANT: no file has so many lines or characters that they do not fit.
+        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let position = (number(start.line()), number(start.col()).saturating_add(1));
+        self.joined.written(position)
+    }
 
-fn range(span: Span) -> (Position, Position) {
-    (position(span.start), position(span.end))
-}
+    fn range(&self, span: Span) -> (Position, Position) {
+        (self.position(span.start), self.position(span.end))
+    }
 
-fn node(span: Span, value: Value) -> Node {
-    let ((line, column), end) = range(span);
-    Node {
-        value,
-        line,
-        column,
-        end,
+    fn node(&self, span: Span, value: Value<'t>) -> Node<'t> {
+        let ((line, column), end) = self.range(span);
+        Node {
+            value,
+            line,
+            column,
+            end,
+        }
     }
 }

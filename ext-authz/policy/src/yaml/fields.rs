@@ -15,20 +15,27 @@ const MANY_FIELDS: usize = 12;
 /// so that no field can be ignored by accident; ask for every field before giving up on one.
 pub struct Fields<'a> {
     at: At<'a>,
-    entries: &'a [Entry],
+    entries: &'a [Entry<'a>],
     /// The fields it may have, if they are described.
     mapping: Option<&'static Mapping>,
     asked: SmallVec<[&'static str; MANY_FIELDS]>,
+    /// How many entries are known to be none but fields that were asked for.
+    known: usize,
     open: bool,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(at: At<'a>, entries: &'a [Entry], mapping: Option<&'static Mapping>) -> Self {
+    pub(super) fn new(
+        at: At<'a>,
+        entries: &'a [Entry<'a>],
+        mapping: Option<&'static Mapping>,
+    ) -> Self {
         Self {
             at,
             entries,
             mapping,
             asked: SmallVec::new(),
+            known: 0,
             open: false,
         }
     }
@@ -75,10 +82,16 @@ impl<'a> Fields<'a> {
 
     /// The field, if it is there.
     pub fn field(&mut self, name: &'static str) -> Option<At<'a>> {
+        let again = self.asked.contains(&name);
         self.asked.push(name);
-        let entry = self.entries.iter().find(|entry| entry.name() == name)?;
-        let value = self.at.child(entry);
-        Some(match self.described(name) {
+        let mut entries = self.entries.iter().zip(0..);
+        let (entry, place) = entries.find(|(entry, _)| entry.name() == name)?;
+        let value = self.at.named(name, place, entry);
+        let field = self.described(name);
+        if !again && (field.is_some() || self.mapping.is_none()) {
+            self.known = self.known.saturating_add(1);
+        }
+        Some(match field {
             Some(field) => value.described(field.shape()),
             None => value,
         })
@@ -106,15 +119,16 @@ impl Drop for Fields<'_> {
         let is_described = |name: &str| self.mapping.is_none_or(|them| them.field(name).is_some());
         let is_known =
             |entry: &&Entry| self.asked.contains(&entry.name()) && is_described(entry.name());
-        // Nearly every mapping holds nothing else.
-        if self.entries.iter().all(|entry| is_known(&entry)) {
+        // Nearly every mapping holds nothing else. No name stands twice in it.
+        if self.known == self.entries.len() {
             return;
         }
         let asked = self.asked.iter().copied();
         let known: Vec<&str> = asked.filter(|name| is_described(name)).collect();
-        for entry in self.entries.iter().filter(|entry| !is_known(entry)) {
+        let unknown = self.entries.iter().zip(0..);
+        for (entry, place) in unknown.filter(|(entry, _)| !is_known(entry)) {
             let name = entry.name();
-            let value = self.at.child(entry);
+            let value = self.at.child(place, entry);
             if entry.node.scalar_text().is_some() && secret::is_secret_name(name) {
                 value.refuse_secret();
                 continue;

@@ -21,7 +21,7 @@ const MAX_LINE_BYTES: usize = 1000;
 pub(super) struct NotPlain;
 
 /// Reads all documents of `text` into `builder`.
-pub(super) fn read(text: &str, builder: &mut Builder<'_>) -> Result<(), NotPlain> {
+pub(super) fn read<'t>(text: &'t str, builder: &mut Builder<'t, '_>) -> Result<(), NotPlain> {
     let is_plain = |byte: u8| matches!(byte, b' '..=b'~' | b'\n');
     if !text.bytes().all(is_plain) {
         return Err(NotPlain);
@@ -65,7 +65,7 @@ struct Reader<'t, 'b, 'r> {
     index: usize,
     /// The next line that says something, from its first character that is no space.
     next: Option<Cursor<'t>>,
-    builder: &'b mut Builder<'r>,
+    builder: &'b mut Builder<'t, 'r>,
 }
 
 impl<'t> Reader<'t, '_, '_> {
@@ -98,11 +98,11 @@ impl<'t> Reader<'t, '_, '_> {
         self.next.filter(|line| !line.is_separator())
     }
 
-    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), NotPlain> {
+    fn event(&mut self, event: Event<'t>, span: Span) -> Result<(), NotPlain> {
         self.builder.event(event, span).map_err(|_stop| NotPlain)
     }
 
-    fn scalar(&mut self, text: &str, span: Span, style: ScalarStyle) -> Result<(), NotPlain> {
+    fn scalar(&mut self, text: &'t str, span: Span, style: ScalarStyle) -> Result<(), NotPlain> {
         let event = Event::Scalar(Cow::Borrowed(text), style, 0, None);
         self.event(event, span)
     }

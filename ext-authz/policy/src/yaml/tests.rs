@@ -330,3 +330,43 @@ fn what_a_file_holds_cannot_steer_a_terminal() {
     let shown = |byte: u8| byte.is_ascii_graphic() || byte == b' ' || byte == b'\n';
     assert!(told.bytes().all(shown), "{told:?}");
 }
+
+#[test]
+fn json_escapes_a_character_in_two_halves_and_places_stay_those_of_the_file() {
+    let text = r#"{"it": ["\ud83d\ude00", "\\ud83d\\ude00", "\u00e9"],
+"a": "\ud83d\ude00\ud83d\ude01", "a": 1}"#;
+    let report = Report::new();
+    let file = File::read("it.json", text.as_bytes(), &report);
+    let read = file.documents().find_map(|at| {
+        let mut fields = at.fields()?;
+        fields.leave_rest();
+        fields.required("it", |at| at.list(text_of))
+    });
+    let expected = ["😀", r"\ud83d\ude00", "é"].map(str::to_owned);
+    assert_eq!(read, Some(expected.to_vec()));
+    drop(file);
+    let told = report.into_problems().to_string();
+    assert!(
+        told.starts_with("it.json:2:34: a: \"a\" stands twice"),
+        "{told}"
+    );
+    // In YAML a text without quotes is as it stands, and half a character is none.
+    assert_eq!(
+        field(r"\ud83d\ude00", text_of).0.as_deref(),
+        Some(r"\ud83d\ude00")
+    );
+    for (name, text) in [
+        ("it.yaml", r#"it: "\ud83d\ude00""#),
+        ("it.json", r#"{"it": "\ud83d"}"#),
+        ("it.json", r#"{"it": "\ud83d\u0041"}"#),
+        ("it.json", r#"{"it": "\ude00\ud83d"}"#),
+    ] {
+        let report = Report::new();
+        let _ = File::read(name, text.as_bytes(), &report);
+        assert!(report.has_errors(), "{text}");
+    }
+}
+
+fn text_of(at: &At<'_>) -> Option<String> {
+    text(at)
+}

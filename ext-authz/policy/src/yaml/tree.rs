@@ -1,7 +1,7 @@
 //! From bytes to nodes with places. Built on the parser's events, because a ready-made loader recurses
 //! as deep as its input says and stops at the first repeated key.
 
-use std::{str, sync::Arc};
+use std::{borrow::Cow, str, sync::Arc};
 
 use saphyr_parser::Parser;
 use serde_json::Number;
@@ -9,8 +9,9 @@ use serde_json::Number;
 use super::{
     builder::{Builder, Stop},
     plain, scalar,
+    surrogates::{self, Joined},
 };
-use crate::problem::{Code, Place, Report};
+use crate::problem::{Code, Place, Report, Spot};
 
 /// Largest file read, in bytes.
 pub const MAX_FILE_BYTES: usize = 16 * 1024 * 1024;
@@ -19,21 +20,25 @@ pub const MAX_DEPTH: usize = 32;
 
 /// A value with the place of its first character and the one after its last.
 #[derive(Clone, Debug)]
-pub(crate) struct Node {
-    pub(crate) value: Value,
-    pub(crate) line: usize,
-    pub(crate) column: usize,
+pub(crate) struct Node<'t> {
+    pub(crate) value: Value<'t>,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
     pub(crate) end: Position,
 }
 
 /// Line and column, from 1.
-pub(crate) type Position = (usize, usize);
+pub(crate) type Position = (u32, u32);
 
 #[derive(Clone, Debug)]
-pub(crate) enum Value {
-    Scalar { text: String, style: Style },
-    List(Vec<Node>),
-    Mapping(Vec<Entry>),
+pub(crate) enum Value<'t> {
+    /// Nearly every text stands in the file as it is meant.
+    Scalar {
+        text: Cow<'t, str>,
+        style: Style,
+    },
+    List(Vec<Node<'t>>),
+    Mapping(Vec<Entry<'t>>),
 }
 
 /// Only a plain scalar can be a number, a truth value or nothing (YAML 1.2 §10.3.2).
@@ -44,29 +49,50 @@ pub(crate) enum Style {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct Entry<'t> {
     /// A scalar, taken as text.
-    pub(crate) key: Node,
-    pub(crate) node: Node,
+    pub(crate) key: Node<'t>,
+    pub(crate) node: Node<'t>,
 }
 
-impl Entry {
+impl Entry<'_> {
     pub(crate) fn name(&self) -> &str {
         self.key.scalar_text().unwrap_or_default()
     }
 }
 
-impl Node {
-    /// Where it stands; `path` names the value.
-    pub(crate) fn place(&self, file: &Arc<str>, path: String) -> Place {
-        let (end_line, end_column) = self.end;
-        Place {
-            file: file.clone(),
+impl Node<'_> {
+    /// The same, with its texts. Recursion ends at [`MAX_DEPTH`].
+    fn into_owned(self) -> Node<'static> {
+        let value = match self.value {
+            Value::Scalar { text, style } => Value::Scalar {
+                text: Cow::Owned(text.into_owned()),
+                style,
+            },
+            Value::List(items) => Value::List(items.into_iter().map(Node::into_owned).collect()),
+            Value::Mapping(entries) => {
+                let entry = |entry: Entry<'_>| Entry {
+                    key: entry.key.into_owned(),
+                    node: entry.node.into_owned(),
+                };
+                Value::Mapping(entries.into_iter().map(entry).collect())
+            }
+        };
+        Node {
+            value,
             line: self.line,
             column: self.column,
-            path,
-            end_line,
-            end_column,
+            end: self.end,
+        }
+    }
+
+    /// Where it stands.
+    pub(crate) fn spot(&self, file: &Arc<str>) -> Spot {
+        Spot {
+            file: Arc::clone(file),
+            line: self.line,
+            column: self.column,
+            end: self.end,
         }
     }
 
@@ -116,7 +142,7 @@ impl Node {
             Value::Scalar {
                 text,
                 style: Style::Quoted,
-            } => serde_json::Value::String(text.clone()),
+            } => serde_json::Value::String(text.clone().into_owned()),
             Value::List(items) => items.iter().map(Self::json).collect(),
             Value::Mapping(entries) => {
                 let member = |entry: &Entry| (entry.name().to_owned(), entry.node.json());
@@ -160,9 +186,15 @@ pub(crate) fn is_null(plain: &str) -> bool {
     matches!(plain, "" | "~" | "null" | "Null" | "NULL")
 }
 
-/// The documents of a file, without those that say nothing. After a syntax error the documents before
-/// it are still given, so that their problems are told in the same run.
-pub(crate) fn documents(file: &Arc<str>, bytes: &[u8], report: &Report) -> Vec<Node> {
+/// Reads the documents of a file, without those that say nothing, one after the other, so that no more than one
+/// is in memory: what `read` makes of each. After a syntax error the documents before it are still read, so that
+/// their problems are told in the same run.
+pub(crate) fn read_each<'t, T>(
+    file: &Arc<str>,
+    bytes: &'t [u8],
+    report: &Report,
+    read: impl Fn(Node<'t>, &Report) -> T,
+) -> Vec<T> {
     let whole = Place {
         file: file.clone(),
         ..Place::default()
@@ -195,22 +227,42 @@ pub(crate) fn documents(file: &Arc<str>, bytes: &[u8], report: &Report) -> Vec<N
             return Vec::new();
         }
     };
-    plain(file, text, report).unwrap_or_else(|| parsed(file, text, report))
+    if let Some((text, joined)) = surrogates::join(file, text) {
+        // What is read of it does not stand in the file.
+        let read = |node: Node<'_>, report: &Report| read(node.into_owned(), report);
+        return parsed(file, (&text, joined), report, read);
+    }
+    let rest = || parsed(file, (text, Joined::none()), report, &read);
+    plain(file, text, report, &read).unwrap_or_else(rest)
 }
 
 /// The documents of a file that holds nothing out of the ordinary; `None` of any other.
-pub(super) fn plain(file: &Arc<str>, text: &str, report: &Report) -> Option<Vec<Node>> {
+pub(super) fn plain<'t, T>(
+    file: &Arc<str>,
+    text: &'t str,
+    report: &Report,
+    read: impl Fn(Node<'t>, &Report) -> T,
+) -> Option<Vec<T>> {
+    // What is read of a file that turns out to be another is not told.
     let own_report = Report::new();
-    let mut builder = Builder::new(file.clone(), &own_report);
+    let mut documents = Vec::new();
+    let mut keep = |node| documents.push(read(node, &own_report));
+    let mut builder = Builder::new(Arc::clone(file), &own_report, &mut keep);
     plain::read(text, &mut builder).ok()?;
-    let documents = builder.finished();
     report.absorb(own_report);
     Some(documents)
 }
 
 /// The documents of any file.
-pub(super) fn parsed(file: &Arc<str>, text: &str, report: &Report) -> Vec<Node> {
-    let mut builder = Builder::new(file.clone(), report);
+pub(super) fn parsed<'t, T>(
+    file: &Arc<str>,
+    (text, joined): (&'t str, Joined),
+    report: &Report,
+    read: impl Fn(Node<'t>, &Report) -> T,
+) -> Vec<T> {
+    let mut documents = Vec::new();
+    let mut keep = |node| documents.push(read(node, report));
+    let mut builder = Builder::new(Arc::clone(file), report, &mut keep).joined(joined);
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         let step = match event {
@@ -224,7 +276,7 @@ pub(super) fn parsed(file: &Arc<str>, text: &str, report: &Report) -> Vec<Node> 
             break;
         }
     }
-    builder.finished()
+    documents
 }
 
 /// `valid` bytes of `bytes` are UTF-8.

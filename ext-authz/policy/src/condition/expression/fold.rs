@@ -33,6 +33,18 @@ pub(super) fn check(environment: &Env, checked: &Ast) -> Result<(), RefusedExpre
     Ok(())
 }
 
+/// What an expression yields that reads nothing, not even the time.
+pub(super) fn constant(environment: &Env, checked: &Ast) -> Option<bool> {
+    let whole = checked.expr();
+    match depends_on(whole) {
+        Reads::Time | Reads::Call => None,
+        Reads::Nothing => match evaluated(whole, environment, 0) {
+            Some(Value::Bool(holds)) => Some(holds),
+            Some(_) | None => None,
+        },
+    }
+}
+
 /// SECURITY: the evaluator counts a negative place from the end, which CEL does not.
 fn check_index(index: &SpannedExpr, environment: &Env) -> Result<(), RefusedExpression> {
     let value = match depends_on(index) {

@@ -11,6 +11,7 @@ use attache_core::{
 use super::claims;
 use crate::{
     document::Specification,
+    hash::Set,
     problem::{Code, quoted},
     yaml::At,
 };
@@ -48,12 +49,8 @@ pub(super) fn lower(fields: Specification<'_, '_>, form: TokenForm) -> Option<To
 /// (SPIFFE JWT-SVID §3.3).
 fn audiences(at: &At<'_>) -> Option<Vec<String>> {
     let audiences = at.one_or_some(audience)?;
-    let twice = (1..audiences.len()).any(|end| {
-        let (before, rest) = audiences.split_at(end);
-        rest.first()
-            .is_some_and(|audience| before.contains(audience))
-    });
-    if twice {
+    let mut known = Set::default();
+    if !audiences.iter().all(|audience| known.insert(audience)) {
         let message = "an audience stands twice";
         return at.refuse_with(Code::DuplicateName, message, "keep one of them");
     }

@@ -258,6 +258,10 @@ const PRODUCTION: [(&str, &[u8]); 2] = [("accept", b"*/*"), ("x-env", b"prod")];
 const TESTING: [(&str, &[u8]); 2] = [("x-env", b"prod"), ("x-env", b"test")];
 
 impl Call {
+    pub(super) fn is_proven_by_several(self) -> bool {
+        self.attestation().is_by_several()
+    }
+
     pub(super) fn attestation(self) -> &'static Attestation {
         &ATTESTATIONS[self.caller][usize::from(self.expiring)]
     }

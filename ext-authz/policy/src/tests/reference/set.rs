@@ -38,7 +38,7 @@ pub(super) struct Server {
 /// Each client: OR of AND of an attribute with its values.
 pub(super) type Match = &'static [&'static [(&'static str, &'static [&'static str])]];
 
-pub(super) const CLIENTS: [Match; 6] = [
+pub(super) const CLIENTS: [Match; 9] = [
     &[&[("k8s.namespace", &["shop"])]],
     &[&[
         ("k8s.namespace", &["shop", "bank"]),
@@ -51,6 +51,15 @@ pub(super) const CLIENTS: [Match; 6] = [
     ],
     &[&[("spiffe.id", &["spiffe://cluster.local/ns/*/sa/job"])]],
     &[&[("claims.groups", &["a*s"]), ("claims.team", &["red", "b*"])]],
+    &[&[("k8s.serviceAccount", &["*b", "j*"])]],
+    &[&[("k8s.namespace", &["*o*"])]],
+    &[
+        &[
+            ("k8s.serviceAccount", &["*eb", "job"]),
+            ("k8s.namespace", &["*a*", "shop"]),
+        ],
+        &[("claims.groups", &["*taf*", "admins"])],
+    ],
 ];
 
 const fn server(

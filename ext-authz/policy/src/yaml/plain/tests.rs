@@ -6,18 +6,21 @@ use proptest::prelude::*;
 
 use crate::{
     problem::Report,
-    yaml::tree::{parsed, plain},
+    yaml::{
+        surrogates::Joined,
+        tree::{parsed, plain},
+    },
 };
 
 /// Whether the text is plain; both readings of a plain one are the same.
 fn agrees(text: &str) -> Result<bool, String> {
     let file: Arc<str> = "it.yaml".into();
     let (one, other) = (Report::new(), Report::new());
-    let Some(read) = plain(&file, text, &one) else {
+    let Some(read) = plain(&file, text, &one, |node, _| node) else {
         assert!(one.into_problems().is_empty(), "nothing is told twice");
         return Ok(false);
     };
-    let parsed = parsed(&file, text, &other);
+    let parsed = parsed(&file, (text, Joined::none()), &other, |node, _| node);
     let (read, parsed) = (format!("{read:#?}"), format!("{parsed:#?}"));
     let (one, other) = (one.into_problems(), other.into_problems());
     if read == parsed && one == other {
