@@ -14,7 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use attache_policy::{Compiled, Problems, Settings, Source};
-use attache_trust::regular_file;
+use attache_trust::read_below;
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -192,34 +192,44 @@ pub(crate) fn folders(directory: &Path) -> BTreeSet<PathBuf> {
 
 /// The documents of `directory` and its folders, by name. Hidden entries are left out: a ConfigMap
 /// mount keeps its versions in `..data`.
+///
+/// SECURITY: links to files are followed as far as they stay in the directory, as those of a ConfigMap mount do.
+/// Whoever may write here could otherwise have any file of the edge's read, and its lines shown as problems.
 pub fn sources(directory: &Path) -> Result<Vec<Source>, RefusedPolicies> {
     let unreadable = |path: &Path, error| RefusedPolicies::Unreadable {
         path: path.into(),
         error,
     };
+    // What is read lies in one place, wherever a link to the directory leads by the end.
+    let root = directory
+        .canonicalize()
+        .map_err(|error| unreadable(directory, error))?;
     let mut found = Vec::new();
-    let mut folders = vec![directory.to_path_buf()];
+    let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
-        let entries = fs::read_dir(&folder).map_err(|error| unreadable(&folder, error))?;
-        for entry in entries {
-            let path = entry.map_err(|error| unreadable(&folder, error))?.path();
+        let shown = |path: &Path| directory.join(path);
+        let entries = fs::read_dir(root.join(&folder));
+        for entry in entries.map_err(|error| unreadable(&shown(&folder), error))? {
+            let entry = entry.map_err(|error| unreadable(&shown(&folder), error))?;
+            let path = folder.join(entry.file_name());
             if is_hidden(&path) {
                 continue;
             }
-            let linked = path.is_symlink();
+            let (real, shown) = (root.join(&path), shown(&path));
+            let linked = real.is_symlink();
             // Follows links to files, as a ConfigMap mount needs; links to folders could run in a circle.
-            let metadata = fs::metadata(&path).map_err(|error| unreadable(&path, error))?;
+            let metadata = fs::metadata(&real).map_err(|error| unreadable(&shown, error))?;
             if metadata.is_dir() && linked {
                 let error =
                     io::Error::other("a link to a folder is not followed; put the folder here");
-                return Err(unreadable(&path, error));
+                return Err(unreadable(&shown, error));
             } else if metadata.is_dir() {
                 folders.push(path);
             } else if is_document(&path) {
-                let text = regular_file::read(&path, MAX_FILE_BYTES);
-                let text = text.map_err(|error| unreadable(&path, error))?;
+                let text = read_below(&root, &real, MAX_FILE_BYTES);
+                let text = text.map_err(|error| unreadable(&shown, error))?;
                 found.push(Source {
-                    name: path.display().to_string(),
+                    name: shown.display().to_string(),
                     text,
                 });
             }

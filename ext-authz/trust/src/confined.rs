@@ -28,6 +28,21 @@ pub(crate) fn read(path: &Path, roots: Roots<'_>, limit: usize) -> io::Result<Ve
     Ok(bytes)
 }
 
+/// The whole of a regular file of at most `most` bytes that lies below `root`, a folder without links in its path:
+/// what lies elsewhere is not read, whatever links lead there.
+pub fn read_below(root: &Path, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = regular_file::open(path)?;
+    let real = real_path(&file)?;
+    if !real.starts_with(root) {
+        let message = format!(
+            "it is a link to {}, outside of this directory; put the file itself here",
+            real.display()
+        );
+        return Err(io::Error::other(message));
+    }
+    regular_file::read_open(file, most)
+}
+
 /// A socket, links followed: not connected to, but held, so that what was checked is what is dialled.
 pub(crate) fn socket(path: &Path, roots: Roots<'_>) -> io::Result<File> {
     // open(2): `O_PATH` says where something lies, and does nothing to it.

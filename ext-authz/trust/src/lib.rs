@@ -78,7 +78,7 @@ pub use attest::{Clock, NotAttested, ProviderStatus, SvidBundle, Trust, TrustSet
 pub use aws_lc::AwsLc;
 pub use bundle::{TrustBundle, svid_rules, verify_token};
 pub use bundle_source::BundleSource;
-pub use confined::leads_outside;
+pub use confined::{leads_outside, read_below};
 pub use provider::{
     CLUSTER_CA, InvalidProvider, InvalidProviders, KeySource, ProviderConfig, ProviderProblem,
     check,

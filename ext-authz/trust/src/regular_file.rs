@@ -12,7 +12,11 @@ use rustix::fs::OFlags;
 
 /// The whole of a regular file of at most `most` bytes, links followed.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let file = open(path)?;
+    read_open(open(path)?, most)
+}
+
+/// The whole of an open file of at most `most` bytes.
+pub(crate) fn read_open(file: File, most: u64) -> io::Result<Vec<u8>> {
     let too_large = || io::Error::other(format!("larger than {most} bytes"));
     if file.metadata()?.len() > most {
         return Err(too_large());

@@ -54,6 +54,43 @@ fn folders_are_read_and_other_files_are_left_alone() {
 }
 
 #[test]
+fn a_link_that_leads_out_of_the_directory_is_refused_and_shows_nothing_of_the_file() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(folder.path().join("a.yaml"), WORKLOAD.replace("NAME", "a")).unwrap();
+    let secret = elsewhere.path().join("secret");
+    fs::write(&secret, "kind: hunter2").unwrap();
+    let link = folder.path().join("b.yaml");
+    for target in [
+        secret.as_path(),
+        // By a second link, and by a path that leads out and seems not to.
+        &folder.path().join(".hop"),
+        &folder
+            .path()
+            .join("..")
+            .join(elsewhere.path().file_name().unwrap())
+            .join("secret"),
+    ] {
+        let _ = fs::remove_file(folder.path().join(".hop"));
+        symlink(&secret, folder.path().join(".hop")).unwrap();
+        symlink(target, &link).unwrap();
+        let refused = load(folder.path(), &settings()).err().unwrap().to_string();
+        assert!(
+            refused.contains("b.yaml") && refused.contains("outside of this directory"),
+            "{refused}"
+        );
+        assert!(!refused.contains("hunter2"), "{refused}");
+        fs::remove_file(&link).unwrap();
+    }
+    // The directory itself may be a link, as those of releases are.
+    let current = elsewhere.path().join("current");
+    symlink(folder.path(), &current).unwrap();
+    symlink(folder.path().join("a.yaml"), &link).unwrap();
+    let refused = load(&current, &settings()).err().unwrap().to_string();
+    assert!(refused.contains("already taken"), "{refused}");
+    assert!(refused.contains("current/b.yaml"), "{refused}");
+}
+
+#[test]
 fn a_link_to_a_folder_is_refused_because_it_could_run_in_a_circle() {
     let folder = tempfile::tempdir().unwrap();
     symlink(folder.path(), folder.path().join("again")).unwrap();
