@@ -168,6 +168,33 @@ fn text(status: &Status) -> Result<String, std::fmt::Error> {
     for provider in &status.trust_providers {
         writeln!(text, "trust provider   {}", keys(provider))?;
     }
+    for provider in &status.credential_providers {
+        writeln!(
+            text,
+            "credentials      {}: {} kept, {} waited for, {} failed; asked {} times, {} of them in vain{}",
+            provider.name,
+            provider.kept,
+            provider.awaited,
+            provider.failed,
+            provider.fetched.saturating_add(provider.fetches_failed),
+            provider.fetches_failed,
+            if provider.failing { "; FAILING" } else { "" }
+        )?;
+    }
+    for key in &status.signing_keys {
+        writeln!(
+            text,
+            "signing key      {}, since {}",
+            key.algorithm, key.since
+        )?;
+    }
+    if let Some(traces) = &status.traces {
+        writeln!(
+            text,
+            "traces           {} spans sent, {} lost, {} calls waiting",
+            traces.exported, traces.lost, traces.queued
+        )?;
+    }
     let audit = &status.audit;
     writeln!(
         text,

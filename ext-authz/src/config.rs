@@ -37,6 +37,7 @@ mod layers;
 mod outbound;
 mod secrets;
 mod taken;
+mod traces;
 
 /// The configuration file with every setting, its default and its reason.
 pub(crate) const EXAMPLE: &str = include_str!("../attache.example.yaml");
@@ -74,8 +75,10 @@ pub(crate) struct Config {
     pub(crate) audit: audit::Audit,
     /// The socket of the commands that talk to a running server.
     pub(crate) admin_socket: PathBuf,
-    /// A loopback address that serves the metrics besides.
-    pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Where health and metrics are served besides, to whoever reaches it.
+    pub(crate) monitoring_listen: Option<SocketAddr>,
+    /// Where traces go.
+    pub(crate) traces: Option<traces::Traces>,
     /// Which addresses calls of ours may go to.
     pub(crate) reach: Reach,
     /// Trust providers that apply to every policy set.
@@ -202,7 +205,15 @@ fn lower(mut root: Section<'_>, base: &Path) -> Option<Config> {
     );
     let edge = edge::lower(root.section("edge"), &places, base);
     let audit = audit::lower(root.section("audit"), &data, base);
-    let admin = lower_admin(root.section("admin"), &places, &data, base);
+    let admin = root
+        .section("admin")
+        .or("socket", data.join("admin.sock"), |at| {
+            places.socket(at, base)
+        });
+    let monitoring = root
+        .section("monitoring")
+        .or("listen", None, |at| places.address(at).map(Some));
+    let traces = traces::lower(root.section("traces"), base);
     let geography = lower_geography(root.section("geography"), base);
     let reach = outbound::lower(root.section("outbound"));
     // With another trust domain, if need be, so that all problems show.
@@ -212,7 +223,6 @@ fn lower(mut root: Section<'_>, base: &Path) -> Option<Config> {
     let secrets = secrets::lower(root.section("secrets"), base);
     let issuer = issuer?;
     let (policies, policies_refused) = policies?;
-    let (admin_socket, metrics_listen) = admin?;
     let (edge, drain) = edge?;
     let (trust_providers, file_roots) = trust?;
     Some(Config {
@@ -230,8 +240,9 @@ fn lower(mut root: Section<'_>, base: &Path) -> Option<Config> {
         edge,
         drain,
         audit: audit?,
-        admin_socket,
-        metrics_listen,
+        admin_socket: admin?,
+        monitoring_listen: monitoring?,
+        traces: traces?,
         reach: reach?,
         trust_providers,
         file_roots,
@@ -272,28 +283,6 @@ fn lower_geography(mut section: Section<'_>, base: &Path) -> Option<Option<Geogr
     });
     let (database, max_age) = (database?, max_age?);
     Some(database.map(|database| GeographySettings { database, max_age }))
-}
-
-fn lower_admin(
-    mut section: Section<'_>,
-    places: &Places,
-    data: &Path,
-    base: &Path,
-) -> Option<(PathBuf, Option<SocketAddr>)> {
-    let socket = section.or("socket", data.join("admin.sock"), |at| {
-        places.socket(at, base)
-    });
-    // SECURITY: what the metrics tell is for this machine; whoever passes them on says to whom.
-    let metrics_listen = section.or("metrics_listen", None, |at| {
-        let address = places.address(at)?;
-        if !address.ip().is_loopback() {
-            let message = format!("{address} is not an address of this machine alone");
-            let way_out = "write a loopback address, such as 127.0.0.1:9464";
-            return at.refuse_with(Code::InvalidValue, message, way_out);
-        }
-        Some(Some(address))
-    });
-    Some((socket?, metrics_listen?))
 }
 
 /// The providers, and the folders that their files may lie in: the configuration's own among them.

@@ -17,6 +17,7 @@ use attache_edge::{
     admission::Calls,
     clock,
     geography::GeographyDatabase,
+    health::{self, Asker},
     journal::Journal,
     metrics::{self, Metrics},
     pipeline::Edge,
@@ -25,6 +26,7 @@ use attache_edge::{
     reload::Reload,
     server,
     tokens::{self, Tokens},
+    traces::{Receiver, Traces},
 };
 use attache_issuer::{Issuer, KeyStore as _, SealingKey, rotation};
 use attache_policy::{Geography, Nowhere};
@@ -46,6 +48,8 @@ use crate::{
 
 /// How long threads that wait for a disk are waited for at the end.
 const LAST_THREADS: Duration = Duration::from_secs(1);
+/// How long the spans of the last calls are waited for.
+const LAST_SPANS: Duration = Duration::from_secs(3);
 
 /// Run both planes in this process: decide for Envoy, issue tokens, keep the audit log.
 ///
@@ -102,6 +106,10 @@ struct Started {
     admin: Arc<Admin>,
     readiness: Readiness,
     starting: Block,
+    /// Keys and commands are served, and traces sent, until the last call is answered.
+    drained: CancellationToken,
+    /// Sends traces.
+    sending: Option<JoinHandle<()>>,
 }
 
 impl Started {
@@ -118,6 +126,8 @@ impl Started {
         let secrets = Arc::new(SecretStore::new(config.secrets.clone()));
         tokio::spawn(Arc::clone(&secrets).follow());
         let tokens = open_tokens(&config, &issuer).await?;
+        let drained = CancellationToken::new();
+        let (traces, sending) = start_traces(&config, drained.clone()).await?.unzip();
         let edge = Arc::new(Edge {
             name: config.edge.name.clone(),
             unmatched: config.edge.unmatched,
@@ -131,6 +141,7 @@ impl Started {
             calls: Calls::at_most(config.edge.max_calls_in_flight),
             metrics: Metrics::default(),
             tokens: Arc::new(tokens),
+            traces,
         });
         let admin = Arc::new(Admin {
             edge: Arc::clone(&edge),
@@ -138,6 +149,7 @@ impl Started {
             reload: Arc::clone(&reload),
             geography: geography.clone(),
             listeners: config.edge.listeners.clone(),
+            started_at: clock::now(),
             signing_keys: Some(Arc::new(LocalKeys(Arc::clone(&issuer)))),
         });
         tokio::spawn(async move { reload.follow().await });
@@ -156,6 +168,8 @@ impl Started {
             admin,
             readiness,
             starting,
+            drained,
+            sending,
         })
     }
 
@@ -167,13 +181,13 @@ impl Started {
             admin,
             readiness,
             starting,
+            drained,
+            sending,
         } = self;
-        // Keys and commands are served until the last call is answered.
-        let drained = CancellationToken::new();
         tokio::spawn(turn_keys(Arc::clone(&issuer)));
         let keys = attache_control::keys::router(Arc::clone(&issuer), Arc::new(clock::now));
         let issued = serve_issuer(&config, issuer, &edge, drained.clone()).await?;
-        let metrics = serve_metrics(&config, Arc::clone(&admin), drained.clone()).await?;
+        let monitored = serve_monitoring(&config, Arc::clone(&admin), drained.clone()).await?;
         let reload = Arc::clone(&admin.reload);
         let commands = serve_commands(&config, admin, keys, drained.clone())?;
         let (look, looked) = watch::channel(());
@@ -188,8 +202,12 @@ impl Started {
         }
         commands.await?.context("the admin socket")?;
         issued.await?;
-        if let Some(metrics) = metrics {
-            metrics.await?;
+        if let Some(monitored) = monitored {
+            monitored.await?;
+        }
+        if let Some(sending) = sending {
+            // A receiver that hangs holds up no end.
+            let _ = tokio::time::timeout(LAST_SPANS, sending).await;
         }
         // Already gone is as good.
         let _ = fs::remove_file(&config.admin_socket);
@@ -311,24 +329,52 @@ async fn serve_issuer(
     )))
 }
 
-/// Serves the metrics on an address of their own until `drained`, if the configuration names one.
-async fn serve_metrics(
+/// Serves health and metrics on an address of their own until `drained`, if the configuration names one.
+async fn serve_monitoring(
     config: &Config,
     admin: Arc<Admin>,
     drained: CancellationToken,
 ) -> anyhow::Result<Option<JoinHandle<()>>> {
-    let Some(listen) = config.metrics_listen else {
+    let Some(listen) = config.monitoring_listen else {
         return Ok(None);
     };
     let port = TcpListener::bind(listen).await;
-    let port = port.with_context(|| format!("admin.metrics_listen: cannot listen on {listen}"))?;
-    info!(%listen, "serving the metrics");
+    let port = port.with_context(|| format!("monitoring.listen: cannot listen on {listen}"))?;
+    info!(%listen, "serving health and metrics");
+    // SECURITY: nothing that changes anything, and nothing that tells where this edge is weak.
+    let router = health::router(Arc::clone(&admin), Asker::Anybody).merge(metrics::router(admin));
     Ok(Some(tokio::spawn(attache_control::serve(
         port,
-        metrics::router(admin),
+        router,
         drained.cancelled_owned(),
         config.drain,
     ))))
+}
+
+/// Begins to send traces, if the configuration says where to.
+async fn start_traces(
+    config: &Config,
+    drained: CancellationToken,
+) -> anyhow::Result<Option<(Traces, JoinHandle<()>)>> {
+    let Some(traces) = &config.traces else {
+        return Ok(None);
+    };
+    let ca = match &traces.ca_file {
+        None => None,
+        Some(path) => {
+            let read = tokio::fs::read(path).await;
+            Some(read.with_context(|| format!("traces.ca_file: cannot read {}", path.display()))?)
+        }
+    };
+    let receiver = Receiver {
+        endpoint: traces.endpoint.clone(),
+        ca,
+        service: traces.service_name.clone(),
+        instance: config.edge.name.clone(),
+    };
+    let started = Traces::start(receiver, drained).context("traces.endpoint")?;
+    info!(endpoint = traces.endpoint, "sending traces");
+    Ok(Some(started))
 }
 
 /// Serves the admin socket until `drained`.

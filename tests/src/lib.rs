@@ -14,6 +14,7 @@ pub mod bench;
 pub mod bootstrap;
 pub mod client;
 pub mod cluster;
+pub mod collector;
 pub mod envoy;
 pub mod filter;
 pub mod forgery;

@@ -18,6 +18,7 @@ use attache_policy::{
 
 use crate::{
     cache::{Cache, Perishable},
+    counts::{Counts, ProviderCounts},
     credential::Credential,
     mint::Mint,
     provider::{NotObtained, Provide, Wanted},
@@ -54,6 +55,7 @@ pub struct Credentials {
     providers: Arc<Providers>,
     secrets: Arc<SecretStore>,
     cache: Cache<Key, Credential>,
+    counts: Arc<Counts>,
 }
 
 /// Why a granted call gets no credential.
@@ -112,6 +114,7 @@ impl Credentials {
             providers: Arc::new(Providers::new(mint)),
             secrets,
             cache: Cache::new(settings.max_bytes, settings.fetch_timeout),
+            counts: Arc::default(),
         }
     }
 
@@ -133,6 +136,22 @@ impl Credentials {
         let Some(provider) = grant.credential() else {
             return Ok(None);
         };
+        let obtaining = self.obtain_of(provider, grant, evidence, now);
+        self.counts.of_call(&provider.name, obtaining).await
+    }
+
+    /// What became of the credentials of each provider since the start, by its name.
+    pub fn counts(&self) -> Vec<(String, ProviderCounts)> {
+        self.counts.all()
+    }
+
+    async fn obtain_of(
+        &self,
+        provider: &CredentialProvider,
+        grant: &Grant<'_>,
+        evidence: &Evidence,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Credential>>, Unobtained> {
         let evidence = grant.evidence(evidence);
         let evidence = evidence.ok_or(Fault::CredentialUnavailable)?;
         let (mut key, secrets) = self.key(grant, provider).await?;
@@ -210,8 +229,9 @@ impl Credentials {
         evidence: Evidence,
         now: Timestamp,
     ) -> impl Future<Output = Result<Credential, NotObtained>> + Send + use<> {
-        let providers = Arc::clone(&self.providers);
-        async move {
+        let (providers, counts) = (Arc::clone(&self.providers), Arc::clone(&self.counts));
+        let name = key.provider.clone();
+        let fetching = async move {
             let source = providers
                 .of(&key.parameters)
                 .ok_or(Fault::CredentialUnavailable)?;
@@ -227,6 +247,11 @@ impl Credentials {
             let obtained = source.obtain(&wanted).await?;
             let audience = wanted.parameters.audience();
             Ok(Credential::new(obtained, audience, &key.placements)?)
+        };
+        async move {
+            let fetched = fetching.await;
+            counts.fetched(&name, fetched.is_ok(), now);
+            fetched
         }
     }
 }

@@ -17,9 +17,11 @@ pub mod provider;
 pub mod secrets;
 
 mod cache;
+mod counts;
 mod providers;
 
 pub use crate::{
+    counts::ProviderCounts,
     credential::Credential,
     credentials::{Credentials, Settings, Unobtained},
     injection::Injection,

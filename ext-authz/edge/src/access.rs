@@ -21,6 +21,7 @@ use crate::{
     question::Question,
     refusal::Refusal,
     settings::{EvidenceSource, ListenerSettings},
+    traces::Parent,
 };
 
 /// Calls that one batch may hold.
@@ -42,12 +43,13 @@ impl AccessService {
         &self,
         call: Call,
         evidence: Option<Evidence>,
+        parent: Option<Parent>,
     ) -> Result<CheckResponse, Status> {
         let asked = Asked::read(call, evidence, &self.listener)?;
         let (edge, listener) = (Arc::clone(&self.edge), Arc::clone(&self.listener));
         // A task of its own: when the caller stops waiting, the access is still recorded.
         let deciding = tokio::spawn(async move {
-            let answer = edge.judge(&listener, &asked.question()).await;
+            let answer = edge.judge(&listener, &asked.question(), parent).await;
             response(answer)
         });
         deciding
@@ -59,15 +61,17 @@ impl AccessService {
 #[async_trait]
 impl Access for AccessService {
     async fn check(&self, asked: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        let parent = Parent::of(asked.metadata());
         let CheckRequest { evidence, call } = asked.into_inner();
         let call = call.ok_or_else(|| Status::invalid_argument("call is missing"))?;
-        Ok(Response::new(self.decide(call, evidence).await?))
+        Ok(Response::new(self.decide(call, evidence, parent).await?))
     }
 
     async fn batch_check(
         &self,
         asked: Request<BatchCheckRequest>,
     ) -> Result<Response<BatchCheckResponse>, Status> {
+        let parent = Parent::of(asked.metadata());
         let BatchCheckRequest { evidence, calls } = asked.into_inner();
         if calls.is_empty() || calls.len() > MAX_BATCH {
             let message = format!("calls: {} of them; send 1 to {MAX_BATCH}", calls.len());
@@ -75,7 +79,8 @@ impl Access for AccessService {
         }
         let mut responses = Vec::with_capacity(calls.len());
         for call in calls {
-            responses.push(self.decide(call, evidence.clone()).await?);
+            let decided = self.decide(call, evidence.clone(), parent.clone()).await?;
+            responses.push(decided);
         }
         Ok(Response::new(BatchCheckResponse { responses }))
     }

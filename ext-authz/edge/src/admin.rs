@@ -19,12 +19,14 @@ use crate::{
     clock,
     explain::Call,
     geography::GeographyDatabase,
+    health::{self, Asker},
     listener::bind_private,
     metrics::{self, SigningKeys},
     pipeline::Edge,
     readiness::Readiness,
     reload::Reload,
     settings::{Bind, ListenerSettings},
+    traces::TracesStatus,
 };
 
 /// How long a command in flight may take when the server ends.
@@ -64,6 +66,15 @@ pub struct Status {
     pub geography: Option<GeographyStatus>,
     /// The trust providers and their keys.
     pub trust_providers: Vec<ProviderKeys>,
+    /// The credential providers that were asked since the start.
+    #[serde(default)]
+    pub credential_providers: Vec<CredentialProviderState>,
+    /// The keys that sign our tokens.
+    #[serde(default)]
+    pub signing_keys: Vec<SigningKey>,
+    /// Traces, if they go anywhere.
+    #[serde(default)]
+    pub traces: Option<TracesState>,
     /// The audit journal.
     pub audit: AuditState,
 }
@@ -149,6 +160,47 @@ pub struct ProviderKeys {
     pub last_error: Option<String>,
 }
 
+/// A credential provider, as its answers show it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CredentialProviderState {
+    /// Its name.
+    pub name: String,
+    /// Whether the newest fetch failed.
+    pub failing: bool,
+    /// Calls whose credential was in memory.
+    pub kept: u64,
+    /// Calls that waited for a fetch.
+    pub awaited: u64,
+    /// Calls that got none.
+    pub failed: u64,
+    /// Fetches that brought a credential.
+    pub fetched: u64,
+    /// Fetches that brought none.
+    pub fetches_failed: u64,
+    /// When the newest credential was asked for.
+    pub obtained_at: Option<Timestamp>,
+}
+
+/// A key that signs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SigningKey {
+    /// What it signs with: `RS256`.
+    pub algorithm: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What became of the spans of traces since the start.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct TracesState {
+    /// Those that the receiver took.
+    pub exported: u64,
+    /// Those that nobody has.
+    pub lost: u64,
+    /// Calls that wait to be sent.
+    pub queued: usize,
+}
+
 /// The state of the audit journal.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AuditState {
@@ -182,6 +234,8 @@ pub struct Admin {
     pub listeners: Vec<ListenerSettings>,
     /// The issuer's keys, if it is in this process; for the metrics.
     pub signing_keys: Option<Arc<dyn SigningKeys>>,
+    /// When the process began.
+    pub started_at: Timestamp,
 }
 
 /// Binds the socket.
@@ -198,11 +252,10 @@ pub async fn serve(
 ) -> io::Result<()> {
     let router = Router::new()
         .route("/status", get(status))
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
         .route("/reload", post(reload))
         .route("/explain", post(explain))
         .with_state(Arc::clone(&admin))
+        .merge(health::router(Arc::clone(&admin), Asker::Operator))
         .merge(metrics::router(admin))
         .merge(more);
     let stopped = stop.clone();
@@ -218,28 +271,8 @@ pub async fn serve(
     }
 }
 
-/// It answers, so it is alive: nothing that a restart would mend is ever asked for here.
-async fn livez() -> &'static str {
-    "alive\n"
-}
-
 async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
     Json(admin.status())
-}
-
-async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
-    let blocked_by = admin.readiness.blocked_by();
-    let (code, mut text) = if blocked_by.is_empty() {
-        (StatusCode::OK, "ready\n".to_owned())
-    } else {
-        let reason = format!("not ready: waiting for {}\n", blocked_by.join(", "));
-        (StatusCode::SERVICE_UNAVAILABLE, reason)
-    };
-    for detail in admin.details() {
-        text += &detail;
-        text += "\n";
-    }
-    (code, text).into_response()
 }
 
 async fn reload(State(admin): State<Arc<Admin>>) -> Response {
@@ -285,7 +318,7 @@ impl GeographyStatus {
 
 impl Admin {
     /// What an operator should know of an edge that is ready all the same.
-    fn details(&self) -> Vec<String> {
+    pub(crate) fn notes(&self) -> Vec<String> {
         let policy = self.reload.state();
         let refused = policy.refused.map(|refused| {
             let since = refused.since;
@@ -325,6 +358,33 @@ impl Admin {
             .collect()
     }
 
+    fn credential_providers(&self) -> Vec<CredentialProviderState> {
+        let counts = self.edge.credentials.counts().into_iter();
+        counts
+            .map(|(name, counts)| CredentialProviderState {
+                name,
+                failing: counts.failing,
+                kept: counts.kept,
+                awaited: counts.awaited,
+                failed: counts.failed,
+                fetched: counts.fetched,
+                fetches_failed: counts.fetches_failed,
+                obtained_at: counts.obtained_at,
+            })
+            .collect()
+    }
+
+    fn keys_that_sign(&self) -> Vec<SigningKey> {
+        let keys = self.signing_keys.iter().flat_map(|keys| keys.keys());
+        keys.filter_map(|key| {
+            Some(SigningKey {
+                algorithm: key.algorithm.to_owned(),
+                since: key.signs_since?,
+            })
+        })
+        .collect()
+    }
+
     fn status(&self) -> Status {
         let blocked_by = self.readiness.blocked_by();
         let calls = &self.edge.calls;
@@ -353,6 +413,20 @@ impl Admin {
             },
             geography: self.geography.as_deref().map(GeographyStatus::of),
             trust_providers: self.trust_providers(),
+            credential_providers: self.credential_providers(),
+            signing_keys: self.keys_that_sign(),
+            traces: self.edge.traces.as_ref().map(|traces| {
+                let TracesStatus {
+                    exported,
+                    lost,
+                    queued,
+                } = traces.status();
+                TracesState {
+                    exported,
+                    lost,
+                    queued,
+                }
+            }),
             audit: AuditState {
                 written: journal.written,
                 coalesced: journal.coalesced,

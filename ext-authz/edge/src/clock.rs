@@ -18,6 +18,19 @@ pub fn now() -> Timestamp {
     Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// The wall clock, in nanoseconds since 1970, for the spans of traces: those of a call are shorter than a
+/// millisecond.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the same clock, read finer; nothing is decided by it"
+)]
+pub(crate) fn unix_nanos() -> u64 {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// A fresh event id. Without randomness the id still tells the time, and events stay apart by their
 /// other fields; no secret depends on it.
 pub(crate) fn event_id(now: Timestamp) -> String {

@@ -35,6 +35,7 @@ use crate::{
     refusal::Refusal,
     settings::{Enforcement, Unmatched},
     source,
+    stages::Stage,
     trail::Trail,
 };
 
@@ -159,7 +160,9 @@ impl Edge {
     ) -> Result<Arc<Credential>, NotHandedOut> {
         trail.under(policies, Revision::default());
         let now: Timestamp = trail.asked_at();
+        trail.enter(Stage::Evidence);
         let attestation = self.trust.attest(&wanted.evidence, now).await?;
+        trail.enter(Stage::Decide);
         trail.attested(&attestation, policies);
         let context = Context {
             now,
@@ -202,6 +205,7 @@ impl Edge {
         mut trail: Trail,
         verdict: Result<Arc<Credential>, NotHandedOut>,
     ) -> HandedOut {
+        trail.enter(Stage::Audit);
         if let Err(refusal) = &verdict {
             trail.refused(&refusal.clone().into());
         }
@@ -212,6 +216,8 @@ impl Edge {
             event.audience.clone(),
         );
         let recorded = timeout(RECORDING_LIMIT, self.journal.record(event)).await;
+        trail.ends();
+        self.metrics.passed(trail.stages());
         let Ok(Ok(recorded)) = recorded else {
             error!(decision = id, "an exchange could not be recorded");
             return HandedOut {

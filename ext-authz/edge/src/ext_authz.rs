@@ -22,7 +22,7 @@ use envoy_types::{
         },
     },
 };
-use tonic::{Code, Request, Response, Status, async_trait};
+use tonic::{Code, Request, Response, Status, async_trait, metadata::MetadataMap};
 
 use crate::{
     answer::{Answer, Disposition, Forward},
@@ -32,6 +32,7 @@ use crate::{
     refusal::Refusal,
     settings::ListenerSettings,
     source,
+    traces::Parent,
 };
 
 /// The key of `context_extensions` by which a route says where it leads.
@@ -59,12 +60,14 @@ impl ExtAuthz {
 #[async_trait]
 impl Authorization for ExtAuthz {
     async fn check(&self, asked: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let attributes = asked.into_inner().attributes.unwrap_or_default();
+        let (metadata, _, asked) = asked.into_parts();
+        let attributes = asked.attributes.unwrap_or_default();
         let (edge, listener) = (Arc::clone(&self.edge), Arc::clone(&self.listener));
         // A task of its own: when Envoy stops waiting, the access is still recorded.
         let answering = tokio::spawn(async move {
             let question = question(&attributes, listener.trusted_hops)?;
-            let answer = edge.answer(&listener, &question).await;
+            let parent = parent(&metadata, &question);
+            let answer = edge.answer(&listener, &question, parent).await;
             Some(response(&answer, question.is_grpc()))
         });
         match answering.await {
@@ -105,6 +108,17 @@ fn question(attributes: &AttributeContext, trusted_hops: usize) -> Option<Questi
         address,
         peer: tls_peer(attributes),
         given: None,
+    })
+}
+
+/// The span that the call belongs to: that of Envoy's own call to us, which Envoy tells of in the call's metadata
+/// if it traces; else what the request itself says.
+fn parent(metadata: &MetadataMap, question: &Question<'_>) -> Option<Parent> {
+    Parent::of(metadata).or_else(|| {
+        Parent::among(|name| {
+            let headers = question.headers.iter();
+            headers.filter_map(move |(its, value)| (*its == name).then_some(*value))
+        })
     })
 }
 

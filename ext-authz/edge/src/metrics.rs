@@ -1,5 +1,5 @@
-//! What the edge counts and measures, in OpenMetrics text, which Prometheus reads. docs/metrics.md says what
-//! each one means.
+//! What the edge counts and measures, in OpenMetrics text or in that of Prometheus. docs/metrics.md says what each
+//! one means.
 //!
 //! SECURITY: labels hold stable codes and names of the configuration and the policies alone, never what a
 //! caller sent: nobody outside can add a series, and no series can hold a secret.
@@ -10,7 +10,10 @@ use attache_core::event::Outcome;
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE},
+    },
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -19,11 +22,14 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use tokio::task::spawn_blocking;
+use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use self::state::EdgeState;
-use crate::admin::Admin;
+use self::{process::Process, state::EdgeState};
+use crate::{admin::Admin, stages::Passed};
 
+mod classic;
+mod credentials;
+mod process;
 mod signing_keys;
 mod state;
 
@@ -41,6 +47,12 @@ const DURATIONS: [f64; 14] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 ];
 
+/// Upper bounds in seconds of the parts of a decision: a warm one takes microseconds.
+const STAGE_DURATIONS: [f64; 14] = [
+    0.000_01, 0.000_025, 0.000_05, 0.0001, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.05,
+    0.1, 0.5, 2.5,
+];
+
 /// What is counted while calls are answered.
 #[derive(Clone)]
 pub struct Metrics {
@@ -48,6 +60,7 @@ pub struct Metrics {
     durations: Family<Ended, Histogram, fn() -> Histogram>,
     reported: Family<OfKept, Counter>,
     revalidated: Family<OfKept, Counter>,
+    stages: Family<Staged, Histogram, fn() -> Histogram>,
 }
 
 /// INVARIANT: every value comes from the configuration or from a fixed list.
@@ -70,6 +83,11 @@ struct Ended {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Staged {
+    stage: &'static str,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self {
@@ -77,6 +95,7 @@ impl Default for Metrics {
             durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
             reported: Family::default(),
             revalidated: Family::default(),
+            stages: Family::new_with_constructor(|| Histogram::new(STAGE_DURATIONS)),
         }
     }
 }
@@ -134,6 +153,15 @@ impl Metrics {
         self.revalidated.get_or_create(&of).inc();
     }
 
+    /// What an access went through.
+    pub(crate) fn passed(&self, stages: &[Passed]) {
+        for passed in stages {
+            let stage = passed.stage.name();
+            let durations = self.stages.get_or_create(&Staged { stage });
+            durations.observe(passed.took.as_secs_f64());
+        }
+    }
+
     fn register(&self, registry: &mut Registry) {
         registry.register(
             "decisions",
@@ -156,10 +184,16 @@ impl Metrics {
             Unit::Seconds,
             self.durations.clone(),
         );
+        registry.register_with_unit(
+            "stage_duration",
+            "Time that a call spent in a stage",
+            Unit::Seconds,
+            self.stages.clone(),
+        );
     }
 }
 
-const fn outcome_name(outcome: Outcome) -> &'static str {
+pub(crate) const fn outcome_name(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Permitted => "permitted",
         Outcome::Denied => "denied",
@@ -167,29 +201,64 @@ const fn outcome_name(outcome: Outcome) -> &'static str {
     }
 }
 
+/// How many scrapes there are at once; two servers that watch each other's are usual.
+const MAX_SCRAPES: usize = 4;
+
+struct Scraped {
+    registry: Registry,
+    scrapes: Semaphore,
+}
+
 /// Serves the metrics of `admin`'s edge at `/metrics`, and nothing else.
 pub fn router(admin: Arc<Admin>) -> Router {
-    let mut registry = Registry::with_prefix("attache");
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Process {
+        started_at: admin.started_at,
+    }));
     for listener in &admin.listeners {
         admin.edge.metrics.begin(&listener.name);
     }
-    admin.edge.metrics.register(&mut registry);
-    registry.register_collector(Box::new(EdgeState(admin)));
+    let ours = registry.sub_registry_with_prefix("attache");
+    admin.edge.metrics.register(ours);
+    ours.register_collector(Box::new(EdgeState(admin)));
+    let scrapes = Semaphore::new(MAX_SCRAPES);
     Router::new()
         .route("/metrics", get(metrics))
-        .with_state(Arc::new(registry))
+        .with_state(Arc::new(Scraped { registry, scrapes }))
 }
 
-async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
+async fn metrics(State(scraped): State<Arc<Scraped>>, headers: HeaderMap) -> Response {
+    // Whoever reaches the port may ask; each scrape takes a thread of those that write the journal.
+    let Ok(_leave) = scraped.scrapes.try_acquire() else {
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many scrapes at once\n",
+        )
+            .into_response();
+    };
+    let asked = Arc::clone(&scraped);
     // Some of it is gathered under locks; the threads that answer Envoy must not wait for it.
     let encoding = spawn_blocking(move || {
         let mut text = String::new();
-        text::encode(&mut text, &registry).map(|()| text)
+        text::encode(&mut text, &asked.registry).map(|()| text)
     });
     match encoding.await {
-        Ok(Ok(text)) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Ok(Ok(text)) if wants_open_metrics(&headers) => {
+            ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response()
+        }
+        Ok(Ok(text)) => {
+            let text = classic::from_open_metrics(&text);
+            ([(CONTENT_TYPE, classic::CONTENT_TYPE)], text).into_response()
+        }
         Ok(Err(_)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// Prometheus names it; `curl` does not.
+fn wants_open_metrics(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT).into_iter();
+    let mut texts = accepted.filter_map(|value| value.to_str().ok());
+    texts.any(|text| text.contains("application/openmetrics-text"))
 }
 
 #[cfg(test)]

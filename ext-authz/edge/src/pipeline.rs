@@ -30,7 +30,9 @@ use crate::{
     question::{Asked, Question},
     refusal::Refusal,
     settings::{Enforcement, ListenerSettings, Unmatched},
+    stages::Stage,
     tokens::Tokens,
+    traces::{Parent, Traces},
     trail::Trail,
 };
 
@@ -85,18 +87,30 @@ pub struct Edge {
     pub metrics: Metrics,
     /// Answers that others keep.
     pub tokens: Arc<Tokens>,
+    /// Where traces go, if anywhere.
+    pub traces: Option<Traces>,
 }
 
 impl Edge {
     /// Answers one request, with its credential, and records it.
-    pub async fn answer(&self, listener: &ListenerSettings, question: &Question<'_>) -> Answer {
-        self.answer_for(Wanted::once(Purpose::Attach), listener, question)
+    pub(crate) async fn answer(
+        &self,
+        listener: &ListenerSettings,
+        question: &Question<'_>,
+        parent: Option<Parent>,
+    ) -> Answer {
+        self.answer_for(Wanted::once(Purpose::Attach), listener, question, parent)
             .await
     }
 
     /// Answers whether a request may be made, and records it; for callers that only ask.
-    pub async fn judge(&self, listener: &ListenerSettings, question: &Question<'_>) -> Answer {
-        self.answer_for(Wanted::once(Purpose::Judge), listener, question)
+    pub(crate) async fn judge(
+        &self,
+        listener: &ListenerSettings,
+        question: &Question<'_>,
+        parent: Option<Parent>,
+    ) -> Answer {
+        self.answer_for(Wanted::once(Purpose::Judge), listener, question, parent)
             .await
     }
 
@@ -118,9 +132,11 @@ impl Edge {
         wanted: Wanted,
         listener: &ListenerSettings,
         question: &Question<'_>,
+        parent: Option<Parent>,
     ) -> Answer {
         let began = Instant::now();
         let mut trail = Trail::begin(clock::now(), began, question);
+        trail.joins(parent);
         let Some(_slot) = self.calls.enter() else {
             return self.turn_away(listener, question, trail).await;
         };
@@ -162,7 +178,13 @@ impl Edge {
                 .await;
         }
         let (event, answer) = self.answer_of(listener, &mut trail, verdict);
-        self.leave(listener, question, &trail, event.code.as_deref(), answer)
+        self.leave(
+            listener,
+            question,
+            &mut trail,
+            event.code.as_deref(),
+            answer,
+        )
     }
 
     /// The stages, until one refuses.
@@ -218,8 +240,10 @@ impl Edge {
                 return Ok(Forward::with(None, &remove));
             }
         };
+        trail.enter(Stage::Evidence);
         let offered = listener.evidence.offered(question, trail.asked_at())?;
         let attestation = offered.attested(&self.trust, trail.asked_at()).await?;
+        trail.enter(Stage::Decide);
         let (Some(attestation), Some(evidence)) = (attestation, &offered.evidence) else {
             let verdict = self.admit(policies, &offered.unproven, question, asked, trail, &remove);
             wanted.note_unproven(&verdict, trail)?;
@@ -237,6 +261,7 @@ impl Edge {
                 if self.enforcement == Enforcement::Observe || wanted.purpose == Purpose::Judge {
                     return Ok(Forward::with(None, &remove));
                 }
+                trail.enter(Stage::Credential);
                 let obtained = self
                     .credentials
                     .obtain(&grant, evidence, trail.asked_at())
@@ -342,6 +367,7 @@ impl Edge {
         verdict: Result<Forward, Refusal>,
         patience: Duration,
     ) -> Answer {
+        trail.enter(Stage::Audit);
         let (event, mut answer) = self.answer_of(listener, &mut trail, verdict);
         let code = event.code.clone();
         // A journal that hangs, on a dying disk, is one that cannot be written.
@@ -360,7 +386,7 @@ impl Edge {
                 answer.is_not_recorded();
             }
         }
-        self.leave(listener, question, &trail, code.as_deref(), answer)
+        self.leave(listener, question, &mut trail, code.as_deref(), answer)
     }
 
     /// The event of an access, and its answer as it is if that can be recorded.
@@ -404,7 +430,7 @@ impl Edge {
         &self,
         listener: &ListenerSettings,
         question: &Question<'_>,
-        trail: &Trail,
+        trail: &mut Trail,
         code: Option<&str>,
         mut answer: Answer,
     ) -> Answer {
@@ -420,10 +446,21 @@ impl Edge {
             // What is observed today may be enforced a moment later, under the same revision.
             (answer.observed, answer.valid_until) = (true, None);
         }
-        let (outcome, took) = (answer.outcome(), trail.elapsed());
-        self.metrics.answered(&listener.name, outcome, code, took);
+        self.measure(&listener.name, trail, &answer, code);
         trail.announce(&answer);
         answer
+    }
+
+    /// Counts an answer, and tells whoever traces it.
+    fn measure(&self, listener: &str, trail: &mut Trail, answer: &Answer, code: Option<&str>) {
+        trail.ends();
+        let (outcome, took) = (answer.outcome(), trail.elapsed());
+        self.metrics.answered(listener, outcome, code, took);
+        self.metrics.passed(trail.stages());
+        if let (Some(traces), Some(parent)) = (&self.traces, trail.parent()) {
+            let told = trail.told(listener, answer, code);
+            traces.record(parent, &told, trail.began(), trail.stages());
+        }
     }
 }
 

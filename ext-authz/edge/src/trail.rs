@@ -24,9 +24,12 @@ use crate::{
     explain::kept,
     journal::text::printable,
     keeping::{Noted, Revision},
+    metrics::outcome_name,
     question::{Asked, Question},
     refusal::Refusal,
     settings::{Enforcement, Unmatched},
+    stages::{Passed, Stage, Stages},
+    traces::{Parent, Told},
 };
 
 /// Longest text of a client's that an event keeps, in bytes.
@@ -49,6 +52,8 @@ pub(crate) struct Trail {
     valid_until: Option<Timestamp>,
     retry_after: Option<Duration>,
     noted: Noted,
+    stages: Stages,
+    parent: Option<Parent>,
 }
 
 /// What the log says of a token's first use.
@@ -112,6 +117,8 @@ impl Trail {
             valid_until: None,
             retry_after: None,
             noted: Noted::default(),
+            stages: Stages::default(),
+            parent: None,
         }
     }
 
@@ -148,6 +155,57 @@ impl Trail {
     /// How long it has taken.
     pub(crate) fn elapsed(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// When it arrived.
+    pub(crate) const fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Its next stage begins.
+    pub(crate) fn enter(&mut self, stage: Stage) {
+        self.stages.enter(stage, Instant::now());
+    }
+
+    /// Its last stage is over.
+    pub(crate) fn ends(&mut self) {
+        self.stages.end(Instant::now());
+    }
+
+    /// The stages that it went through.
+    pub(crate) fn stages(&self) -> &[Passed] {
+        self.stages.passed()
+    }
+
+    /// The span that it comes from.
+    pub(crate) fn joins(&mut self, parent: Option<Parent>) {
+        self.parent = parent;
+    }
+
+    /// The span that it comes from.
+    pub(crate) const fn parent(&self) -> Option<&Parent> {
+        self.parent.as_ref()
+    }
+
+    /// What a trace tells of it.
+    pub(crate) fn told<'a>(
+        &'a self,
+        listener: &'a str,
+        answer: &'a Answer,
+        code: Option<&'a str>,
+    ) -> Told<'a> {
+        let outcome = answer.outcome();
+        Told {
+            outcome,
+            outcome_name: outcome_name(outcome),
+            decision_id: &answer.decision_id,
+            listener,
+            code,
+            policy: self.event.policy.as_deref(),
+            policy_revision: &self.event.policy_revision,
+            trust_provider: self.event.trust_provider.as_deref(),
+            credential_provider: self.event.credential_provider.as_deref(),
+        }
     }
 
     /// Where the request goes, in its one spelling.

@@ -41,6 +41,9 @@ fn every_setting_of_the_example_that_is_commented_out_is_a_setting_too() {
         .replace("\n        #   ", "\n          ")
         .replace("        # agreement:", "        agreement:")
         .replace("  # database: /var", "  database: /var")
+        .replace("  # listen: 0.0.0.0", "  listen: 0.0.0.0")
+        .replace("  # endpoint: http", "  endpoint: http")
+        .replace("  # ca_file: /etc", "  ca_file: /etc")
         .replace("  providers: []\n    # - name", "  providers:\n    - name");
     let config = read(&commented, &[]).unwrap();
     let binds: Vec<_> = config
@@ -66,6 +69,8 @@ fn every_setting_of_the_example_that_is_commented_out_is_a_setting_too() {
     let peer = evidence.peer.as_ref().unwrap();
     assert_eq!((peer.proxies.len(), peer.names_unproven.len()), (1, 1));
     assert_eq!(config.trust_providers.len(), 1);
+    assert_eq!(config.monitoring_listen, Some(([0, 0, 0, 0], 9464).into()));
+    assert_eq!(config.traces.unwrap().endpoint, "http://127.0.0.1:4317");
     let geography = config.geography.unwrap();
     assert_eq!(
         geography.database,
@@ -308,9 +313,8 @@ fn a_file_mode_is_octal_in_quotes_and_nothing_else() {
 fn nothing_listens_twice_in_one_place_or_under_one_name() {
     let text = "\
 issuer: {listen: 127.0.0.1:8200}
-admin:
-  socket: /run/a.sock
-  metrics_listen: 127.0.0.1:9464
+admin: { socket: /run/a.sock }
+monitoring: { listen: 127.0.0.1:9464 }
 edge:
   listeners:
     - {name: a, role: gateway, unix: /run/a.sock}
@@ -322,14 +326,14 @@ edge:
     tells(
         text,
         &[
-            ("attache.yaml:3:", "\"/run/a.sock\" is taken"),
-            ("attache.yaml:4:", "\"127.0.0.1:9464\" is taken"),
+            ("attache.yaml:2:", "\"/run/a.sock\" is taken"),
+            ("attache.yaml:3:", "\"127.0.0.1:9464\" is taken"),
+            ("attache.yaml:7:", "listener name \"a\" is taken"),
+            ("attache.yaml:7:", "\"127.0.0.1:8200\" is taken"),
             ("attache.yaml:8:", "listener name \"a\" is taken"),
-            ("attache.yaml:8:", "\"127.0.0.1:8200\" is taken"),
-            ("attache.yaml:9:", "listener name \"a\" is taken"),
-            ("attache.yaml:10:", "nothing"),
-            ("attache.yaml:11:", "listener name \"b\" is taken"),
-            ("attache.yaml:11:", "\"/run/b.sock\" is taken"),
+            ("attache.yaml:9:", "nothing"),
+            ("attache.yaml:10:", "listener name \"b\" is taken"),
+            ("attache.yaml:10:", "\"/run/b.sock\" is taken"),
         ],
     );
 }
@@ -405,13 +409,25 @@ audit:
 }
 
 #[test]
-fn metrics_are_served_on_this_machine_alone() {
+fn health_and_metrics_are_served_where_somebody_says_so() {
+    assert_eq!(read("{}", &[]).unwrap().monitoring_listen, None);
+    for address in ["[::1]:9464", "10.0.0.7:9464", "0.0.0.0:9464"] {
+        let config = read(&format!("monitoring: {{ listen: \"{address}\" }}"), &[]).unwrap();
+        assert_eq!(config.monitoring_listen, Some(address.parse().unwrap()));
+    }
     tells(
-        "admin: { metrics_listen: 0.0.0.0:9464 }",
-        &[("admin.metrics_listen", "write a loopback address")],
+        "monitoring: { listen: pod }",
+        &[("monitoring.listen", "127.0.0.1:9191")],
     );
-    let config = read("admin: { metrics_listen: \"[::1]:9464\" }", &[]).unwrap();
-    assert_eq!(config.metrics_listen, Some("[::1]:9464".parse().unwrap()));
+}
+
+#[test]
+fn traces_go_to_an_endpoint_with_a_scheme() {
+    assert_eq!(read("{}", &[]).unwrap().traces, None);
+    for endpoint in ["collector:4317", "ftp://collector", "https://"] {
+        let text = format!("traces: {{ endpoint: \"{endpoint}\" }}");
+        tells(&text, &[("traces.endpoint", "http://127.0.0.1:4317")]);
+    }
 }
 
 #[test]

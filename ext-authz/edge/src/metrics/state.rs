@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::{self, Debug},
     sync::Arc,
+    time::Duration,
 };
 
 use attache_core::time::Timestamp;
@@ -14,8 +15,12 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use super::signing_keys;
-use crate::{admin::Admin, clock};
+use super::{credentials, signing_keys};
+use crate::{
+    admin::Admin,
+    clock,
+    traces::{Traces, TracesStatus},
+};
 
 /// The state of one edge.
 pub(super) struct EdgeState(pub(super) Arc<Admin>);
@@ -45,10 +50,11 @@ impl Collector for EdgeState {
         policy(&mut told, admin)?;
         audit(&mut told, admin)?;
         trust(&mut told, admin)?;
-        match &admin.signing_keys {
-            Some(keys) => signing_keys::tell(&mut told, &**keys),
-            None => Ok(()),
+        credentials::tell(&mut told, &admin.edge.credentials.counts())?;
+        if let Some(keys) = &admin.signing_keys {
+            signing_keys::tell(&mut told, &**keys)?;
         }
+        traces(&mut told, admin)
     }
 }
 
@@ -162,7 +168,8 @@ fn audit(told: &mut Told<'_>, admin: &Admin) -> fmt::Result {
 }
 
 fn trust(told: &mut Told<'_>, admin: &Admin) -> fmt::Result {
-    let providers = admin.edge.trust.status(clock::now());
+    let now = clock::now();
+    let providers = admin.edge.trust.status(now);
     let by_name = |value: fn(&attache_trust::ProviderStatus) -> u64| -> Vec<(&str, u64)> {
         let values = providers.iter();
         values
@@ -180,6 +187,45 @@ fn trust(told: &mut Told<'_>, admin: &Admin) -> fmt::Result {
         "1 while the newest attempt to fetch the keys of the trust provider failed, 0 otherwise",
         "provider",
         &by_name(|provider| u64::from(provider.last_error.is_some())),
+    )?;
+    told.gauges(
+        "trust_provider_keys",
+        "Keys that may verify evidence of the trust provider",
+        "provider",
+        &by_name(|provider| u64::try_from(provider.keys.unwrap_or_default()).unwrap_or(u64::MAX)),
+    )?;
+    // As a moment, so that an alert needs no scrape to be recent.
+    let fetched: Vec<(&str, i64)> = providers
+        .iter()
+        .filter_map(|provider| Some((provider.name.as_str(), before(now, provider.key_age?))))
+        .collect();
+    told.timestamps(
+        "trust_provider_keys_fetched_timestamp",
+        "When the keys of the trust provider were fetched last",
+        "provider",
+        &fetched,
+    )
+}
+
+/// In seconds since 1970.
+fn before(now: Timestamp, age: Duration) -> i64 {
+    let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+    now.as_seconds().saturating_sub(age)
+}
+
+fn traces(told: &mut Told<'_>, admin: &Admin) -> fmt::Result {
+    let status = admin.edge.traces.as_ref();
+    let status = status.map_or_else(TracesStatus::default, Traces::status);
+    told.counters(
+        "trace_spans",
+        "Spans of traces, by what became of them",
+        "result",
+        &[("exported", status.exported), ("lost", status.lost)],
+    )?;
+    told.gauge(
+        "trace_queue_length",
+        "Calls whose spans wait to be sent",
+        &status.queued,
     )
 }
 
@@ -228,7 +274,7 @@ impl Told<'_> {
     }
 
     /// One for each value of `label`.
-    fn gauges(
+    pub(super) fn gauges(
         &mut self,
         name: &str,
         help: &str,
@@ -250,6 +296,45 @@ impl Told<'_> {
             .0
             .encode_descriptor(name, help, Some(&unit), MetricType::Gauge)?;
         metric.encode_gauge(&at.as_seconds())
+    }
+
+    /// One for each value of `label`.
+    pub(super) fn timestamps(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: &[(&str, i64)],
+    ) -> fmt::Result {
+        let unit = Unit::Seconds;
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, Some(&unit), MetricType::Gauge)?;
+        for (of, seconds) in values {
+            metric
+                .encode_family(&[(label, *of)])?
+                .encode_gauge(seconds)?;
+        }
+        Ok(())
+    }
+
+    /// One for each pair of values of `labels`.
+    pub(super) fn pairs(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [&str; 2],
+        values: &[([&str; 2], u64)],
+    ) -> fmt::Result {
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (of, value) in values {
+            let labels: Vec<_> = labels.into_iter().zip(*of).collect();
+            let mut one = metric.encode_family(&labels)?;
+            one.encode_counter(value, NO_EXEMPLAR)?;
+        }
+        Ok(())
     }
 
     fn bytes(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
@@ -288,4 +373,4 @@ impl Told<'_> {
 }
 
 /// An exemplar would name one call.
-const NO_EXEMPLAR: Option<&Exemplar<[(&str, &str); 0], u64>> = None;
+pub(super) const NO_EXEMPLAR: Option<&Exemplar<[(&str, &str); 0], u64>> = None;

@@ -72,7 +72,7 @@ impl TokensService {
         };
         let answer = self
             .edge
-            .answer_for(wanted, &self.listener, &asked.question())
+            .answer_for(wanted, &self.listener, &asked.question(), None)
             .await;
         let response = self.answered(answer, &asked);
         let is_same = response.decision == i32::from(proto::Decision::Allowed)

@@ -50,7 +50,7 @@ impl TokensService {
         };
         let answer = self
             .edge
-            .answer_for(wanted, &self.listener, &asked.question())
+            .answer_for(wanted, &self.listener, &asked.question(), None)
             .await;
         Ok(match asked.keeping() {
             Keeping::Region => self.answered(answer, &asked),
