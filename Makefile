@@ -31,7 +31,7 @@ FOR ?= 600
 # Arguments of `make bench`: `make bench BENCH="--quick"`, `make bench BENCH="--external other=127.0.0.1:9000"`.
 BENCH ?=
 
-.PHONY: help fuzz bench measure demo test format lint kernel filter dependencies check properties doc envoy peers advisories
+.PHONY: help fuzz soak bench measure demo test format lint kernel filter dependencies check properties doc envoy peers advisories
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -96,6 +96,12 @@ doc:
 bench: envoy filter
 	$(CARGO) build --release --package attache
 	ATTACHE=$(CURDIR)/target/release/attache $(CARGO) run --release --package attache-tests --bin bench -- $(BENCH)
+
+# A million calls, and then as much memory as after the first ten thousand: minutes on two cores. `make test` makes
+# twelve thousand.
+soak:
+	$(CARGO) build --package attache
+	ATTACHE_SOAK_CALLS=1000000 $(CARGO) test --package attache-tests --test suite memory_after_many_calls
 
 # Known vulnerabilities; not part of `make test`, for it needs the advisory database of the day.
 advisories: $(DENY)

@@ -184,12 +184,7 @@ fn lower(mut root: Section<'_>, base: &Path) -> Option<Config> {
     // The sections are read even if this one is refused, so that all problems show.
     let data = data_dir.clone().unwrap_or_default();
     let policies = lower_policies(&mut root, base);
-    let trust_domain = root.or(
-        "trust_domain",
-        TrustDomain::parse("cluster.local").ok(),
-        |at| at.parse(TrustDomain::parse).map(Some),
-    );
-    let trust_domain = trust_domain.flatten();
+    let trust_domain = lower_trust_domain(&mut root);
     let environment = root.or("environment", EnvironmentName::parse("prod").ok(), |at| {
         at.parse(EnvironmentName::parse).map(Some)
     });
@@ -205,20 +200,13 @@ fn lower(mut root: Section<'_>, base: &Path) -> Option<Config> {
     );
     let edge = edge::lower(root.section("edge"), &places, base);
     let audit = audit::lower(root.section("audit"), &data, base);
-    let admin = root
-        .section("admin")
-        .or("socket", data.join("admin.sock"), |at| {
-            places.socket(at, base)
-        });
-    let monitoring = root
-        .section("monitoring")
-        .or("listen", None, |at| places.address(at).map(Some));
+    let admin = lower_admin(root.section("admin"), &places, &data, base);
+    let monitoring = lower_monitoring(root.section("monitoring"), &places);
     let traces = traces::lower(root.section("traces"), base);
     let geography = lower_geography(root.section("geography"), base);
     let reach = outbound::lower(root.section("outbound"));
     // With another trust domain, if need be, so that all problems show.
-    let any_domain = || TrustDomain::parse("cluster.local").ok();
-    let domain = trust_domain.clone().or_else(any_domain);
+    let domain = trust_domain.clone().or_else(usual_trust_domain);
     let trust = lower_trust(root.section("trust"), domain.as_ref(), base);
     let secrets = secrets::lower(root.section("secrets"), base);
     let issuer = issuer?;
@@ -248,6 +236,31 @@ fn lower(mut root: Section<'_>, base: &Path) -> Option<Config> {
         file_roots,
         secrets: secrets?,
     })
+}
+
+fn usual_trust_domain() -> Option<TrustDomain> {
+    TrustDomain::parse("cluster.local").ok()
+}
+
+fn lower_trust_domain(root: &mut Section<'_>) -> Option<TrustDomain> {
+    let read = |at: &At<'_>| at.parse(TrustDomain::parse).map(Some);
+    root.or("trust_domain", usual_trust_domain(), read)
+        .flatten()
+}
+
+fn lower_admin(
+    mut section: Section<'_>,
+    places: &Places,
+    data: &Path,
+    base: &Path,
+) -> Option<PathBuf> {
+    let usual = data.join("admin.sock");
+    section.or("socket", usual, |at| places.socket(at, base))
+}
+
+/// SECURITY: any address, for kubelets and Prometheus come to the pod's; what is served there changes nothing.
+fn lower_monitoring(mut section: Section<'_>, places: &Places) -> Option<Option<SocketAddr>> {
+    section.or("listen", None, |at| places.address(at).map(Some))
 }
 
 fn lower_policies(root: &mut Section<'_>, base: &Path) -> Option<(PathBuf, PoliciesRefused)> {

@@ -16,6 +16,7 @@ pub mod client;
 pub mod cluster;
 pub mod collector;
 pub mod envoy;
+pub mod faults;
 pub mod filter;
 pub mod forgery;
 pub mod kept;

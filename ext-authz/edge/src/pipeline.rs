@@ -11,10 +11,11 @@ use attache_core::{
     attributes::Attributes,
     decision::{DenyReason, Fault},
     event::Event,
+    evidence::Evidence,
     scope::{Caller, Scope},
 };
-use attache_credentials::Credentials;
-use attache_policy::{Compiled, Context, Decided, Decision, Geography, document::Carrier};
+use attache_credentials::{Credential, Credentials};
+use attache_policy::{Compiled, Context, Decided, Decision, Geography, Grant, document::Carrier};
 use attache_trust::Trust;
 use tokio::time::Instant;
 use tracing::debug;
@@ -261,18 +262,7 @@ impl Edge {
                 if self.enforcement == Enforcement::Observe || wanted.purpose == Purpose::Judge {
                     return Ok(Forward::with(None, &remove));
                 }
-                trail.enter(Stage::Credential);
-                let obtained = self
-                    .credentials
-                    .obtain(&grant, evidence, trail.asked_at())
-                    .await;
-                let credential = obtained.map_err(|why| {
-                    trail.retry_after(why.retry_after);
-                    why.fault
-                })?;
-                if let Some(credential) = &credential {
-                    trail.obtained(&grant, credential);
-                }
+                let credential = self.credential_of(&grant, evidence, trail).await?;
                 Ok(Forward::with(credential, &remove))
             }
             Decision::Deny(denial) => {
@@ -288,6 +278,25 @@ impl Edge {
             }
             Decision::Unavailable(fault) => Err(fault.into()),
         }
+    }
+
+    /// The credential of a grant; `None` if it allows the call without one.
+    async fn credential_of(
+        &self,
+        grant: &Grant<'_>,
+        evidence: &Evidence,
+        trail: &mut Trail,
+    ) -> Result<Option<Arc<Credential>>, Refusal> {
+        trail.enter(Stage::Credential);
+        let obtaining = self.credentials.obtain(grant, evidence, trail.asked_at());
+        let credential = obtaining.await.map_err(|why| {
+            trail.retry_after(why.retry_after);
+            why.fault
+        })?;
+        if let Some(credential) = &credential {
+            trail.obtained(grant, credential);
+        }
+        Ok(credential)
     }
 
     fn context<'a>(&'a self, question: &'a Question<'_>, trail: &Trail) -> Context<'a> {
@@ -572,3 +581,6 @@ pub(crate) fn enter<'q>(
     remove.headers.extend(overriding);
     Ok(Entered::Asks(remove))
 }
+
+#[cfg(test)]
+mod tests;
