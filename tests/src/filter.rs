@@ -38,14 +38,14 @@ pub async fn wasm() -> Result<PathBuf> {
     BUILT.get_or_try_init(build).await.cloned()
 }
 
-/// The same, but a request with the header `x-trap` ends the VM that it runs in.
-pub async fn wasm_that_traps() -> Result<PathBuf> {
+/// The same, but a request with the header `x-trap` ends the VM that it runs in, and `x-now` is its clock.
+pub async fn wasm_for_tests() -> Result<PathBuf> {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     let build = || {
         build(
             "attache-filter",
-            &["--features", "trap-for-tests"],
-            "attache_filter_that_traps.wasm",
+            &["--features", "for-tests"],
+            "attache_filter_for_tests.wasm",
         )
     };
     BUILT.get_or_try_init(build).await.cloned()

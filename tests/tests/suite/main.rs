@@ -15,6 +15,8 @@ mod explaining;
 mod filter_both_ways;
 mod filter_inbound;
 mod filter_outbound;
+mod filter_vectors;
+mod filter_with_attache;
 mod full_disk;
 mod fuzz_corpus;
 mod hostile_requests;

@@ -70,7 +70,7 @@ extern "C" fn proxy_on_tick(plugin: u32) {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_headers(stream: u32, _count: usize, _end_of_stream: u32) -> u32 {
-    #[cfg(feature = "trap-for-tests")]
+    #[cfg(feature = "for-tests")]
     trap_if_asked();
     with(Action::Pause, |vm| vm.on_request(stream)) as u32
 }
@@ -111,7 +111,7 @@ extern "C" fn proxy_on_delete(context: u32) {
     with((), |vm| vm.on_delete(context));
 }
 
-#[cfg(feature = "trap-for-tests")]
+#[cfg(feature = "for-tests")]
 fn trap_if_asked() {
     use crate::host::{Host as _, Map};
     let headers = Envoy.headers(Map::RequestHeaders).unwrap_or_default();

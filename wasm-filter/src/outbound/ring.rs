@@ -20,6 +20,8 @@ use crate::{
 
 /// Most accesses of one report.
 const BATCH: usize = 256;
+/// Most bytes of one report, about: an edge takes a mebibyte.
+const BATCH_BYTES: usize = 768 * 1024;
 /// How long a report may take, and the pause after one that failed.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
@@ -178,20 +180,26 @@ impl Ring {
 
     fn batch(&self) -> (Vec<Vec<u8>>, Vec<Access>) {
         let mut leases: Vec<Rc<[u8]>> = Vec::new();
-        let accesses = self.done.iter().take(BATCH).map(|done| {
+        let mut accesses = Vec::new();
+        let mut bytes = 0_usize;
+        for done in self.done.iter().take(BATCH) {
             let known = leases
                 .iter()
                 .position(|lease| Rc::ptr_eq(lease, &done.lease));
+            let lease = if known.is_some() { 0 } else { done.lease.len() };
+            bytes = bytes.saturating_add(done.size).saturating_add(lease);
+            if bytes > BATCH_BYTES && !accesses.is_empty() {
+                break;
+            }
             let index = known.unwrap_or_else(|| {
                 leases.push(Rc::clone(&done.lease));
                 leases.len().saturating_sub(1)
             });
-            Access {
+            accesses.push(Access {
                 lease: u32::try_from(index).unwrap_or(u32::MAX),
                 ..done.access.clone()
-            }
-        });
-        let accesses = accesses.collect();
+            });
+        }
         (
             leases.iter().map(|lease| lease.to_vec()).collect(),
             accesses,
