@@ -12,6 +12,7 @@ mod edge_modes;
 mod effects;
 mod envoy_as_configured;
 mod explaining;
+mod filter_and_edge;
 mod filter_both_ways;
 mod filter_inbound;
 mod filter_outbound;

@@ -1,0 +1,201 @@
+//! The filter in a real Envoy with two workers, before a real edge: what the log holds, and how fast a policy ends.
+
+use std::{collections::BTreeMap, fs, net::SocketAddr, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use attache_tests::{
+    attache::EdgePlan,
+    bootstrap::Bootstrap,
+    client,
+    filter::{self, Connection},
+    kept::{next, tokens, watch},
+    quickstart::STRIPE,
+    stage::{Script, Set, Stage},
+    wait::until,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+const SVID: &str = "spiffe://cluster.local/ns/production/sa/payment-svc";
+
+/// A deny of everything that the quick start's policy allows.
+const NOTHING: &str = r#"apiVersion: attache.dev/v1
+kind: ServerWorkload
+metadata: {name: stripe}
+spec: {host: api.stripe.com}
+---
+apiVersion: attache.dev/v1
+kind: AccessPolicy
+metadata: {name: nothing}
+spec:
+  client: payment-service
+  server: stripe
+  effect: deny
+  actions: [all]
+"#;
+
+/// A pod behind `filter-outbound.yaml`, and the folder of its token.
+async fn pod() -> Result<(Stage, TempDir)> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("token");
+    let plan = EdgePlan {
+        token_file: Some(file.clone()),
+        ..EdgePlan::default()
+    };
+    let set = Set::build(Script {
+        plan,
+        ..Script::default()
+    })
+    .await?;
+    fs::write(file, set.cluster.token("production", "payment-svc")?)?;
+    let attache = set.installation.start().await?;
+    let roots = set.installation.directory().join("ca.crt");
+    let socket = set.installation.socket();
+    let wasm = filter::wasm().await?;
+    let bootstrap = Bootstrap::filter_outbound(&wasm, &socket, &roots, set.stripe.address())?;
+    Ok((set.open_behind(bootstrap, attache).await?, folder))
+}
+
+/// Asks `count` times for paths of its own, on one connection; whether each got through.
+async fn ask_on(address: SocketAddr, worker: usize, count: usize) -> Result<()> {
+    let mut connection = Connection::plaintext(address).await?;
+    for number in 0..count {
+        let path = format!("/v1/charges/{worker}-{number}");
+        let reply = connection.ask(client::get(STRIPE, &path)?).await?;
+        ensure!(
+            reply.status == 200,
+            "{path}: {} {:?}",
+            reply.status,
+            reply.code()
+        );
+    }
+    Ok(())
+}
+
+fn of_kind(events: &[Value], record: &str) -> Vec<Value> {
+    let of = events.iter().filter(|event| event["record"] == record);
+    of.cloned().collect()
+}
+
+/// How often each path stands in the log as answered from memory.
+fn paths(stage: &Stage) -> Result<BTreeMap<String, usize>> {
+    let mut paths = BTreeMap::new();
+    for event in of_kind(&stage.set.installation.events()?, "cached") {
+        ensure!(event["workload_svid"] == SVID, "{event}");
+        let path = event["request_path"].as_str().context("no path")?;
+        *paths.entry(path.to_owned()).or_default() += 1;
+    }
+    Ok(paths)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cold_burst_leaves_one_lease_and_every_access_of_it() -> Result<()> {
+    let (stage, _folder) = pod().await?;
+    let mut asking = JoinSet::new();
+    for worker in 0..100 {
+        asking.spawn(ask_on(stage.address, worker, 1));
+    }
+    asking
+        .join_all()
+        .await
+        .into_iter()
+        .collect::<Result<()>>()?;
+    let received = stage.set.stripe.received();
+    ensure!(received.iter().all(|request| request.bearer().is_some()));
+    let paths = until("every access in the log", async || {
+        paths(&stage).ok().filter(|paths| paths.len() >= 100)
+    })
+    .await?;
+    ensure!(paths.values().all(|count| *count == 1), "{paths:?}");
+    let events = stage.set.installation.events()?;
+    let leases = of_kind(&events, "lease");
+    let [lease] = leases.as_slice() else {
+        anyhow::bail!("{} leases", leases.len());
+    };
+    for event in of_kind(&events, "cached") {
+        assert_eq!(event["lease"], lease["event_id"]);
+        assert_eq!(event["token_id"], lease["token_id"]);
+        assert_eq!(event["reported"]["status"], 200);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_warm_access_stands_in_the_log_once_with_the_edge_killed_in_between() -> Result<()> {
+    const WORKERS: usize = 8;
+    const EACH: usize = 2_500;
+    let (mut stage, _folder) = pod().await?;
+    ask_on(stage.address, WORKERS, 16).await?;
+    let mut asking = JoinSet::new();
+    for worker in 0..WORKERS {
+        asking.spawn(ask_on(stage.address, worker, EACH));
+    }
+    for _ in 0..3 {
+        sleep(Duration::from_millis(700)).await;
+        stage.attache.process.kill()?;
+        sleep(Duration::from_millis(300)).await;
+        stage.attache = stage.set.installation.start().await?;
+    }
+    asking
+        .join_all()
+        .await
+        .into_iter()
+        .collect::<Result<()>>()?;
+    let wanted = WORKERS * EACH + 16;
+    let paths = until("every access in the log", async || {
+        paths(&stage).ok().filter(|paths| paths.len() >= wanted)
+    })
+    .await
+    .with_context(|| stage.attache.process.errors())?;
+    assert_eq!(paths.len(), wanted);
+    let twice: Vec<_> = paths.iter().filter(|(_, count)| **count > 1).collect();
+    ensure!(twice.is_empty(), "{twice:?}");
+    let lost = of_kind(&stage.set.installation.events()?, "lost");
+    ensure!(lost.is_empty(), "{lost:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_ends_lets_nothing_through_two_seconds_later() -> Result<()> {
+    let (stage, _folder) = pod().await?;
+    ask_on(stage.address, 0, 16).await?;
+    let mut connections = Vec::new();
+    for _ in 0..8 {
+        connections.push(Connection::plaintext(stage.address).await?);
+    }
+    let client = tokens(&stage.set.installation.socket()).await?;
+    let mut states = watch(&client).await?;
+    let before = next(&mut states).await?.revision;
+    stage.set.installation.policy("nothing.yaml", NOTHING)?;
+    while next(&mut states).await?.revision == before {}
+    let changed = Instant::now();
+    let mut last_permitted = Duration::ZERO;
+    let mut refused = 0;
+    while changed.elapsed() < Duration::from_secs(6) {
+        for connection in &mut connections {
+            let reply = connection
+                .ask(client::get(STRIPE, "/v1/charges/x")?)
+                .await?;
+            if reply.status == 200 {
+                last_permitted = changed.elapsed();
+                refused = 0;
+            } else {
+                assert_eq!(
+                    (reply.status, reply.code()),
+                    (403, Some("denied-by-policy"))
+                );
+                refused += 1;
+            }
+        }
+    }
+    ensure!(refused >= connections.len(), "{refused}");
+    ensure!(
+        last_permitted < Duration::from_secs(2),
+        "{last_permitted:?}"
+    );
+    Ok(())
+}
