@@ -29,6 +29,7 @@ use attache_edge::{
     traces::{Receiver, Traces},
 };
 use attache_issuer::{Issuer, KeyStore as _, SealingKey, rotation};
+use attache_outbound::Reach;
 use attache_policy::{Geography, Nowhere};
 use attache_trust::{ProviderStatus, Sequences, Trust, TrustSettings};
 use clap::Args;
@@ -136,7 +137,7 @@ impl Started {
             live: reload.live(),
             trust: Arc::clone(&trust),
             geography: known_places(geography.clone()),
-            credentials: credentials(&issuer, &secrets),
+            credentials: credentials(&issuer, &secrets, config.reach.clone()),
             journal,
             calls: Calls::at_most(config.edge.max_calls_in_flight),
             metrics: Metrics::default(),
@@ -274,10 +275,10 @@ fn known_places(database: Option<Arc<GeographyDatabase>>) -> Arc<dyn Geography> 
     }
 }
 
-fn credentials(issuer: &Arc<Issuer>, secrets: &Arc<SecretStore>) -> Credentials {
+fn credentials(issuer: &Arc<Issuer>, secrets: &Arc<SecretStore>, reach: Reach) -> Credentials {
     let mint = Arc::new(LocalIssuer(Arc::clone(issuer)));
     let settings = attache_credentials::Settings::default();
-    Credentials::new(mint, Arc::clone(secrets), settings)
+    Credentials::new(mint, Arc::clone(secrets), reach, settings)
 }
 
 /// Takes the steps of the signing keys as they fall due.

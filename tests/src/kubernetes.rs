@@ -113,6 +113,36 @@ impl Kubernetes {
         Ok(token.context("no token")?.to_owned())
     }
 
+    /// Lets ServiceAccount `who` in `namespace` create tokens of `whose` there, and of no other.
+    pub async fn may_create_tokens(&self, namespace: &str, who: &str, whose: &str) -> Result<()> {
+        let base = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}");
+        let role = json!({
+            "metadata": {"name": who},
+            "rules": [{
+                "apiGroups": [""],
+                "resources": ["serviceaccounts/token"],
+                "resourceNames": [whose],
+                "verbs": ["create"],
+            }],
+        });
+        self.make(&format!("{base}/roles"), &role).await?;
+        let group = "rbac.authorization.k8s.io";
+        let binding = json!({
+            "metadata": {"name": who},
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": who},
+            "subjects": [{"kind": "ServiceAccount", "name": who, "namespace": namespace}],
+        });
+        self.make(&format!("{base}/rolebindings"), &binding).await?;
+        Ok(())
+    }
+
+    /// The keys of its tokens.
+    pub async fn keys(&self) -> Result<Value> {
+        self.ask(Method::GET, "/openid/v1/jwks", &Value::Null)
+            .await?
+            .json()
+    }
+
     async fn make(&self, path: &str, object: &Value) -> Result<Value> {
         let made = self.ask(Method::POST, path, object).await?;
         ensure!(made.status == 201, "{path}: {made:?}");

@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod attache;
 pub mod authority;
+pub mod authorization_server;
 pub mod authorize;
 pub mod authorizer;
 pub mod bench;
@@ -33,6 +34,7 @@ pub mod spiffe_peer;
 pub mod stage;
 pub mod svid;
 pub mod target;
+pub mod vault;
 pub mod verify;
 pub mod wait;
 pub mod workspace;

@@ -119,6 +119,14 @@ pub enum UnavailableClaim {
         /// The attribute.
         attribute: String,
     },
+    /// The attribute stands in a path, and would be more or less than a part of one segment.
+    #[error("{claim}: the attribute {attribute} has a value that cannot stand in a path")]
+    NotASegment {
+        /// The claim.
+        claim: String,
+        /// The attribute.
+        attribute: String,
+    },
     /// Longer than [`MAX_VALUE_BYTES`].
     #[error("{claim}: its value is longer than {MAX_VALUE_BYTES} bytes")]
     TooLong {
@@ -236,6 +244,25 @@ impl Template {
                 attribute: self.attributes().next().unwrap_or_default().to_owned(),
             }),
         }
+    }
+
+    /// The same for a text that is a path, or a segment of one. SECURITY: no attribute brings a `/` or a segment
+    /// that leads elsewhere, so that nobody reaches more of a tree than the text says.
+    pub fn path(&self, field: &str, attestation: &Attestation) -> Result<String, UnavailableClaim> {
+        for attribute in self.attributes() {
+            let value = proven(field, attribute, attestation)?;
+            let stays = |text: &str| {
+                let within = |byte: u8| byte.is_ascii_graphic() && !b"/\\?#%".contains(&byte);
+                text.bytes().any(|byte| byte != b'.') && text.bytes().all(within)
+            };
+            if !matches!(&value, AttributeValue::One(text) if stays(text)) {
+                return Err(UnavailableClaim::NotASegment {
+                    claim: field.to_owned(),
+                    attribute: attribute.to_owned(),
+                });
+            }
+        }
+        self.text(field, attestation)
     }
 
     /// Whether it reads no attribute.

@@ -169,10 +169,84 @@ pub enum Fault {
     ClaimUnavailable,
     /// The credential cannot stand where it is to go: in a header, or in a pair that a colon divides.
     CredentialNotEncodable,
+    /// There is no connection to the credential provider: no name server knows it, nothing listens there, its
+    /// certificate is refused, or its address must not be called.
+    ProviderUnreachable,
+    /// The credential provider did not answer in time.
+    ProviderTimeout,
+    /// The credential provider is broken or overloaded, by its own word (HTTP 5xx, 429).
+    ProviderFailed,
+    /// The credential provider does not accept what it was shown or asked for.
+    ProviderRefused,
+    /// What the credential provider answers is not what its protocol says: a redirect, another content type, too
+    /// large, garbage.
+    ProviderAnswerInvalid,
+    /// What the credential provider gave is expired on arrival.
+    ProviderCredentialExpired,
+    /// The authorization server refused the client or what it asked for, and said why.
+    OauthRefused(OauthError),
     /// The audit event cannot be recorded.
     AuditUnavailable,
     /// So many calls wait for their answers that no more are looked at.
     Overloaded,
+}
+
+/// Why an authorization server gave no token (RFC 6749 §5.2, RFC 8707 §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OauthError {
+    /// A parameter is missing, repeated or malformed.
+    InvalidRequest,
+    /// The client is not known, or its proof is not accepted.
+    InvalidClient,
+    /// The token that was shown is not accepted.
+    InvalidGrant,
+    /// The client may not ask in this way.
+    UnauthorizedClient,
+    /// The server does not give tokens in this way.
+    UnsupportedGrantType,
+    /// A scope is not known, malformed, or more than is allowed.
+    InvalidScope,
+    /// A resource or an audience is not known, or not for this client.
+    InvalidTarget,
+}
+
+impl OauthError {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::InvalidRequest,
+        Self::InvalidClient,
+        Self::InvalidGrant,
+        Self::UnauthorizedClient,
+        Self::UnsupportedGrantType,
+        Self::InvalidScope,
+        Self::InvalidTarget,
+    ];
+
+    /// `error` of the answer.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+        }
+    }
+
+    /// The stable code.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "oauth-invalid-request",
+            Self::InvalidClient => "oauth-invalid-client",
+            Self::InvalidGrant => "oauth-invalid-grant",
+            Self::UnauthorizedClient => "oauth-unauthorized-client",
+            Self::UnsupportedGrantType => "oauth-unsupported-grant-type",
+            Self::InvalidScope => "oauth-invalid-scope",
+            Self::InvalidTarget => "oauth-invalid-target",
+        }
+    }
 }
 
 impl Fault {
@@ -186,6 +260,13 @@ impl Fault {
             Self::SecretUnavailable => "secret-unavailable",
             Self::ClaimUnavailable => "claim-unavailable",
             Self::CredentialNotEncodable => "credential-not-encodable",
+            Self::ProviderUnreachable => "provider-unreachable",
+            Self::ProviderTimeout => "provider-timeout",
+            Self::ProviderFailed => "provider-failed",
+            Self::ProviderRefused => "provider-refused",
+            Self::ProviderAnswerInvalid => "provider-answer-invalid",
+            Self::ProviderCredentialExpired => "provider-credential-expired",
+            Self::OauthRefused(error) => error.code(),
             Self::AuditUnavailable => "audit-unavailable",
             Self::Overloaded => "overloaded",
         }
@@ -203,6 +284,15 @@ impl Fault {
                 "what the credential needs to say of this caller is not proven"
             }
             Self::CredentialNotEncodable => "the credential cannot stand where the target takes it",
+            Self::ProviderUnreachable => "the credential provider cannot be reached",
+            Self::ProviderTimeout => "the credential provider did not answer in time",
+            Self::ProviderFailed => "the credential provider is broken or overloaded",
+            Self::ProviderRefused => "the credential provider refused what it was asked for",
+            Self::ProviderAnswerInvalid => "the credential provider's answer cannot be used",
+            Self::ProviderCredentialExpired => {
+                "the credential provider gave a credential that is already expired"
+            }
+            Self::OauthRefused(_) => "the authorization server refused to give a token",
             Self::AuditUnavailable => {
                 "the access could not be recorded, so no credential was given"
             }

@@ -22,10 +22,13 @@ pub enum TokenForm {
     OidcToken,
     /// A JWT-SVID (SPIFFE JWT-SVID §3).
     JwtSvid,
+    /// A JWT-SVID whose `iss` is its `sub`, as authorization servers ask it of the assertion of a client
+    /// (RFC 7523 §3). No document orders one; a credential provider does.
+    ClientAssertion,
 }
 
 impl TokenForm {
-    /// All of them, in the order of the documentation.
+    /// Those that documents can order, in the order of the documentation.
     pub const ALL: [Self; 2] = [Self::OidcToken, Self::JwtSvid];
 
     /// `type` of a CredentialProvider document.
@@ -33,6 +36,7 @@ impl TokenForm {
         match self {
             Self::OidcToken => "oidc-token",
             Self::JwtSvid => "jwt-svid",
+            Self::ClientAssertion => "client-assertion",
         }
     }
 }

@@ -11,6 +11,7 @@ use attache_core::{
     spiffe_id::SpiffeId,
     time::Timestamp,
 };
+use attache_outbound::Reach;
 use attache_policy::{
     Grant,
     document::{CredentialKind, CredentialProvider, Placement},
@@ -21,7 +22,7 @@ use crate::{
     counts::{Counts, ProviderCounts},
     credential::Credential,
     mint::Mint,
-    provider::{NotObtained, Provide, Wanted},
+    provider::{NotObtained, Wanted},
     providers::Providers,
     secrets::{SecretStore, Secrets},
 };
@@ -108,10 +109,16 @@ struct Key {
 }
 
 impl Credentials {
-    /// Obtains our own tokens from `mint`, and what is made of stored secrets from `secrets`.
-    pub fn new(mint: Arc<dyn Mint>, secrets: Arc<SecretStore>, settings: Settings) -> Self {
+    /// Obtains our own tokens from `mint`, what is made of stored secrets from `secrets`, and all else from where
+    /// `reach` lets calls go.
+    pub fn new(
+        mint: Arc<dyn Mint>,
+        secrets: Arc<SecretStore>,
+        reach: Reach,
+        settings: Settings,
+    ) -> Self {
         Self {
-            providers: Arc::new(Providers::new(mint)),
+            providers: Arc::new(Providers::new(mint, reach)),
             secrets,
             cache: Cache::new(settings.max_bytes, settings.fetch_timeout),
             counts: Arc::default(),
@@ -155,7 +162,7 @@ impl Credentials {
         let evidence = grant.evidence(evidence);
         let evidence = evidence.ok_or(Fault::CredentialUnavailable)?;
         let (mut key, secrets) = self.key(grant, provider).await?;
-        let source = self.source(&key)?;
+        let source = self.providers.of(&key.parameters);
         for _ in 0..MAX_GENERATIONS {
             let fetch = || {
                 self.fetch(
@@ -212,14 +219,8 @@ impl Credentials {
             versions: secrets.versions(),
             generation: 0,
         };
-        key.generation = self.source(&key)?.generation();
+        key.generation = self.providers.of(&key.parameters).generation();
         Ok((key, secrets))
-    }
-
-    fn source(&self, key: &Key) -> Result<&dyn Provide, Fault> {
-        self.providers
-            .of(&key.parameters)
-            .ok_or(Fault::CredentialUnavailable)
     }
 
     fn fetch(
@@ -232,9 +233,7 @@ impl Credentials {
         let (providers, counts) = (Arc::clone(&self.providers), Arc::clone(&self.counts));
         let name = key.provider.clone();
         let fetching = async move {
-            let source = providers
-                .of(&key.parameters)
-                .ok_or(Fault::CredentialUnavailable)?;
+            let source = providers.of(&key.parameters);
             let wanted = Wanted {
                 provider: key.provider,
                 caller: key.spiffe_id,

@@ -20,6 +20,8 @@ mod cache;
 mod counts;
 mod providers;
 
+pub use attache_outbound::Reach;
+
 pub use crate::{
     counts::ProviderCounts,
     credential::Credential,

@@ -1,9 +1,9 @@
 //! What every credential provider is: it is asked for one credential for one proven caller, with its parameters
 //! as they are for that caller, and gives material with its lifetime, or says what is wrong.
 //!
-//! To add one: implement [`Provide`] in a file of [`crate::providers`], have [`crate::providers::Providers`] find
-//! it, let its type load (`ProviderType::is_provided` in `attache-policy`), and hold it to the contract suite
-//! (`providers/contract.rs`). Caching, refreshing, single flight, back-off, keys and injection are not its
+//! To add one: its document in `attache-policy`, an implementation of [`Provide`] in a file of
+//! [`crate::providers`], an arm in [`crate::providers::Providers`], the contract suite (`providers/contract.rs`), and
+//! the drills if it calls somebody (`providers/drills.rs`). Caching, refreshing, single flight, back-off, keys and injection are not its
 //! business: [`crate::credentials`] does them for all.
 
 use std::{future::Future, pin::Pin, time::Duration};

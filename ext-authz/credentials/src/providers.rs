@@ -1,31 +1,55 @@
 //! The providers, one file for each family, and which of them is for what.
 
+mod calls;
+mod kubernetes;
+mod oauth2;
 mod stored;
+mod svid;
 mod token;
+mod vault;
 
 #[cfg(test)]
 pub(crate) mod contract;
+#[cfg(test)]
+mod drills;
+#[cfg(test)]
+mod peer;
 
 use std::sync::Arc;
 
+use attache_outbound::Reach;
 use attache_policy::document::CredentialKind;
 
 use crate::{mint::Mint, provider::Provide};
 
+use calls::Callers;
+use kubernetes::{InCluster, KubernetesProvider};
+use oauth2::OauthProvider;
 use stored::StoredProvider;
+use svid::Prover;
 use token::TokenProvider;
+use vault::VaultProvider;
 
-/// All that this version has.
+/// All of them.
 pub(crate) struct Providers {
     token: TokenProvider,
     stored: StoredProvider,
+    oauth: OauthProvider,
+    vault: VaultProvider,
+    kubernetes: KubernetesProvider,
 }
 
 impl Providers {
-    pub(crate) const fn new(mint: Arc<dyn Mint>) -> Self {
+    /// Providers that call nothing but what `reach` lets them.
+    pub(crate) fn new(mint: Arc<dyn Mint>, reach: Reach) -> Self {
+        let callers = Arc::new(Callers::new(reach));
+        let prover = Prover::new(Arc::clone(&mint));
         Self {
             token: TokenProvider::new(mint),
             stored: StoredProvider,
+            oauth: OauthProvider::new(Arc::clone(&callers), prover.clone()),
+            vault: VaultProvider::new(Arc::clone(&callers), prover),
+            kubernetes: KubernetesProvider::new(callers, InCluster::default()),
         }
     }
 
@@ -39,17 +63,16 @@ impl Providers {
         self.token.issuer()
     }
 
-    /// The provider of that kind; `None` if there is none yet, of whose type no document loads.
-    pub(crate) fn of<T>(&self, kind: &CredentialKind<T>) -> Option<&dyn Provide> {
+    /// The provider of that kind.
+    pub(crate) const fn of<T>(&self, kind: &CredentialKind<T>) -> &dyn Provide {
         match kind {
-            CredentialKind::Token(_) => Some(&self.token),
+            CredentialKind::Token(_) => &self.token,
             CredentialKind::ApiKey(_)
             | CredentialKind::UsernamePassword(_)
-            | CredentialKind::StaticHeaders(_) => Some(&self.stored),
-            CredentialKind::ClientCredentials(_)
-            | CredentialKind::TokenExchange(_)
-            | CredentialKind::Vault(_)
-            | CredentialKind::KubernetesToken(_) => None,
+            | CredentialKind::StaticHeaders(_) => &self.stored,
+            CredentialKind::ClientCredentials(_) | CredentialKind::TokenExchange(_) => &self.oauth,
+            CredentialKind::Vault(_) => &self.vault,
+            CredentialKind::KubernetesToken(_) => &self.kubernetes,
         }
     }
 }

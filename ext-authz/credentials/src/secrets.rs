@@ -353,6 +353,15 @@ fn read(roots: &SecretRoots, reference: &SecretReference, before: Option<Stamp>)
     }
 }
 
+/// A file that is no secret of a document, such as the pod's own token.
+pub(crate) fn read_file(path: &Path, folders: &[PathBuf]) -> Result<Secret, String> {
+    match file::read(path, folders, None) {
+        Ok(Some((_, secret))) => secret.and_then(checked),
+        Ok(None) => Err("it is not there".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// A secret as people write it into a file: without the line's end.
 fn checked(secret: Secret) -> Result<Secret, String> {
     let text = secret.expose();

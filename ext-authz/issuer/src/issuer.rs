@@ -259,9 +259,14 @@ impl Issuer {
         let mut random = [0; 16];
         rand::fill(&mut random).map_err(|_no_cause| NotMinted::Signing)?;
         let iat = now.as_seconds();
+        let workload = attestation.spiffe_id().as_str();
+        let issuer = match order.plan.form {
+            TokenForm::OidcToken | TokenForm::JwtSvid => self.config.url.as_str(),
+            TokenForm::ClientAssertion => workload,
+        };
         let claims = Claims {
-            iss: self.config.url.as_str().to_owned(),
-            sub: attestation.spiffe_id().as_str().to_owned(),
+            iss: issuer.to_owned(),
+            sub: workload.to_owned(),
             aud: Audience::of(&order.plan.audiences),
             iat,
             nbf: iat,
@@ -308,7 +313,7 @@ impl Issuer {
 
     fn check_subject(&self, form: TokenForm, attestation: &Attestation) -> Result<(), NotMinted> {
         let (workload, ours) = (attestation.spiffe_id(), self.config.trust_domain.as_str());
-        if form == TokenForm::JwtSvid && workload.trust_domain() != ours {
+        if form != TokenForm::OidcToken && workload.trust_domain() != ours {
             return Err(NotMinted::ForeignTrustDomain {
                 workload: workload.clone(),
                 ours: ours.to_owned(),

@@ -16,10 +16,10 @@ mod trust_provider;
 pub(crate) use access_policy::{AccessPolicy, Action, Effect, MethodSet, PolicyMode, Vouchers};
 pub(crate) use client_workload::ClientWorkload;
 pub use credential_provider::{
-    ApiKey, ApiServer, ClientAuthentication, ClientCredentials, Consistence, CredentialKind,
-    CredentialProvider, Engine, HeaderValue, KubernetesToken, OauthRequest, Parameter,
-    ProviderType, SecretFields, StaticHeader, StaticHeaders, Subject, TokenEndpoint, TokenExchange,
-    Username, UsernamePassword, Vault, VaultLogin, VaultSecret,
+    ApiKey, ApiServer, AssertionProfile, ClientAuthentication, ClientCredentials, Consistence,
+    CredentialKind, CredentialProvider, Engine, HeaderValue, KubernetesToken, OauthRequest,
+    OwnToken, Parameter, ProviderType, SecretFields, StaticHeader, StaticHeaders, Subject,
+    TokenEndpoint, TokenExchange, Username, UsernamePassword, Vault, VaultLogin, VaultSecret,
 };
 pub(crate) use credential_provider::{
     KUBERNETES_TTL_SECONDS, TTL_SECONDS, claims::name_pattern as claim_name_pattern,

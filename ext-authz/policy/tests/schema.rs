@@ -10,15 +10,12 @@ use attache_policy::{Code, Problems, Report, Settings, Source, compile, json_sch
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
-/// Every field of every kind of document,
+/// Every field of every kind of document.
 const EVERYTHING: &str = "tests/sound/everything.yaml";
-/// and of the types of credential providers that this version does not have, which the loader refuses for that.
-const AWAITED: &str = "tests/sound/awaited.yaml";
 
 /// Where sound documents stand, from the crate's folder.
-const SOUND: [&str; 10] = [
+const SOUND: [&str; 9] = [
     EVERYTHING,
-    AWAITED,
     "tests/broken/sound.yaml",
     "fixtures/seeds/credential-policy.yaml",
     "fixtures/seeds/workload-registration.yaml",
@@ -208,10 +205,7 @@ fn mutations(value: &Value) -> Vec<Value> {
 fn schema_and_loader_agree_on_every_small_change_of_every_field() {
     let validator = validator();
     let mut count = 0;
-    for document in [EVERYTHING, AWAITED]
-        .iter()
-        .flat_map(|path| documents(path))
-    {
+    for document in documents(EVERYTHING) {
         // A document that says nothing is none.
         for mutation in mutations(&document).into_iter().filter(|it| !it.is_null()) {
             assert_agreement(&validator, &mutation);
@@ -372,10 +366,7 @@ fn every_field_and_word_of_the_schema_is_in_the_set_that_is_changed() {
     let (mut fields, mut words) = (BTreeSet::new(), BTreeSet::new());
     described(&json_schema(), &mut fields, &mut words);
     let (mut names, mut texts) = (BTreeSet::new(), BTreeSet::new());
-    for document in [EVERYTHING, AWAITED]
-        .iter()
-        .flat_map(|path| documents(path))
-    {
+    for document in documents(EVERYTHING) {
         used(&document, &mut names, &mut texts);
     }
     let missing: Vec<_> = fields.difference(&names).collect();
@@ -398,24 +389,10 @@ fn the_schema_is_a_schema() {
     jsonschema::meta::validate(&schema).expect("draft 2020-12");
 }
 
-/// The fields that only awaited types have.
-fn awaited_fields() -> BTreeSet<String> {
-    let of = |path| {
-        let mut names = BTreeSet::new();
-        let documents = documents(path).into_iter();
-        for document in documents.filter(|it| it["kind"] == "CredentialProvider") {
-            used(&document, &mut names, &mut BTreeSet::new());
-        }
-        names
-    };
-    of(AWAITED).difference(&of(EVERYTHING)).cloned().collect()
-}
-
 #[test]
 fn the_reference_page_tells_every_field_in_the_section_of_its_kind() {
     let page = String::from_utf8(read("../../docs/policy.md")).expect("UTF-8");
     let credentials = String::from_utf8(read("../../docs/credentials.md")).expect("UTF-8");
-    let awaited = awaited_fields();
     let Value::Object(kinds) = &json_schema()["$defs"] else {
         panic!("no kinds")
     };
@@ -441,7 +418,6 @@ fn the_reference_page_tells_every_field_in_the_section_of_its_kind() {
             } else {
                 told.to_owned()
             };
-            let elsewhere = elsewhere || awaited.contains(&name);
             let is_told = [
                 format!("`{name}`"),
                 format!(".{name}`"),

@@ -25,8 +25,21 @@ use serde::Serialize;
 mod tests;
 
 /// Faults of what comes after the decision, or before it.
-const BEYOND_POLICY: [&str; 6] = [
+const BEYOND_POLICY: [&str; 19] = [
     "credential-unavailable",
+    "provider-unreachable",
+    "provider-timeout",
+    "provider-failed",
+    "provider-refused",
+    "provider-answer-invalid",
+    "provider-credential-expired",
+    "oauth-invalid-request",
+    "oauth-invalid-client",
+    "oauth-invalid-grant",
+    "oauth-unauthorized-client",
+    "oauth-unsupported-grant-type",
+    "oauth-invalid-scope",
+    "oauth-invalid-target",
     "secret-unavailable",
     "claim-unavailable",
     "credential-not-encodable",

@@ -28,6 +28,7 @@ mod keys_away;
 mod mesh_manifests;
 mod metrics;
 mod monitoring;
+mod network_credentials;
 mod one_reading;
 mod operating;
 mod permitted_calls;

@@ -146,3 +146,39 @@ fn the_attributes_that_are_read_are_told() {
     let read: Vec<&str> = template.attributes().collect();
     assert_eq!(read, ["k8s.podName", "k8s.namespace"]);
 }
+
+#[test]
+fn an_attribute_in_a_path_is_a_part_of_one_segment_and_leads_nowhere_else() {
+    let path_of = |value: &str| {
+        let mut attributes = Attributes::new();
+        attributes.set("claims.team", value);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "paths are made of an attestation; trust is not here"
+        )]
+        let caller = Attestation::attested(Proven {
+            provider: "cluster".to_owned(),
+            kind: ProviderKind::Oidc,
+            spiffe_id: SpiffeId::parse("spiffe://cluster.local/ns/a/sa/b").unwrap(),
+            attributes,
+            expires_at: Timestamp::from_seconds(60),
+        });
+        let template = Template::parse("shop/{claims.team}/key").unwrap();
+        template.path("path", &caller)
+    };
+    assert_eq!(path_of("a-b_c.d@e"), Ok("shop/a-b_c.d@e/key".to_owned()));
+    for value in [
+        "", ".", "..", "...", "a/b", "/", "../..", "a\\b", "a?b", "a#b", "%2e%2e", "a b", "a\n",
+        "\u{e4}",
+    ] {
+        let refused = path_of(value);
+        assert!(
+            matches!(refused, Err(UnavailableClaim::NotASegment { .. })),
+            "{value:?}: {refused:?}"
+        );
+    }
+    let several = Template::parse("{claims.groups}").unwrap();
+    assert!(several.path("path", &attestation()).is_err());
+    let unproven = Template::parse("{claims.nobody}").unwrap();
+    assert!(unproven.path("path", &attestation()).is_err());
+}

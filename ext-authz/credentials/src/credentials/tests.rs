@@ -270,7 +270,7 @@ impl Mint for TestMint {
 fn credentials(mint: &Arc<TestMint>) -> Credentials {
     let secrets = Arc::new(SecretStore::new(SecretRoots::nothing()));
     let mint = Arc::clone(mint) as Arc<dyn Mint>;
-    Credentials::new(mint, secrets, Settings::default())
+    Credentials::new(mint, secrets, Reach::default(), Settings::default())
 }
 
 /// What `caller`, proven by `provider`, is given for `host` at `now`.

@@ -165,7 +165,12 @@ fn credentials(folder: &Path, known: HashMap<String, SpiffeId>) -> Credentials {
     });
     let mint = Arc::new(SlowMint(OnceLock::from(known)));
     let settings = attache_credentials::Settings::default();
-    Credentials::new(mint, Arc::new(secrets), settings)
+    Credentials::new(
+        mint,
+        Arc::new(secrets),
+        attache_credentials::Reach::default(),
+        settings,
+    )
 }
 
 fn kept_answers(folder: &Path) -> Arc<Tokens> {

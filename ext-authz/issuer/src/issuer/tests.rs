@@ -534,6 +534,40 @@ async fn a_jwt_svid_is_minted_for_workloads_of_our_trust_domain_alone() {
 }
 
 #[tokio::test]
+async fn the_assertion_of_a_client_is_issued_by_its_subject_and_for_our_trust_domain_alone() {
+    let (cluster, issuer) = setting().await;
+    let evidence = cluster.payment_service();
+    let assertion = TokenPlan {
+        form: TokenForm::ClientAssertion,
+        ..svid(&["https://login.example.com"])
+    };
+    let minted = mint(&issuer, &evidence, &assertion, NOW).await.unwrap();
+    let claims = minted.token.expose().split('.').nth(1).unwrap();
+    let claims = Base64UrlUnpadded::decode_vec(claims).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    let workload = "spiffe://cluster.local/ns/production/sa/payment-svc";
+    assert_eq!(
+        (&claims["iss"], &claims["sub"]),
+        (&json!(workload), &json!(workload))
+    );
+    assert_eq!(claims["aud"], "https://login.example.com");
+    assert!(claims["jti"].is_string());
+
+    let sealing_key = SealingKey::parse(&format!("a1{}", "5c".repeat(31))).unwrap();
+    let ours = IssuerConfig {
+        trust_domain: TrustDomain::parse("other.example").unwrap(),
+        ..config()
+    };
+    let store: Arc<Memory> = Arc::default();
+    let other = Issuer::open(store, sealing_key, ours, cluster.trust(), NOW).await;
+    let refused = refusal(&other.unwrap(), &evidence, &assertion).await;
+    assert!(
+        matches!(refused, NotMinted::ForeignTrustDomain { .. }),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
 async fn custom_claims_come_from_what_the_evidence_proves() {
     let (cluster, issuer) = setting().await;
     let evidence = cluster.payment_service();

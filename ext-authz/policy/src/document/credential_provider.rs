@@ -1,7 +1,6 @@
 //! `CredentialProvider`: with which credential. It holds no secret: what it says of one is where it is.
 //!
-//! One file for each family of providers. A kind whose provider `attache-credentials` does not have yet is read
-//! as strictly as the others and then refused, by [`ProviderType::is_provided`].
+//! One file for each family of providers.
 
 pub(super) mod claims;
 mod kubernetes;
@@ -22,7 +21,8 @@ use attache_core::{
 pub(crate) use kubernetes::TTL_SECONDS as KUBERNETES_TTL_SECONDS;
 pub use kubernetes::{ApiServer, KubernetesToken};
 pub use oauth2::{
-    ClientAuthentication, ClientCredentials, OauthRequest, Subject, TokenEndpoint, TokenExchange,
+    AssertionProfile, ClientAuthentication, ClientCredentials, OauthRequest, OwnToken, Subject,
+    TokenEndpoint, TokenExchange,
 };
 pub use parameter::Parameter;
 pub use stored::{ApiKey, HeaderValue, StaticHeader, StaticHeaders, Username, UsernamePassword};
@@ -32,7 +32,7 @@ pub use vault::{Engine, SecretFields, Vault, VaultLogin, VaultSecret};
 
 use crate::{
     document::{HostPattern, SecretReference, Specification, host},
-    problem::{Code, Place},
+    problem::Place,
 };
 
 /// How a credential is obtained.
@@ -130,17 +130,6 @@ impl ProviderType {
             Self::KubernetesToken => "kubernetes-token",
         }
     }
-
-    /// Whether `attache-credentials` has the provider. INVARIANT: a type of which nothing can be obtained does not
-    /// load, so that no policy is in force that can only fail.
-    const fn is_provided(self) -> bool {
-        match self {
-            Self::Token(_) | Self::ApiKey | Self::UsernamePassword | Self::StaticHeaders => true,
-            Self::ClientCredentials | Self::TokenExchange | Self::Vault | Self::KubernetesToken => {
-                false
-            }
-        }
-    }
 }
 
 impl<T> CredentialKind<T> {
@@ -212,12 +201,9 @@ impl<T> CredentialKind<T> {
             Self::ApiKey(key) => vec![&key.key],
             Self::UsernamePassword(pair) => pair.secrets(),
             Self::StaticHeaders(headers) => headers.secrets(),
-            Self::ClientCredentials(wanted) => wanted.authentication.secrets(),
-            Self::TokenExchange(wanted) => wanted
-                .authentication
-                .as_ref()
-                .map_or_else(Vec::new, ClientAuthentication::secrets),
-            Self::Vault(vault) => vault.login.secrets(),
+            Self::ClientCredentials(wanted) => wanted.secrets(),
+            Self::TokenExchange(wanted) => wanted.secrets(),
+            Self::Vault(vault) => vault.secrets(),
             Self::KubernetesToken(token) => token.api_server.secrets(),
         }
     }
@@ -288,8 +274,7 @@ impl CredentialProvider {
     pub(super) fn lower(fields: Specification<'_, '_>, name: String) -> Option<Self> {
         let place = fields.at().place();
         let types = ProviderType::ALL.map(|of| (of.name(), of));
-        let Some((of, at)) = fields.required("type", |at| Some((at.one_of(&types)?, at.clone())))
-        else {
+        let Some(of) = fields.required("type", |at| at.one_of(&types)) else {
             fields.leave_rest();
             return None;
         };
@@ -325,13 +310,6 @@ impl CredentialProvider {
                 KubernetesToken::lower(fields).map(CredentialKind::KubernetesToken)
             }
         };
-        if !of.is_provided() {
-            let message = format!("credentials of type {} cannot be obtained yet", of.name());
-            let provided = ProviderType::ALL.into_iter().filter(|of| of.is_provided());
-            let provided: Vec<_> = provided.map(ProviderType::name).collect();
-            let way_out = format!("this version has {}", provided.join(", "));
-            return at.refuse_with(Code::NotProvided, message, way_out);
-        }
         Some(Self {
             name,
             hosts: hosts?,

@@ -6,7 +6,10 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use crate::{problem::Code, yaml::At};
+use crate::{
+    problem::{Code, quoted},
+    yaml::At,
+};
 
 /// How a reference is written; told with every problem.
 const WAYS: &str = "write where it is: env:ATTACHE_SECRET_NAME, file:secrets/name, kubernetes:secret/key or \
@@ -64,6 +67,18 @@ impl SecretReference {
         reference.or_else(|| {
             let message = format!("`{scheme}:` does not lead to a secret");
             at.refuse_with(Code::InvalidValue, message, format!("write {form}"))
+        })
+    }
+}
+
+impl SecretReference {
+    /// Reads the path of a file that is read as secrets are, though it holds none: certificates.
+    pub(super) fn lower_file(at: &At<'_>) -> Option<Self> {
+        let text = at.text()?;
+        file(text).filter(|_| text.len() <= MAX_BYTES).or_else(|| {
+            let message = format!("{} is not a plain path", quoted(text));
+            let way_out = "write a path without `..`, such as secrets/ca.pem";
+            at.refuse_with(Code::InvalidValue, message, way_out)
         })
     }
 }

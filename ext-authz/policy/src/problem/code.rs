@@ -106,8 +106,6 @@ codes! {
     CredentialNotCarried => "credential-not-carried",
     /// A credential for another host than its provider names.
     CredentialForOtherHost => "credential-for-other-host",
-    /// A type of credential provider that this version does not have.
-    NotProvided => "not-provided",
     /// A secret that stands in a document.
     LiteralSecret => "literal-secret",
     /// A reference to a secret outside of what the configuration lets documents point to.

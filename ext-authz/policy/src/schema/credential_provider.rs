@@ -148,8 +148,14 @@ pub(super) const CREDENTIAL_PROVIDER: Shape = Shape::ByWord(
                     field(
                         "subjectToken",
                         Always,
-                        Shape::Mapping(&SUBJECT),
-                        "the token of ours that is exchanged: `{type: jwt-svid, audience: …}`",
+                        SUBJECT,
+                        "the token that is exchanged: `{type: jwt-svid, audience: …}`",
+                    ),
+                    field(
+                        "actorToken",
+                        Sometimes,
+                        Shape::Mapping(&OWN_TOKEN),
+                        "the token of who acts for the subject: `{type: jwt-svid, audience: …}`",
                     ),
                     field(
                         "requestedTokenType",
@@ -382,24 +388,50 @@ const CLIENT_AUTHENTICATION: Shape = Shape::ByWord(
                     TEXT,
                     "`aud` of the assertion; the issuer, or else the token endpoint, unless written",
                 ),
+                field(
+                    "profile",
+                    Sometimes,
+                    Shape::Words(|| vec!["self-issued", "federated", "spiffe"]),
+                    "how the server knows our tokens; `self-issued`, or `federated` with a `clientId`, unless written",
+                ),
             ]),
         ),
     ],
 );
 
-const SUBJECT: Mapping = mapping(&[
+const SUBJECT: Shape = Shape::ByWord(
+    "type",
+    &[
+        ("oidc-token", SUBJECT_OF_OURS),
+        ("jwt-svid", SUBJECT_OF_OURS),
+        ("evidence", mapping(&[SUBJECT_TYPE])),
+    ],
+);
+
+const SUBJECT_TYPE: Field = field(
+    "type",
+    Always,
+    Shape::Words(|| vec!["oidc-token", "jwt-svid", "evidence"]),
+    "`oidc-token`, `jwt-svid`, or `evidence`: the token by which the caller was proven",
+);
+
+const TOKEN_AUDIENCE: Field = field(
+    "audience",
+    Always,
+    TEXT,
+    "`aud` of the token: the authorization server",
+);
+
+const SUBJECT_OF_OURS: Mapping = mapping(&[SUBJECT_TYPE, TOKEN_AUDIENCE]);
+
+const OWN_TOKEN: Mapping = mapping(&[
     field(
         "type",
         Always,
         Shape::Words(|| vec!["oidc-token", "jwt-svid"]),
         "`oidc-token` or `jwt-svid`",
     ),
-    field(
-        "audience",
-        Always,
-        TEXT,
-        "`aud` of the token: the authorization server",
-    ),
+    TOKEN_AUDIENCE,
 ]);
 
 const LOGIN: Field = field(

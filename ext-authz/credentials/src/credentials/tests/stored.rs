@@ -80,7 +80,12 @@ fn place() -> Place {
     let secrets = Arc::new(SecretStore::new(roots));
     let mint = TestMint::new();
     let place = Place {
-        credentials: Credentials::new(mint, Arc::clone(&secrets), Settings::default()),
+        credentials: Credentials::new(
+            mint,
+            Arc::clone(&secrets),
+            Reach::default(),
+            Settings::default(),
+        ),
         secrets,
         policies: policies(),
         folder,

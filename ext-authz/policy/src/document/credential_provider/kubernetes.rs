@@ -1,12 +1,12 @@
 //! Tokens of ServiceAccounts by TokenRequest: `kubernetes-token`.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use attache_core::{attestation::Attestation, claims::UnavailableClaim};
 
 use super::{parameter::Parameter, token};
 use crate::{
-    document::{SecretReference, Specification, endpoint, trust_provider},
+    document::{SecretReference, Specification, endpoint},
     problem::Code,
     yaml::Fields,
 };
@@ -43,7 +43,7 @@ pub enum ApiServer {
         /// Its origin.
         url: String,
         /// Certificates that it is verified with, instead of the system's.
-        ca_file: Option<PathBuf>,
+        ca_file: Option<SecretReference>,
         /// The edge's token.
         token: SecretReference,
     },
@@ -72,8 +72,8 @@ impl KubernetesToken {
     ) -> Result<KubernetesToken<String>, UnavailableClaim> {
         Ok(KubernetesToken {
             api_server: self.api_server.clone(),
-            namespace: self.namespace.expand("namespace", caller)?,
-            service_account: self.service_account.expand("serviceAccount", caller)?,
+            namespace: self.namespace.expand_path("namespace", caller)?,
+            service_account: self.service_account.expand_path("serviceAccount", caller)?,
             audience: self.audience.clone(),
             ttl: self.ttl,
         })
@@ -91,7 +91,7 @@ impl ApiServer {
             ),
         });
         let url = fields.optional("apiServer", endpoint::origin);
-        let ca_file = fields.optional("caFile", trust_provider::file);
+        let ca_file = fields.optional("caFile", SecretReference::lower_file);
         let token = fields.optional("token", SecretReference::lower);
         match (in_cluster?, url?, ca_file?, token?) {
             (Some(()), None, None, None) => Some(Self::InCluster),
@@ -112,7 +112,11 @@ impl ApiServer {
     pub(super) fn secrets(&self) -> Vec<&SecretReference> {
         match self {
             Self::InCluster => Vec::new(),
-            Self::At { token, .. } => vec![token],
+            Self::At { token, ca_file, .. } => {
+                let mut secrets = vec![token];
+                secrets.extend(ca_file);
+                secrets
+            }
         }
     }
 }

@@ -1,15 +1,13 @@
 //! Access tokens of authorization servers: `oauth2-client-credentials` (RFC 6749 §4.4) and
 //! `oauth2-token-exchange` (RFC 8693).
 
-use std::path::PathBuf;
-
 use attache_core::{
     attestation::Attestation, claims::UnavailableClaim, jwt::Algorithm, token::TokenForm,
 };
 
 use super::{parameter::Parameter, token};
 use crate::{
-    document::{SecretReference, Specification, endpoint, trust_provider},
+    document::{SecretReference, Specification, endpoint},
     problem::{Code, quoted},
     yaml::At,
 };
@@ -38,9 +36,11 @@ pub struct TokenExchange<T = Parameter> {
     /// Who asks, where the server wants to know it.
     pub client_id: Option<T>,
     /// How that client proves itself, if it does.
-    pub authentication: Option<ClientAuthentication>,
+    pub authentication: Option<Box<ClientAuthentication>>,
     /// The token that is exchanged.
     pub subject: Subject,
+    /// The token of who acts for the subject.
+    pub actor: Option<OwnToken>,
     /// `requested_token_type` (RFC 8693 §3), a URI.
     pub requested_type: Option<String>,
     /// What is asked for.
@@ -55,14 +55,14 @@ pub enum TokenEndpoint {
         /// The issuer.
         issuer: String,
         /// Certificates that it is verified with, instead of the system's.
-        ca_file: Option<PathBuf>,
+        ca_file: Option<SecretReference>,
     },
     /// The URL of the endpoint.
     Fixed {
         /// The URL.
         url: String,
         /// Certificates that it is verified with, instead of the system's.
-        ca_file: Option<PathBuf>,
+        ca_file: Option<SecretReference>,
     },
 }
 
@@ -86,7 +86,21 @@ pub enum ClientAuthentication {
     JwtSvid {
         /// Its `aud`; `None` is the server's issuer, or else the token endpoint.
         audience: Option<String>,
+        /// How the server knows our tokens.
+        profile: AssertionProfile,
     },
+}
+
+/// How an authorization server takes a workload's own token for a client's proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AssertionProfile {
+    /// `self-issued`: the client is the SPIFFE ID, and the assertion's `iss` is its `sub` (RFC 7523 §3).
+    SelfIssued,
+    /// `federated`: the client trusts our issuer for this subject; the assertion's `iss` is our issuer.
+    Federated,
+    /// `spiffe`: the server knows SPIFFE trust domains, and takes JWT-SVIDs under a type of their own
+    /// (`urn:ietf:params:oauth:client-assertion-type:jwt-spiffe`).
+    Spiffe,
 }
 
 /// What is asked for beside the token itself.
@@ -100,9 +114,19 @@ pub struct OauthRequest<T = Parameter> {
     pub resources: Vec<T>,
 }
 
-/// The token of ours that is exchanged.
+/// The token that is exchanged.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Subject {
+pub enum Subject {
+    /// One of ours, for the caller.
+    Own(OwnToken),
+    /// `evidence`: the very token by which the caller was proven. It goes to the server because the document
+    /// says so, and never otherwise.
+    Evidence,
+}
+
+/// A token of ours for the caller, to be shown to an authorization server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OwnToken {
     /// What kind of token.
     pub form: TokenForm,
     /// Whom it is for: the authorization server.
@@ -113,7 +137,10 @@ impl ClientCredentials {
     pub(super) fn lower(fields: Specification<'_, '_>) -> Option<Self> {
         let endpoint = TokenEndpoint::lower(fields);
         let client_id = fields.optional("clientId", Parameter::lower);
-        let authentication = fields.required("clientAuthentication", ClientAuthentication::lower);
+        let is_named = client_id.as_ref().is_none_or(Option::is_some);
+        let authentication = fields.required("clientAuthentication", |at| {
+            ClientAuthentication::lower(at, is_named)
+        });
         let request = OauthRequest::lower(fields);
         let (client_id, authentication) = (client_id?, authentication?);
         if client_id.is_none() && !matches!(authentication, ClientAuthentication::JwtSvid { .. }) {
@@ -149,15 +176,20 @@ impl TokenExchange {
     pub(super) fn lower(fields: Specification<'_, '_>) -> Option<Self> {
         let endpoint = TokenEndpoint::lower(fields);
         let client_id = fields.optional("clientId", Parameter::lower);
-        let authentication = fields.optional("clientAuthentication", ClientAuthentication::lower);
+        let is_named = client_id.as_ref().is_none_or(Option::is_some);
+        let authentication = fields.optional("clientAuthentication", |at| {
+            ClientAuthentication::lower(at, is_named)
+        });
         let subject = fields.required("subjectToken", Subject::lower);
+        let actor = fields.optional("actorToken", OwnToken::lower);
         let requested_type = fields.optional("requestedTokenType", uri);
         let request = OauthRequest::lower(fields);
         Some(Self {
             endpoint: endpoint?,
             client_id: client_id?,
-            authentication: authentication?,
+            authentication: authentication?.map(Box::new),
             subject: subject?,
+            actor: actor?,
             requested_type: requested_type?,
             request: request?,
         })
@@ -173,6 +205,7 @@ impl TokenExchange {
             client_id: expanded("clientId", self.client_id.as_ref(), caller)?,
             authentication: self.authentication.clone(),
             subject: self.subject.clone(),
+            actor: self.actor.clone(),
             requested_type: self.requested_type.clone(),
             request: self.request.expand(caller)?,
         })
@@ -183,7 +216,7 @@ impl TokenEndpoint {
     fn lower(fields: Specification<'_, '_>) -> Option<Self> {
         let issuer = fields.optional("issuer", endpoint::issuer);
         let url = fields.optional("tokenEndpoint", endpoint::key_url);
-        let ca_file = fields.optional("caFile", trust_provider::file)?;
+        let ca_file = fields.optional("caFile", SecretReference::lower_file)?;
         match (issuer?, url?) {
             (Some(issuer), None) => Some(Self::Discovered { issuer, ca_file }),
             (None, Some(url)) => Some(Self::Fixed { url, ca_file }),
@@ -197,8 +230,35 @@ impl TokenEndpoint {
     }
 }
 
+impl TokenEndpoint {
+    /// The certificates that the server is verified with.
+    pub const fn ca_file(&self) -> Option<&SecretReference> {
+        match self {
+            Self::Discovered { ca_file, .. } | Self::Fixed { ca_file, .. } => ca_file.as_ref(),
+        }
+    }
+}
+
+impl<T> ClientCredentials<T> {
+    pub(super) fn secrets(&self) -> Vec<&SecretReference> {
+        let mut secrets = self.authentication.secrets();
+        secrets.extend(self.endpoint.ca_file());
+        secrets
+    }
+}
+
+impl<T> TokenExchange<T> {
+    pub(super) fn secrets(&self) -> Vec<&SecretReference> {
+        let client = self.authentication.as_deref();
+        let mut secrets = client.map_or_else(Vec::new, ClientAuthentication::secrets);
+        secrets.extend(self.endpoint.ca_file());
+        secrets
+    }
+}
+
 impl ClientAuthentication {
-    fn lower(at: &At<'_>) -> Option<Self> {
+    /// `is_named`: whether the document says which client it is.
+    fn lower(at: &At<'_>, is_named: bool) -> Option<Self> {
         #[derive(Clone, Copy)]
         enum Method {
             Basic,
@@ -238,18 +298,44 @@ impl ClientAuthentication {
                 })
             }
             Method::Svid => {
-                let audience = fields.optional("audience", token::audience)?;
-                Some(Self::JwtSvid { audience })
+                let audience = fields.optional("audience", token::audience);
+                let usual = match is_named {
+                    true => AssertionProfile::Federated,
+                    false => AssertionProfile::SelfIssued,
+                };
+                let profile =
+                    fields.or("profile", usual, |at| AssertionProfile::lower(at, is_named));
+                Some(Self::JwtSvid {
+                    audience: audience?,
+                    profile: profile?,
+                })
             }
         }
     }
 
-    pub(super) fn secrets(&self) -> Vec<&SecretReference> {
+    fn secrets(&self) -> Vec<&SecretReference> {
         match self {
             Self::SecretBasic(secret) | Self::SecretPost(secret) => vec![secret],
             Self::PrivateKeyJwt { key, .. } => vec![key],
             Self::JwtSvid { .. } => Vec::new(),
         }
+    }
+}
+
+impl AssertionProfile {
+    fn lower(at: &At<'_>, is_named: bool) -> Option<Self> {
+        let profiles = [
+            ("self-issued", Self::SelfIssued),
+            ("federated", Self::Federated),
+            ("spiffe", Self::Spiffe),
+        ];
+        let profile = at.one_of(&profiles)?;
+        if profile == Self::SelfIssued && is_named {
+            let message = "a self-issued assertion is for the client that its subject is";
+            let way_out = "remove `clientId`, so that the caller's SPIFFE ID is the client";
+            return at.refuse_with(Code::ConflictingFields, message, way_out);
+        }
+        Some(profile)
     }
 }
 
@@ -304,6 +390,24 @@ fn expanded(
 }
 
 impl Subject {
+    fn lower(at: &At<'_>) -> Option<Self> {
+        let mut fields = at.fields()?;
+        let own = TokenForm::ALL.map(|form| (form.name(), Some(form)));
+        let [oidc, svid] = own;
+        let Some(form) = fields.required("type", |at| at.one_of(&[oidc, svid, ("evidence", None)]))
+        else {
+            fields.leave_rest();
+            return None;
+        };
+        let Some(form) = form else {
+            return Some(Self::Evidence);
+        };
+        let audience = fields.required("audience", token::audience)?;
+        Some(Self::Own(OwnToken { form, audience }))
+    }
+}
+
+impl OwnToken {
     fn lower(at: &At<'_>) -> Option<Self> {
         let mut fields = at.fields()?;
         let forms = TokenForm::ALL.map(|form| (form.name(), form));

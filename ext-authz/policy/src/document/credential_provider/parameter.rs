@@ -29,6 +29,15 @@ impl Parameter {
         self.0.text(field, attestation)
     }
 
+    /// The same where the text is a path or a name in one: no attribute leads to another.
+    pub(super) fn expand_path(
+        &self,
+        field: &str,
+        attestation: &Attestation,
+    ) -> Result<String, UnavailableClaim> {
+        self.0.path(field, attestation)
+    }
+
     /// The attributes that it reads.
     pub fn attributes(&self) -> impl Iterator<Item = &str> {
         self.0.attributes()

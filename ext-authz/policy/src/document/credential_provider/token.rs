@@ -26,11 +26,11 @@ const SVID_TTL: Duration = Duration::from_secs(300);
 pub(super) fn lower(fields: Specification<'_, '_>, form: TokenForm) -> Option<TokenPlan> {
     let audiences = fields.required("audience", |at| match form {
         TokenForm::OidcToken => audience(at).map(|audience| vec![audience]),
-        TokenForm::JwtSvid => audiences(at),
+        TokenForm::JwtSvid | TokenForm::ClientAssertion => audiences(at),
     });
     let (usual_ttl, usual_algorithm) = match form {
         TokenForm::OidcToken => (OIDC_TTL, Algorithm::Rs256),
-        TokenForm::JwtSvid => (SVID_TTL, Algorithm::Es256),
+        TokenForm::JwtSvid | TokenForm::ClientAssertion => (SVID_TTL, Algorithm::Es256),
     };
     let ttl = fields.or("ttl", usual_ttl, |at| at.duration(TTL_SECONDS));
     let names = [Algorithm::Rs256, Algorithm::Es256].map(|alg| (alg.name(), alg));

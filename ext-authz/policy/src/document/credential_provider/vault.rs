@@ -1,12 +1,10 @@
 //! Secrets and tokens of a Vault: `vault`.
 
-use std::path::PathBuf;
-
 use attache_core::{attestation::Attestation, claims::UnavailableClaim};
 
 use super::{Consistence, parameter::Parameter, token};
 use crate::{
-    document::{SecretReference, Specification, endpoint, trust_provider},
+    document::{SecretReference, Specification, endpoint},
     problem::Code,
     yaml::{At, Fields},
 };
@@ -17,13 +15,13 @@ pub struct Vault<T = Parameter> {
     /// Its origin: `https://vault.example.com:8200`.
     pub address: String,
     /// Certificates that it is verified with, instead of the system's.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<SecretReference>,
     /// `X-Vault-Namespace`.
     pub namespace: Option<String>,
     /// How we log in.
     pub login: VaultLogin<T>,
     /// What is read; `None` gives the token of the login itself.
-    pub secret: Option<VaultSecret<T>>,
+    pub secret: Option<Box<VaultSecret<T>>>,
 }
 
 /// How one logs in to a Vault.
@@ -97,7 +95,7 @@ impl Vault {
 
     pub(super) fn lower(fields: Specification<'_, '_>) -> Option<Self> {
         let address = fields.required("address", endpoint::key_url);
-        let ca_file = fields.optional("caFile", trust_provider::file);
+        let ca_file = fields.optional("caFile", SecretReference::lower_file);
         let namespace = fields.optional("namespace", path);
         let login = fields.required("login", VaultLogin::lower);
         let secret = fields.optional("secret", VaultSecret::lower);
@@ -106,7 +104,7 @@ impl Vault {
             ca_file: ca_file?,
             namespace: namespace?,
             login: login?,
-            secret: secret?,
+            secret: secret?.map(Box::new),
         })
     }
 
@@ -118,12 +116,21 @@ impl Vault {
             ca_file: self.ca_file.clone(),
             namespace: self.namespace.clone(),
             login: self.login.expand(caller)?,
-            secret: secret.map(|secret| secret.expand(caller)).transpose()?,
+            secret: secret
+                .map(|secret| secret.expand(caller))
+                .transpose()?
+                .map(Box::new),
         })
     }
 }
 
 impl<T> Vault<T> {
+    pub(super) fn secrets(&self) -> Vec<&SecretReference> {
+        let mut secrets = self.login.secrets();
+        secrets.extend(&self.ca_file);
+        secrets
+    }
+
     pub(super) fn consistence(&self) -> Consistence {
         match self.secret.as_ref().map(|secret| &secret.fields) {
             None | Some(SecretFields::One(_)) => Consistence::Token,
@@ -185,7 +192,7 @@ impl VaultLogin {
 }
 
 impl<T> VaultLogin<T> {
-    pub(super) fn secrets(&self) -> Vec<&SecretReference> {
+    fn secrets(&self) -> Vec<&SecretReference> {
         match self {
             Self::Jwt { .. } => Vec::new(),
             Self::AppRole { secret_id, .. } => vec![secret_id],
@@ -213,7 +220,7 @@ impl VaultSecret {
         Ok(VaultSecret {
             engine: self.engine,
             mount: self.mount.clone(),
-            path: self.path.expand("path", caller)?,
+            path: self.path.expand_path("path", caller)?,
             fields: self.fields.clone(),
         })
     }
