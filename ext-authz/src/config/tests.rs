@@ -41,7 +41,7 @@ fn every_setting_of_the_example_that_is_commented_out_is_a_setting_too() {
         .replace("\n        #   ", "\n          ")
         .replace("        # agreement:", "        agreement:")
         .replace("  # database: /var", "  database: /var")
-        .replace("  # listen: 0.0.0.0", "  listen: 0.0.0.0")
+        .replace("# monitoring:\n#   listen", "monitoring:\n  listen")
         .replace("  # endpoint: http", "  endpoint: http")
         .replace("  # ca_file: /etc", "  ca_file: /etc")
         .replace("  providers: []\n    # - name", "  providers:\n    - name");
