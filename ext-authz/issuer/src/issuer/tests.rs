@@ -649,16 +649,24 @@ async fn nothing_is_minted_by_keys_that_the_store_has_not_confirmed_for_a_minute
     assert!(mint(&issuer, &evidence, &plan(AUDIENCE), NOW).await.is_ok());
 }
 
-#[tokio::test]
-async fn a_signature_is_made_on_a_thread_that_no_request_waits_for() {
-    let (cluster, issuer) = setting().await;
-    let (evidence, plan) = (cluster.payment_service(), plan(AUDIENCE));
-    let mut minting = std::pin::pin!(mint(&issuer, &evidence, &plan, NOW));
-    // There is one thread of requests, and it is free meanwhile.
-    let polled = std::future::poll_fn(|context| {
-        let is_pending = minting.as_mut().poll(context).is_pending();
-        std::task::Poll::Ready(is_pending)
+#[test]
+fn a_signature_is_made_on_a_thread_that_no_request_waits_for() {
+    // There is one thread of requests, and one beside it, which is busy until it is let go.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(1).build();
+    runtime.unwrap().block_on(async {
+        let (cluster, issuer) = setting().await;
+        let (evidence, plan) = (cluster.payment_service(), plan(AUDIENCE));
+        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || held.recv());
+        let mut minting = std::pin::pin!(mint(&issuer, &evidence, &plan, NOW));
+        let polled = std::future::poll_fn(|context| {
+            let is_pending = minting.as_mut().poll(context).is_pending();
+            std::task::Poll::Ready(is_pending)
+        });
+        assert!(polled.await, "nothing is waited for");
+        drop(let_go);
+        assert!(minting.await.is_ok());
+        assert!(busy.await.unwrap().is_err());
     });
-    assert!(polled.await, "nothing is waited for");
-    assert!(minting.await.is_ok());
 }
