@@ -107,7 +107,7 @@ pub trait Host {
 
     /// Reads at most `most` bytes of a buffer; nothing if there is none.
     fn bytes(&self, buffer: Buffer, most: usize) -> Vec<u8>;
-    /// All headers of a map, serialised as [`crate::pairs`] reads them.
+    /// All headers of a map, serialised as `crate::pairs` reads them.
     fn headers(&self, map: Map) -> Result<Vec<u8>, Failure>;
     /// Sets a request header, in the place of all of that name.
     fn set_header(&self, name: &str, value: &[u8]) -> Result<(), Failure>;

@@ -2,9 +2,9 @@
 //! as they are for that caller, and gives material with its lifetime, or says what is wrong.
 //!
 //! To add one: its document in `attache-policy`, an implementation of [`Provide`] in a file of
-//! [`crate::providers`], an arm in [`crate::providers::Providers`], the contract suite (`providers/contract.rs`), and
-//! the drills if it calls somebody (`providers/drills.rs`). Caching, refreshing, single flight, back-off, keys and injection are not its
-//! business: [`crate::credentials`] does them for all.
+//! `crate::providers`, an arm in `crate::providers::Providers`, the contract suite (`providers/contract.rs`), and
+//! the drills if it calls somebody (`providers/drills.rs`). Caching, refreshing, single flight, back-off, keys and
+//! injection are not its business: `crate::credentials` does them for all.
 
 use std::{future::Future, pin::Pin, time::Duration};
 

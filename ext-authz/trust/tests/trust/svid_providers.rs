@@ -563,23 +563,29 @@ fn a_bundle_endpoint_is_https_without_user_information() {
     }
 }
 
-#[tokio::test]
-async fn a_chain_is_verified_on_a_thread_that_no_request_waits_for() {
-    let files = Files::new();
-    let trust = signer::trust(both(DOMAIN, &files.source()));
-    let leaf = files.authority.issue(&svid(ID));
-    // The bundle is there then.
-    assert_eq!(shown(&trust, &[&leaf], NOW).await, "attested");
-    let another = Evidence::Certificate(chain(&[&files.authority.issue(&svid(ID))]));
-    let mut attesting = std::pin::pin!(trust.attest(&another, NOW));
-    // There is one thread of requests, and it is free while signatures are looked at.
-    assert!(
-        futures::future::poll_immediate(&mut attesting)
-            .await
-            .is_none()
-    );
-    assert!(attesting.await.is_ok());
-    // What is remembered is answered at once.
-    let again = std::pin::pin!(trust.attest(&another, NOW));
-    assert!(futures::future::poll_immediate(again).await.is_some());
+#[test]
+fn a_chain_is_verified_on_a_thread_that_no_request_waits_for() {
+    // There is one thread of requests, and one beside it.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(1).build();
+    runtime.unwrap().block_on(async {
+        let files = Files::new();
+        let trust = signer::trust(both(DOMAIN, &files.source()));
+        let leaf = files.authority.issue(&svid(ID));
+        // The bundle is there then.
+        assert_eq!(shown(&trust, &[&leaf], NOW).await, "attested");
+        let another = Evidence::Certificate(chain(&[&files.authority.issue(&svid(ID))]));
+        // The other thread is busy until it is let go.
+        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || held.recv());
+        let mut attesting = std::pin::pin!(trust.attest(&another, NOW));
+        let at_once = futures::future::poll_immediate(&mut attesting).await;
+        assert!(at_once.is_none());
+        drop(let_go);
+        assert!(attesting.await.is_ok());
+        assert!(busy.await.unwrap().is_err());
+        // What is remembered is answered at once.
+        let again = std::pin::pin!(trust.attest(&another, NOW));
+        assert!(futures::future::poll_immediate(again).await.is_some());
+    });
 }
