@@ -58,7 +58,11 @@ impl Expected {
                 code == 7 && matches!(answer.http_response, Some(HttpResponse::DeniedResponse(_)))
             }
         };
-        ensure!(right, "{self:?} was expected, the answer has status {code}");
+        let said = match &answer.http_response {
+            Some(HttpResponse::DeniedResponse(denied)) => denied.body.trim_end(),
+            _ => "",
+        };
+        ensure!(right, "{self:?} was expected, not status {code} {said}");
         Ok(())
     }
 }
@@ -134,7 +138,7 @@ impl Served {
         authority.write(&roots)?;
         let trust = quickstart::trust_provider(cluster, &roots);
         installation.policy(quickstart::TRUST_PROVIDER, &trust)?;
-        sets::write(&installation.policies(), size)?;
+        sets::write(&installation.policies(), size, "")?;
         let mut wrapper = Command::new("env");
         wrapper.args(environment);
         let mut attache = installation.launch_under(wrapper)?;

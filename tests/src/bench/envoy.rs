@@ -342,7 +342,7 @@ async fn serve(
     authority.write(&roots)?;
     let trust = quickstart::trust_provider(cluster, &roots);
     installation.policy(quickstart::TRUST_PROVIDER, &trust)?;
-    sets::write(&installation.policies(), 10)?;
+    sets::write(&installation.policies(), 10, ", tls: plaintext-allowed")?;
     let mut attache = installation.launch_under(Command::new("env"))?;
     attache.ready().await?;
     Ok((attache, installation))

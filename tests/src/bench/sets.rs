@@ -28,21 +28,22 @@ const FILE: usize = 1_000;
 pub const PATH: &str = "/v1/charges?limit=10";
 
 /// Writes `size` policies into `directory`, each with a client workload and a server workload of its own.
-pub fn write(directory: &Path, size: usize) -> Result<()> {
+/// `reached` is `, tls: plaintext-allowed` for targets in plaintext, and empty for TLS.
+pub fn write(directory: &Path, size: usize, reached: &str) -> Result<()> {
     let provider = "apiVersion: attache.dev/v1\nkind: CredentialProvider\nmetadata: { name: token }\n\
                     spec: { type: oidc-token, audience: \"https://svc.example.com\", ttl: 3600 }\n";
     fs::write(directory.join("provider.yaml"), provider)?;
     for first in (0..size).step_by(FILE) {
         let mut text = String::new();
         for index in first..size.min(first + FILE) {
-            policy(&mut text, index)?;
+            policy(&mut text, index, reached)?;
         }
         fs::write(directory.join(format!("policies-{first}.yaml")), text)?;
     }
     Ok(())
 }
 
-fn policy(text: &mut String, index: usize) -> Result<()> {
+fn policy(text: &mut String, index: usize, reached: &str) -> Result<()> {
     write!(
         text,
         "\
@@ -56,7 +57,7 @@ spec:
 apiVersion: attache.dev/v1
 kind: ServerWorkload
 metadata: {{ name: svc-{index} }}
-spec: {{ host: {host}, tls: plaintext-allowed }}
+spec: {{ host: {host}{reached} }}
 ---
 apiVersion: attache.dev/v1
 kind: AccessPolicy
