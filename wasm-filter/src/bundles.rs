@@ -146,14 +146,9 @@ impl Bundles {
 
     /// Takes the answer of a bundle endpoint; `false` if the token is none of ours.
     pub(crate) fn on_http<H: Host>(&mut self, host: &H, token: u32, now: Timestamp) -> bool {
-        let Some(feed) = self
-            .feeds
-            .iter_mut()
-            .find(|feed| feed.pending == Some(token))
-        else {
+        let Some(feed) = awaiting(&mut self.feeds, token) else {
             return false;
         };
-        feed.pending = None;
         let From::Endpoint { domain, .. } = &feed.from else {
             return true;
         };
@@ -168,14 +163,9 @@ impl Bundles {
 
     /// Takes the edge's answer; `false` if the token is none of ours.
     pub(crate) fn on_grpc<H: Host>(&mut self, host: &H, token: u32, now: Timestamp) -> bool {
-        let Some(feed) = self
-            .feeds
-            .iter_mut()
-            .find(|feed| feed.pending == Some(token))
-        else {
+        let Some(feed) = awaiting(&mut self.feeds, token) else {
             return false;
         };
-        feed.pending = None;
         let From::Edge {
             domains, version, ..
         } = &mut feed.from
@@ -199,17 +189,19 @@ impl Bundles {
 
     /// A gRPC call ended without an answer; `false` if the token is none of ours.
     pub(crate) fn on_failure<H: Host>(&mut self, host: &H, token: u32, now: Timestamp) -> bool {
-        let Some(feed) = self
-            .feeds
-            .iter_mut()
-            .find(|feed| feed.pending == Some(token))
-        else {
+        let Some(feed) = awaiting(&mut self.feeds, token) else {
             return false;
         };
-        feed.pending = None;
         feed.settle(host, Err("the edge did not answer".to_owned()), now);
         true
     }
+}
+
+/// The feed whose call this is, which waits no longer.
+fn awaiting(feeds: &mut [Feed], token: u32) -> Option<&mut Feed> {
+    let feed = feeds.iter_mut().find(|feed| feed.pending == Some(token))?;
+    feed.pending = None;
+    Some(feed)
 }
 
 impl Domain {

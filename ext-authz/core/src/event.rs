@@ -188,3 +188,48 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported: Option<Reported>,
 }
+
+impl Event {
+    /// An event of which nothing is known yet but its id, its time and how it ends.
+    pub const fn blank(event_id: String, timestamp: Timestamp, outcome: Outcome) -> Self {
+        Self {
+            event_id,
+            timestamp,
+            workload_svid: None,
+            workload_type: None,
+            target_service: String::new(),
+            policy_matched: None,
+            token_issued: false,
+            token_id: None,
+            ttl_seconds: None,
+            request_method: String::new(),
+            request_path: String::new(),
+            outcome,
+            latency_ms: 0.0,
+            code: None,
+            policy: None,
+            trust_provider: None,
+            credential_provider: None,
+            audience: None,
+            attribute: None,
+            expected: None,
+            actual: None,
+            mode: Mode::Enforce,
+            would_be_outcome: None,
+            would_be_policy: None,
+            conditions: Vec::new(),
+            policy_revision: String::new(),
+            edge: String::new(),
+            listener: String::new(),
+            source_address: None,
+            count: 1,
+            repeats: None,
+            target_origin: None,
+            attributes: None,
+            attested_by: Vec::new(),
+            record: Record::Access,
+            lease: None,
+            reported: None,
+        }
+    }
+}

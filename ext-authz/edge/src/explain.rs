@@ -17,8 +17,9 @@ use thiserror::Error;
 
 use crate::{
     clock,
+    entrance::{Entered, enter},
     peer::Peer,
-    pipeline::{Edge, Entered, enter},
+    pipeline::Edge,
     question::{Asked, Question},
     settings::{Enforcement, ListenerSettings, Unmatched},
     source,

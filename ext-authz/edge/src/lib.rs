@@ -31,6 +31,7 @@ pub mod tokens;
 pub mod traces;
 pub mod xfcc;
 
+mod entrance;
 mod evidence;
 mod last_good;
 mod own_svid;
@@ -38,4 +39,5 @@ mod pem;
 mod source;
 mod stages;
 mod trail;
+mod wanted;
 mod watch;

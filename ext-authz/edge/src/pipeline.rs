@@ -7,15 +7,11 @@
 use std::{sync::Arc, time::Duration};
 
 use attache_core::{
-    attestation::Attestation,
-    attributes::Attributes,
-    decision::{DenyReason, Fault},
-    event::Event,
+    attestation::Attestation, attributes::Attributes, decision::Fault, event::Event,
     evidence::Evidence,
-    scope::{Caller, Scope},
 };
 use attache_credentials::{Credential, Credentials};
-use attache_policy::{Compiled, Context, Decided, Decision, Geography, Grant, document::Carrier};
+use attache_policy::{Compiled, Context, Decided, Decision, Geography, Grant};
 use attache_trust::Trust;
 use tokio::time::Instant;
 use tracing::debug;
@@ -24,6 +20,7 @@ use crate::{
     admission::Calls,
     answer::{Answer, Disposition, Forward, Removal},
     clock,
+    entrance::{Entered, enter},
     journal::Journal,
     keeping::{Keeping, Kept, Revision},
     live::{InForce, Live},
@@ -35,6 +32,7 @@ use crate::{
     tokens::Tokens,
     traces::{Parent, Traces},
     trail::Trail,
+    wanted::{Purpose, Wanted},
 };
 
 /// How often a decision is made again because policy changed under it, before the call is given up.
@@ -45,22 +43,6 @@ const OBSERVATION_LIMIT: Duration = Duration::from_millis(150);
 
 /// How long recording may take at least, however long the decision took.
 const RECORDING_LIMIT: Duration = Duration::from_millis(50);
-
-/// What is wanted of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
-    pub(crate) purpose: Purpose,
-    pub(crate) keeping: Keeping,
-}
-
-/// What an answer is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// The request goes on from here, with its credential.
-    Attach,
-    /// Somebody asks, and enforces the answer without a credential of ours.
-    Judge,
-}
 
 /// Everything one edge needs to answer.
 pub struct Edge {
@@ -471,115 +453,6 @@ impl Edge {
             traces.record(parent, &told, trail.began(), trail.stages());
         }
     }
-}
-
-impl Wanted {
-    const fn once(purpose: Purpose) -> Self {
-        Self {
-            purpose,
-            keeping: Keeping::Never,
-        }
-    }
-
-    /// Notes how far a decision reaches, if somebody is to keep it.
-    fn note(self, decision: &Decision<'_>, trail: &mut Trail) -> Result<(), Refusal> {
-        if self.keeping == Keeping::Never {
-            return Ok(());
-        }
-        let reaches = scope(decision).is_none_or(|scope| trail.noted().reaches(scope));
-        reaches.then_some(()).ok_or_else(untold)
-    }
-
-    /// Notes what has to be removed from every request to the target, whatever its client sent.
-    fn note_target(
-        self,
-        policies: &Compiled,
-        listener: &ListenerSettings,
-        asked: &Asked<'_>,
-        trail: &mut Trail,
-    ) -> Result<(), Refusal> {
-        let target = policies.target(asked.host(), asked.port());
-        let injectable = target.as_ref().map_or(&[][..], |it| it.injectable());
-        let headers = injectable.iter().filter_map(Carrier::header);
-        let headers = headers.map(|name| name.as_str());
-        let protected = &mut trail.noted().protected;
-        for name in listener.evidence.headers().chain(headers) {
-            if !protected.iter().any(|known| known == name) {
-                protected.push(name.to_owned());
-            }
-        }
-        // SECURITY: a client's own value in the query can be removed only where the query is told.
-        if injectable.iter().any(|it| it.parameter().is_some()) {
-            trail.noted().untold();
-            return Err(untold());
-        }
-        Ok(())
-    }
-
-    /// The same of a decision about a caller that nobody proves. How far it reaches is not known, unless there is
-    /// nothing to decide: no policy is about such callers.
-    fn note_unproven(
-        self,
-        verdict: &Result<Forward, Refusal>,
-        trail: &mut Trail,
-    ) -> Result<(), Refusal> {
-        let missing = Refusal::Denied(DenyReason::EvidenceMissing);
-        let undecided = verdict.as_ref().err() == Some(&missing) && !trail.looked_at_conditions();
-        if self.keeping == Keeping::Never || undecided {
-            return Ok(());
-        }
-        trail.noted().untold();
-        Err(untold())
-    }
-}
-
-/// Ends the stages of a decision that reads what was not told. Nobody sees it.
-fn untold() -> Refusal {
-    DenyReason::ConditionUnavailable.into()
-}
-
-/// Where and until when a decision holds; `None` for a fault. Whose evidence that is, the asker knows.
-fn scope(decision: &Decision<'_>) -> Option<Scope> {
-    let asker = || Caller::Listener(String::new());
-    match decision {
-        Decision::Allow(grant) => Some(grant.scope(asker())),
-        Decision::Deny(denial) => Some(denial.scope(asker())),
-        Decision::Unavailable(_) => None,
-    }
-}
-
-/// What is settled of a request before anybody asks who calls, with what to remove from it.
-pub(crate) enum Entered<'q> {
-    /// No policy is about its target, and the edge lets that pass.
-    Unmatched(Removal<'q>),
-    /// The caller has to be known.
-    Asks(Removal<'q>),
-}
-
-/// The stage before evidence: headers that imitate protected ones, and targets that no policy is about.
-pub(crate) fn enter<'q>(
-    unmatched: Unmatched,
-    policies: &Compiled,
-    listener: &ListenerSettings,
-    question: &Question<'q>,
-    asked: &Asked<'_>,
-) -> Result<Entered<'q>, Refusal> {
-    let target = policies.target(asked.host(), asked.port());
-    let injectable = target
-        .as_ref()
-        .map_or(&[][..], |target| target.injectable());
-    let headers = injectable.iter().filter_map(Carrier::header);
-    let parameters = injectable.iter().filter_map(Carrier::parameter);
-    let mut remove = Removal {
-        headers: question.protected_headers(&listener.evidence.headers(), &headers)?,
-        parameters: question.protected_parameters(&parameters)?,
-    };
-    if target.is_none() && unmatched == Unmatched::PassWithoutCredential {
-        return Ok(Entered::Unmatched(remove));
-    }
-    let overriding = question.overriding_headers(listener.override_headers)?;
-    remove.headers.extend(overriding);
-    Ok(Entered::Asks(remove))
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ async fn run() -> Result<()> {
             tell(&format!("check: round {round} of {}", plan.rounds));
             check.round(&plan, &mut samples).await?;
         }
-        check.recorded()?;
+        check.recorded().await?;
     }
     if plan.groups.contains(&Group::Envoy) {
         let mut envoy = envoy::Bench::open(&plan).await?;

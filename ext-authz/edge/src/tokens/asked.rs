@@ -8,10 +8,10 @@ use tonic::Status;
 use crate::{
     keeping::Keeping,
     peer::Peer,
-    pipeline::Purpose,
     question::Question,
     settings::{EvidenceSource, ListenerSettings},
     source,
+    wanted::Purpose,
 };
 
 /// Most lines of a header that are evidence.

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use attache_core::{
-    event::{Event, Mode, Outcome, Record, Reported},
+    event::{Event, Outcome, Record, Reported},
     scope::Region,
     time::Timestamp,
 };
@@ -269,43 +269,11 @@ impl TokensService {
     /// An event about reports, not about one access.
     fn blank(&self, reported: Reported, now: Timestamp) -> Event {
         Event {
-            event_id: clock::event_id(now),
-            timestamp: now,
-            workload_svid: None,
-            workload_type: None,
-            target_service: String::new(),
-            policy_matched: None,
-            token_issued: false,
-            token_id: None,
-            ttl_seconds: None,
-            request_method: String::new(),
-            request_path: String::new(),
-            outcome: Outcome::Error,
-            latency_ms: 0.0,
-            code: None,
-            policy: None,
-            trust_provider: None,
-            credential_provider: None,
-            audience: None,
-            attribute: None,
-            expected: None,
-            actual: None,
-            mode: Mode::Enforce,
-            would_be_outcome: None,
-            would_be_policy: None,
-            conditions: Vec::new(),
             policy_revision: self.edge.live.compiled().revision().to_owned(),
             edge: self.edge.name.clone(),
             listener: self.listener.name.clone(),
-            source_address: None,
-            count: 1,
-            repeats: None,
-            target_origin: None,
-            attributes: None,
-            attested_by: Vec::new(),
-            record: Record::Access,
-            lease: None,
             reported: Some(reported),
+            ..Event::blank(clock::event_id(now), now, Outcome::Error)
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
     lease::Lease,
     service::{TokensService, check_protocol},
 };
-use crate::{keeping::Keeping, pipeline::Wanted};
+use crate::{keeping::Keeping, wanted::Wanted};
 
 /// Kept answers of one call.
 pub(super) const MAX_KEPT: usize = 64;

@@ -14,10 +14,8 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::Tokens;
 use crate::{
-    keeping::Keeping,
-    pipeline::{Edge, Wanted},
-    settings::ListenerSettings,
-    tokens::asked::Asked,
+    keeping::Keeping, pipeline::Edge, settings::ListenerSettings, tokens::asked::Asked,
+    wanted::Wanted,
 };
 
 /// The service of one listener.

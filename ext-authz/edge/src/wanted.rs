@@ -1,0 +1,106 @@
+//! What is asked for of an answer: for what it is, and whether whoever asks may give it again.
+//!
+//! INVARIANT: a decision that reads what was not told ends here, and nobody sees it.
+
+use attache_core::{
+    decision::DenyReason,
+    scope::{Caller, Scope},
+};
+use attache_policy::{Compiled, Decision, document::Carrier};
+
+use crate::{
+    answer::Forward, keeping::Keeping, question::Asked, refusal::Refusal,
+    settings::ListenerSettings, trail::Trail,
+};
+
+/// What is wanted of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) purpose: Purpose,
+    pub(crate) keeping: Keeping,
+}
+
+/// What an answer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The request goes on from here, with its credential.
+    Attach,
+    /// Somebody asks, and enforces the answer without a credential of ours.
+    Judge,
+}
+
+impl Wanted {
+    /// An answer about one request alone.
+    pub(crate) const fn once(purpose: Purpose) -> Self {
+        Self {
+            purpose,
+            keeping: Keeping::Never,
+        }
+    }
+
+    /// Notes how far a decision reaches, if somebody is to keep it.
+    pub(crate) fn note(self, decision: &Decision<'_>, trail: &mut Trail) -> Result<(), Refusal> {
+        if self.keeping == Keeping::Never {
+            return Ok(());
+        }
+        let reaches = scope(decision).is_none_or(|scope| trail.noted().reaches(scope));
+        reaches.then_some(()).ok_or_else(untold)
+    }
+
+    /// Notes what has to be removed from every request to the target, whatever its client sent.
+    pub(crate) fn note_target(
+        self,
+        policies: &Compiled,
+        listener: &ListenerSettings,
+        asked: &Asked<'_>,
+        trail: &mut Trail,
+    ) -> Result<(), Refusal> {
+        let target = policies.target(asked.host(), asked.port());
+        let injectable = target.as_ref().map_or(&[][..], |it| it.injectable());
+        let headers = injectable.iter().filter_map(Carrier::header);
+        let headers = headers.map(|name| name.as_str());
+        let protected = &mut trail.noted().protected;
+        for name in listener.evidence.headers().chain(headers) {
+            if !protected.iter().any(|known| known == name) {
+                protected.push(name.to_owned());
+            }
+        }
+        // SECURITY: a client's own value in the query can be removed only where the query is told.
+        if injectable.iter().any(|it| it.parameter().is_some()) {
+            trail.noted().untold();
+            return Err(untold());
+        }
+        Ok(())
+    }
+
+    /// The same of a decision about a caller that nobody proves. How far it reaches is not known, unless there is
+    /// nothing to decide: no policy is about such callers.
+    pub(crate) fn note_unproven(
+        self,
+        verdict: &Result<Forward, Refusal>,
+        trail: &mut Trail,
+    ) -> Result<(), Refusal> {
+        let missing = Refusal::Denied(DenyReason::EvidenceMissing);
+        let undecided = verdict.as_ref().err() == Some(&missing) && !trail.looked_at_conditions();
+        if self.keeping == Keeping::Never || undecided {
+            return Ok(());
+        }
+        trail.noted().untold();
+        Err(untold())
+    }
+}
+
+/// Ends the stages of a decision that reads what was not told. Nobody sees it.
+fn untold() -> Refusal {
+    DenyReason::ConditionUnavailable.into()
+}
+
+/// Where and until when a decision holds; `None` for a fault. Whose evidence that is, the asker knows.
+fn scope(decision: &Decision<'_>) -> Option<Scope> {
+    let asker = || Caller::Listener(String::new());
+    match decision {
+        Decision::Allow(grant) => Some(grant.scope(asker())),
+        Decision::Deny(denial) => Some(denial.scope(asker())),
+        Decision::Unavailable(_) => None,
+    }
+}
