@@ -2,11 +2,12 @@
 //! of two, never take the same.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     sync::atomic::{AtomicU16, Ordering},
 };
 
 use anyhow::{Context as _, Result};
+use tokio::net::TcpSocket;
 
 /// Below the ports that Linux gives to outgoing connections (32768 and up, unless it is told otherwise).
 const FIRST: u16 = 20_000;
@@ -29,7 +30,7 @@ impl Reserved {
             .find_map(|port| {
                 let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
                 let reservation = UdpSocket::bind(address).ok()?;
-                TcpListener::bind(address).ok()?;
+                nobody_listens(address)?;
                 Some(Self {
                     address,
                     _reservation: reservation,
@@ -42,4 +43,12 @@ impl Reserved {
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
+}
+
+/// Binds without listening: a socket that listens would be inherited by a child that is being started just
+/// then, and hold the address until that child is what it shall be.
+fn nobody_listens(address: SocketAddr) -> Option<()> {
+    let probe = TcpSocket::new_v4().ok()?;
+    probe.set_reuseaddr(true).ok()?;
+    probe.bind(address).ok()
 }

@@ -18,6 +18,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
+use crate::wait::until;
+
 /// A response of a test server.
 pub type Answer = Response<BoxBody<Bytes, std::convert::Infallible>>;
 
@@ -47,7 +49,9 @@ impl Server {
         tls: Option<ServerConfig>,
         site: Arc<S>,
     ) -> Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+        // A child that is being started holds, for a moment, what listened here before.
+        let free = format!("{address} to be free");
+        let listener = until(&free, async || TcpListener::bind(address).await.ok()).await?;
         let address = listener.local_addr()?;
         let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
         let task = tokio::spawn(accept(listener, tls, site)).abort_handle();
