@@ -93,7 +93,7 @@ fn paths(stage: &Stage) -> Result<BTreeMap<String, usize>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cold_burst_leaves_one_lease_and_every_access_of_it() -> Result<()> {
+async fn a_cold_burst_leaves_one_token_and_every_access_under_its_lease() -> Result<()> {
     let (stage, _folder) = pod().await?;
     let mut asking = JoinSet::new();
     for worker in 0..100 {
@@ -113,12 +113,17 @@ async fn a_cold_burst_leaves_one_lease_and_every_access_of_it() -> Result<()> {
     ensure!(paths.values().all(|count| *count == 1), "{paths:?}");
     let events = stage.set.installation.events()?;
     let leases = of_kind(&events, "lease");
-    let [lease] = leases.as_slice() else {
-        anyhow::bail!("{} leases", leases.len());
-    };
+    // One question; a second of the other worker, should the edge have taken longer than the first may last.
+    ensure!(matches!(leases.len(), 1 | 2), "{} leases", leases.len());
+    let ids: Vec<&Value> = leases.iter().map(|lease| &lease["event_id"]).collect();
+    for event in of_kind(&events, "lease")
+        .iter()
+        .chain(&of_kind(&events, "cached"))
+    {
+        assert_eq!(event["token_id"], leases[0]["token_id"]);
+    }
     for event in of_kind(&events, "cached") {
-        assert_eq!(event["lease"], lease["event_id"]);
-        assert_eq!(event["token_id"], lease["token_id"]);
+        assert!(ids.contains(&&event["lease"]), "{event}");
         assert_eq!(event["reported"]["status"], 200);
     }
     Ok(())
