@@ -62,6 +62,8 @@ pub enum DenyReason {
     DestinationMismatch,
     /// The target demands TLS and the route leads to it in plaintext.
     DestinationPlaintext,
+    /// The OAuth client that a token request names is not the caller.
+    ClientIdMismatch,
 }
 
 /// The attribute that a policy asked for and the one that was proven.
@@ -106,6 +108,7 @@ impl DenyReason {
             Self::DestinationNotVouched => "destination-not-vouched",
             Self::DestinationMismatch => "destination-mismatch",
             Self::DestinationPlaintext => "destination-plaintext",
+            Self::ClientIdMismatch => "client-id-mismatch",
         }
     }
 
@@ -148,6 +151,7 @@ impl DenyReason {
             Self::DestinationPlaintext => {
                 "this target is reached in plaintext, and its policy demands TLS"
             }
+            Self::ClientIdMismatch => "the client_id is not the caller's SPIFFE ID",
         }
     }
 }

@@ -23,12 +23,12 @@ pub enum TokenForm {
     /// A JWT-SVID (SPIFFE JWT-SVID §3).
     JwtSvid,
     /// A JWT-SVID whose `iss` is its `sub`, as authorization servers ask it of the assertion of a client
-    /// (RFC 7523 §3). No document orders one; a credential provider does.
+    /// (RFC 7523 §3). It proves the client in one token request, and is nothing that a header carries.
     ClientAssertion,
 }
 
 impl TokenForm {
-    /// Those that documents can order, in the order of the documentation.
+    /// Those that whoever is called, or asked, may be shown; in the order of the documentation.
     pub const ALL: [Self; 2] = [Self::OidcToken, Self::JwtSvid];
 
     /// `type` of a CredentialProvider document.

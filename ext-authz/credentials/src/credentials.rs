@@ -10,6 +10,7 @@ use attache_core::{
     freshness::Lifetime,
     spiffe_id::SpiffeId,
     time::Timestamp,
+    token::TokenForm,
 };
 use attache_outbound::Reach;
 use attache_policy::{
@@ -143,6 +144,10 @@ impl Credentials {
         let Some(provider) = grant.credential() else {
             return Ok(None);
         };
+        // SECURITY: an assertion is for one token request's body, and never kept.
+        if Self::is_assertion(grant) {
+            return Err(Fault::CredentialNotEncodable.into());
+        }
         let obtaining = self.obtain_of(provider, grant, evidence, now);
         self.counts.of_call(&provider.name, obtaining).await
     }
@@ -181,6 +186,48 @@ impl Credentials {
             key.generation = generation;
         }
         Err(Fault::CredentialUnavailable.into())
+    }
+
+    /// Whether what `grant` allows is made for the body of each token request, and for nothing else.
+    pub fn is_assertion(grant: &Grant<'_>) -> bool {
+        let plan = grant.credential().and_then(|it| it.kind.token_plan());
+        plan.is_some_and(|plan| plan.form == TokenForm::ClientAssertion)
+    }
+
+    /// The client assertion that `grant` allows, made for this one call; `None` if it allows none.
+    pub async fn assertion(
+        &self,
+        grant: &Grant<'_>,
+        evidence: &Evidence,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Credential>>, Unobtained> {
+        let provider = grant.credential().filter(|_| Self::is_assertion(grant));
+        let Some(provider) = provider else {
+            return Ok(None);
+        };
+        let making = self.assertion_of(provider, grant, evidence, now);
+        self.counts.of_call(&provider.name, making).await
+    }
+
+    async fn assertion_of(
+        &self,
+        provider: &CredentialProvider,
+        grant: &Grant<'_>,
+        evidence: &Evidence,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Credential>>, Unobtained> {
+        let evidence = grant.evidence(evidence);
+        let evidence = evidence.ok_or(Fault::CredentialUnavailable)?;
+        let (mut key, secrets) = self.key(grant, provider).await?;
+        // It stands in the request's body, where whoever sends the request puts it.
+        key.placements = Arc::from([]);
+        let (source, generation) = (self.providers.of(&key.parameters), key.generation);
+        let fetched = self.fetch(key, secrets, evidence.into_owned(), now).await?;
+        // SECURITY: as above. The client asks for another.
+        if source.generation() != generation {
+            return Err(Fault::CredentialUnavailable.into());
+        }
+        Ok(Some(Arc::new(fetched)))
     }
 
     /// What the credential is kept under, and the secrets that it is made of.

@@ -75,6 +75,8 @@ fn value(material: &Material, placement: &Placement) -> Result<Secret, Fault> {
             };
             basic(username.expose(), password.expose())
         }
+        // SECURITY: it is for one token request's body, whose sender asks for it apart.
+        Form::ClientAssertion => Err(Fault::CredentialNotEncodable),
     }
 }
 

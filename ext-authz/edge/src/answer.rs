@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use attache_core::{decision::Fault, event::Outcome, scope::Region, time::Timestamp};
+use attache_core::{decision::Fault, event::Outcome, time::Timestamp};
 use attache_credentials::{Credential, Injection};
 
-use crate::{keeping::Kept, refusal::Refusal};
+use crate::{
+    keeping::{Kept, Needs},
+    refusal::Refusal,
+};
 
 /// The answer to one request.
 pub struct Answer {
@@ -26,8 +29,8 @@ pub struct Answer {
     pub observed: bool,
     /// If the asker may keep the answer: for which requests.
     pub kept: Option<Kept>,
-    /// If nothing was decided because policy reads what was not told: the request for which that is known.
-    pub needs_details: Option<Region>,
+    /// If nothing was given, for whoever asks has to come again: with what, or for what.
+    pub needs: Option<Needs>,
     /// For whoever keeps answers: the headers that must not reach the target as the client sent them.
     pub protected: Vec<String>,
     /// What happens to the request.

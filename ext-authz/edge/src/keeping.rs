@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use attache_core::{
-    decision::DenyReason,
+    decision::{DenyReason, Fault},
     event::Event,
     freshness::Lifetime,
     scope::{Caller, Methods, Paths, Region, Scope},
@@ -52,6 +52,15 @@ pub struct Kept {
     pub revision: Revision,
 }
 
+/// Why nothing was decided for whoever asks, who comes again for each request by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Policy reads what was not told. The request for which that is known.
+    Details(Region),
+    /// Policy has an assertion made for each request. For which requests that is known; `None`: this one.
+    Assertion(Option<Region>),
+}
+
 /// How far an answer reaches, as far as is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Reach {
@@ -73,6 +82,7 @@ pub(crate) struct Noted {
     narrowest: Option<Region>,
     /// The headers that must not reach the target as the client sent them, present or not.
     pub(crate) protected: Vec<String>,
+    asserts: bool,
 }
 
 impl Noted {
@@ -96,6 +106,7 @@ impl Noted {
         self.revision = revision;
         self.reach = Reach::Once;
         self.protected.clear();
+        self.asserts = false;
     }
 
     /// The decision holds for `scope`. Whether that can be said of a request that was told in part.
@@ -112,9 +123,21 @@ impl Noted {
         self.reach = Reach::Untold;
     }
 
-    /// If the request has to be told in full: the request itself, for which that is known for a while.
-    pub(crate) fn needs_details(&self) -> Option<&Region> {
-        (self.reach == Reach::Untold).then_some(self.narrowest.as_ref()?)
+    /// Policy allows the request with an assertion of its own. The fault ends its stages; nobody sees it.
+    pub(crate) const fn assertion(&mut self) -> Fault {
+        self.asserts = true;
+        Fault::CredentialNotEncodable
+    }
+
+    /// What the asker has to come again with or for, for each request by itself.
+    pub(crate) fn needs(&self) -> Option<Needs> {
+        if self.asserts {
+            return Some(Needs::Assertion(self.region(&Ok(()))));
+        }
+        // The request itself, for which that is known for a while.
+        let narrowest = self.narrowest.clone();
+        let narrowest = narrowest.filter(|_| self.reach == Reach::Untold);
+        narrowest.map(Needs::Details)
     }
 
     /// The region of an answer that ends so; `None` if it must not be kept.

@@ -112,7 +112,7 @@ impl Edge {
     /// Answers one request as it is wanted, and records it.
     pub(crate) async fn answer_for(
         &self,
-        wanted: Wanted,
+        wanted: Wanted<'_>,
         listener: &ListenerSettings,
         question: &Question<'_>,
         parent: Option<Parent>,
@@ -134,10 +134,10 @@ impl Edge {
             Err(_elapsed) if trail.is_granted() => Err(Fault::CredentialUnavailable.into()),
             Err(_elapsed) => Err(Fault::KeysUnavailable.into()),
         };
-        if let Some(region) = trail.noted().needs_details().cloned() {
-            // Nothing was decided, so nothing is recorded: the asker comes again for each request.
+        if let Some(needs) = trail.noted().needs() {
+            // Nothing was given, so nothing is recorded: the asker comes again for each request.
             let (_event, mut answer) = self.answer_of(listener, &mut trail, verdict);
-            answer.needs_details = Some(region);
+            answer.needs = Some(needs);
             return answer;
         }
         let remaining = self.answer_within.saturating_sub(began.elapsed());
@@ -173,7 +173,7 @@ impl Edge {
     /// The stages, until one refuses.
     async fn decide(
         &self,
-        wanted: Wanted,
+        wanted: Wanted<'_>,
         listener: &ListenerSettings,
         question: &Question<'_>,
         trail: &mut Trail,
@@ -204,7 +204,7 @@ impl Edge {
     async fn decide_under(
         &self,
         policies: &InForce,
-        wanted: Wanted,
+        wanted: Wanted<'_>,
         listener: &ListenerSettings,
         question: &Question<'_>,
         asked: &Asked<'_>,
@@ -244,7 +244,10 @@ impl Edge {
                 if self.enforcement == Enforcement::Observe || wanted.purpose == Purpose::Judge {
                     return Ok(Forward::with(None, &remove));
                 }
-                let credential = self.credential_of(&grant, evidence, trail).await?;
+                if wanted.purpose == Purpose::Fetch && Credentials::is_assertion(&grant) {
+                    return Err(trail.noted().assertion().into());
+                }
+                let credential = self.obtain(wanted, &grant, evidence, trail).await?;
                 Ok(Forward::with(credential, &remove))
             }
             Decision::Deny(denial) => {
@@ -262,16 +265,26 @@ impl Edge {
         }
     }
 
-    /// The credential of a grant; `None` if it allows the call without one.
-    async fn credential_of(
+    /// With what a granted request goes on.
+    async fn obtain(
         &self,
+        wanted: Wanted<'_>,
         grant: &Grant<'_>,
         evidence: &Evidence,
         trail: &mut Trail,
     ) -> Result<Option<Arc<Credential>>, Refusal> {
         trail.enter(Stage::Credential);
-        let obtaining = self.credentials.obtain(grant, evidence, trail.asked_at());
-        let credential = obtaining.await.map_err(|why| {
+        let (credentials, now) = (&self.credentials, trail.asked_at());
+        let obtained = match wanted.purpose {
+            Purpose::Assert => {
+                wanted.check_client(grant.attestation())?;
+                credentials.assertion(grant, evidence, now).await
+            }
+            Purpose::Attach | Purpose::Fetch | Purpose::Judge => {
+                credentials.obtain(grant, evidence, now).await
+            }
+        };
+        let credential = obtained.map_err(|why| {
             trail.retry_after(why.retry_after);
             why.fault
         })?;
@@ -409,7 +422,7 @@ impl Edge {
                 event: Box::new(event.clone()),
                 revision: trail.noted().revision,
             }),
-            needs_details: None,
+            needs: None,
             protected: std::mem::take(&mut trail.noted().protected),
             disposition: verdict.map_or_else(Disposition::Refuse, Disposition::Forward),
         };

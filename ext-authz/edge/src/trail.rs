@@ -13,7 +13,7 @@ use attache_core::{
 use attache_credentials::Credential;
 use attache_policy::{
     Admitted, Compiled, Decided, Denial, Grant,
-    document::{Carrier, Placement},
+    document::{Carrier, Form, Placement},
 };
 use tokio::time::Instant;
 use tracing::{Level, event_enabled, info};
@@ -394,6 +394,9 @@ fn milliseconds(elapsed: Duration) -> f64 {
 
 /// `header injected: Authorization: Bearer `, behind which the credential would stand.
 fn announced(placement: &Placement) -> String {
+    if placement.form == Form::ClientAssertion {
+        return "form field injected: client_assertion=".to_owned();
+    }
     match &placement.carrier {
         Carrier::Header(name) => {
             let (name, prefix) = (title_case(name.as_str()), placement.prefix());

@@ -3,6 +3,7 @@
 //! INVARIANT: a decision that reads what was not told ends here, and nobody sees it.
 
 use attache_core::{
+    attestation::Attestation,
     decision::DenyReason,
     scope::{Caller, Scope},
 };
@@ -15,9 +16,11 @@ use crate::{
 
 /// What is wanted of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct Wanted<'w> {
     pub(crate) purpose: Purpose,
     pub(crate) keeping: Keeping,
+    /// The OAuth client that the request says to be, if it is a token request.
+    pub(crate) client_id: Option<&'w str>,
 }
 
 /// What an answer is for.
@@ -25,17 +28,31 @@ pub(crate) struct Wanted {
 pub(crate) enum Purpose {
     /// The request goes on from here, with its credential.
     Attach,
+    /// The same, for a proxy that asks apart for the assertion of a token request, where policy wants one.
+    Fetch,
+    /// The request goes on from here, with an assertion of its caller in its body.
+    Assert,
     /// Somebody asks, and enforces the answer without a credential of ours.
     Judge,
 }
 
-impl Wanted {
+impl Wanted<'_> {
     /// An answer about one request alone.
     pub(crate) const fn once(purpose: Purpose) -> Self {
         Self {
             purpose,
             keeping: Keeping::Never,
+            client_id: None,
         }
+    }
+
+    /// SECURITY: a workload is no other client than itself.
+    pub(crate) fn check_client(self, attestation: &Attestation) -> Result<(), Refusal> {
+        let caller = attestation.spiffe_id().as_str();
+        let is_caller = self.client_id.is_none_or(|client| client == caller);
+        is_caller
+            .then_some(())
+            .ok_or_else(|| DenyReason::ClientIdMismatch.into())
     }
 
     /// Notes how far a decision reaches, if somebody is to keep it.

@@ -15,14 +15,15 @@ mod trust_provider;
 
 pub(crate) use access_policy::{AccessPolicy, Action, Effect, MethodSet, PolicyMode, Vouchers};
 pub(crate) use client_workload::ClientWorkload;
+pub(crate) use credential_provider::{
+    ASSERTION_TTL_SECONDS, KUBERNETES_TTL_SECONDS, TTL_SECONDS,
+    claims::name_pattern as claim_name_pattern,
+};
 pub use credential_provider::{
     ApiKey, ApiServer, AssertionProfile, ClientAuthentication, ClientCredentials, Consistence,
     CredentialKind, CredentialProvider, Engine, HeaderValue, KubernetesToken, OauthRequest,
     OwnToken, Parameter, ProviderType, SecretFields, StaticHeader, StaticHeaders, Subject,
     TokenEndpoint, TokenExchange, Username, UsernamePassword, Vault, VaultLogin, VaultSecret,
-};
-pub(crate) use credential_provider::{
-    KUBERNETES_TTL_SECONDS, TTL_SECONDS, claims::name_pattern as claim_name_pattern,
 };
 pub(crate) use endpoint::audience_endpoint;
 pub use policy_test::{Case, Expected, PolicyTest, TestedCall, policy_tests};

@@ -6,6 +6,7 @@ mod access_checks;
 mod after_a_crash;
 mod audit_events;
 mod bootstraps;
+mod client_assertions;
 mod credentials;
 mod drills;
 mod edge_modes;

@@ -36,7 +36,7 @@ fn answer(disposition: Disposition) -> Answer {
         retry_after: None,
         observed: false,
         kept: None,
-        needs_details: None,
+        needs: None,
         protected: Vec::new(),
         disposition,
     }

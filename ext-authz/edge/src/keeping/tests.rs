@@ -67,15 +67,30 @@ fn a_fault_is_never_kept() {
 fn a_decision_that_reads_what_was_not_told_is_not_kept_and_asks_for_it() {
     let noted = noted(Scope::Once);
     assert_eq!(kept(&noted, &Ok(())), None);
-    let asked = noted.needs_details().unwrap();
+    let Some(Needs::Details(asked)) = noted.needs() else {
+        panic!("{:?}", noted.needs());
+    };
     assert_eq!(asked.paths, Paths::Exactly("/v1/x".to_owned()));
+}
+
+#[test]
+fn that_a_request_needs_an_assertion_is_known_of_the_whole_region_until_it_is_decided_again() {
+    let mut noted = noted(Scope::Region(Box::new(region("/token"))));
+    let fault = noted.assertion();
+    assert_eq!(fault, Fault::CredentialNotEncodable);
+    assert_eq!(
+        noted.needs(),
+        Some(Needs::Assertion(Some(region("/token"))))
+    );
+    noted.begin(Revision::default());
+    assert_eq!(noted.needs(), None);
 }
 
 #[test]
 fn evidence_that_proves_nothing_is_refused_from_memory_for_the_same_request_alone() {
     let mut noted = noted(Scope::Once);
     noted.begin(Revision::default());
-    assert_eq!(noted.needs_details(), None);
+    assert_eq!(noted.needs(), None);
     let unknown = Err(DenyReason::IssuerUnknown.into());
     assert_eq!(kept(&noted, &unknown), Some((MAX_REFUSAL, true)));
     // What the request itself is refused for depends on more than a region says.

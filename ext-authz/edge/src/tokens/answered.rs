@@ -9,7 +9,7 @@ use attache_proto::token::v1 as proto;
 use super::{PROTOCOL, asked::Asked, lease::Lease, regions, service::TokensService};
 use crate::{
     answer::{Answer, Disposition, Forward},
-    keeping::Kept,
+    keeping::{Kept, Needs},
 };
 
 /// How long an answer may be kept whose credential does not end by itself.
@@ -19,16 +19,6 @@ impl TokensService {
     /// An answer that may be kept, if the pipeline says so.
     pub(super) fn answered(&self, mut answer: Answer, asked: &Asked) -> proto::FetchResponse {
         let caller = regions::caller(&self.listener.evidence);
-        if let Some(region) = answer.needs_details.take() {
-            return proto::FetchResponse {
-                protocol: PROTOCOL,
-                decision: i32::from(proto::Decision::DetailsNeeded),
-                scope: Some(regions::told(&region, caller)),
-                revision: self.tokens.revision(self.edge.revision()),
-                remove: answer.protected,
-                ..proto::FetchResponse::default()
-            };
-        }
         let kept = answer.kept.take().map(|kept| shortened(kept, &answer));
         let mut response = self.answered_once(answer, asked);
         let Some(kept) = kept else {
@@ -47,6 +37,23 @@ impl TokensService {
         }
         response.scope = Some(scope);
         response
+    }
+
+    /// An answer that gives nothing: the asker comes again for each request.
+    pub(super) fn needed(&self, needs: Needs, protected: Vec<String>) -> proto::FetchResponse {
+        let (decision, region) = match needs {
+            Needs::Details(region) => (proto::Decision::DetailsNeeded, Some(region)),
+            Needs::Assertion(region) => (proto::Decision::AssertionNeeded, region),
+        };
+        let caller = regions::caller(&self.listener.evidence);
+        proto::FetchResponse {
+            protocol: PROTOCOL,
+            decision: i32::from(decision),
+            scope: region.map(|region| regions::told(&region, caller)),
+            revision: self.tokens.revision(self.edge.revision()),
+            remove: protected,
+            ..proto::FetchResponse::default()
+        }
     }
 
     /// An answer to this request alone.

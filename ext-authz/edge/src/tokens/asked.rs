@@ -85,7 +85,7 @@ impl Asked {
 
     pub(super) const fn purpose(&self) -> Purpose {
         match self.purpose {
-            proto::Purpose::Attach => Purpose::Attach,
+            proto::Purpose::Attach => Purpose::Fetch,
             proto::Purpose::Judge | proto::Purpose::Unspecified => Purpose::Judge,
         }
     }

@@ -69,6 +69,7 @@ impl TokensService {
         let wanted = Wanted {
             purpose: asked.purpose(),
             keeping: Keeping::Region,
+            client_id: None,
         };
         let answer = self
             .edge

@@ -45,11 +45,15 @@ impl TokensService {
         let wanted = Wanted {
             purpose: asked.purpose(),
             keeping: asked.keeping(),
+            client_id: None,
         };
         let answer = self
             .edge
             .answer_for(wanted, &self.listener, &asked.question(), None)
             .await;
+        if let Some(needs) = answer.needs {
+            return Ok(self.needed(needs, answer.protected));
+        }
         Ok(match asked.keeping() {
             Keeping::Region => self.answered(answer, &asked),
             Keeping::Never => self.answered_once(answer, &asked),

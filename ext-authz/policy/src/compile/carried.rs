@@ -28,6 +28,8 @@ const OTHER_SCHEMES: [&str; 9] = [
 const FOR_TOKENS: &str = "write `authentication: {method: bearer}` in the ServerWorkload";
 const FOR_PAIRS: &str = "write `authentication: {method: basic}` in the ServerWorkload, or places with \
      `part: username` and `part: password`";
+const FOR_ASSERTIONS: &str =
+    "write `authentication: {method: client-assertion}` in the ServerWorkload";
 const FOR_HEADERS: &str =
     "write `authentication: {method: provider-headers}` in the ServerWorkload";
 
@@ -96,6 +98,7 @@ const fn consists_of(consistence: Consistence) -> &'static str {
         Consistence::Token => "a token",
         Consistence::Pair => "a user name with a password",
         Consistence::Headers => "a set of headers",
+        Consistence::Assertion => "a client assertion",
     }
 }
 
@@ -109,17 +112,24 @@ fn misfit(
         Consistence::Token => FOR_TOKENS,
         Consistence::Pair => FOR_PAIRS,
         Consistence::Headers => FOR_HEADERS,
+        Consistence::Assertion => FOR_ASSERTIONS,
     };
     let places = match (authentication, consistence) {
         (Authentication::ProviderHeaders, Consistence::Headers) => return None,
-        (Authentication::ProviderHeaders, Consistence::Token | Consistence::Pair) => {
+        (
+            Authentication::ProviderHeaders,
+            Consistence::Token | Consistence::Pair | Consistence::Assertion,
+        ) => {
             return Some(("headers that a provider names".to_owned(), way_out));
         }
         (Authentication::Placed(_), Consistence::Headers) => {
             let takes = "its credential where its own `authentication` says".to_owned();
             return Some((takes, way_out));
         }
-        (Authentication::Placed(places), Consistence::Token | Consistence::Pair) => places,
+        (
+            Authentication::Placed(places),
+            Consistence::Token | Consistence::Pair | Consistence::Assertion,
+        ) => places,
     };
     let missing = places
         .iter()
@@ -148,6 +158,11 @@ const fn other_part(place: &Placement, consistence: Consistence) -> Option<&'sta
             },
             Consistence::Pair,
         ) => Some("a token"),
+        (Form::ClientAssertion, Consistence::Assertion) => None,
+        (Form::ClientAssertion, _) => Some("a client assertion in the body of token requests"),
+        (Form::Basic | Form::Plain { .. }, Consistence::Assertion) => {
+            Some("a credential in its headers or its query")
+        }
         (Form::Basic | Form::Plain { .. }, _) => None,
     }
 }

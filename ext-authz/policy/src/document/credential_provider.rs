@@ -26,8 +26,8 @@ pub use oauth2::{
 };
 pub use parameter::Parameter;
 pub use stored::{ApiKey, HeaderValue, StaticHeader, StaticHeaders, Username, UsernamePassword};
-pub(crate) use token::TTL_SECONDS;
 pub(super) use token::audience;
+pub(crate) use token::{ASSERTION_TTL_SECONDS, TTL_SECONDS};
 pub use vault::{Engine, SecretFields, Vault, VaultLogin, VaultSecret};
 
 use crate::{
@@ -101,13 +101,16 @@ pub enum Consistence {
     Pair,
     /// Values for headers that the provider names.
     Headers,
+    /// A token for the body of one token request.
+    Assertion,
 }
 
 impl ProviderType {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Token(TokenForm::OidcToken),
         Self::Token(TokenForm::JwtSvid),
+        Self::Token(TokenForm::ClientAssertion),
         Self::ApiKey,
         Self::UsernamePassword,
         Self::StaticHeaders,
@@ -183,6 +186,7 @@ impl<T> CredentialKind<T> {
     /// What its credentials consist of.
     pub fn consistence(&self) -> Consistence {
         match self {
+            Self::Token(plan) if plan.form == TokenForm::ClientAssertion => Consistence::Assertion,
             Self::Token(_)
             | Self::ApiKey(_)
             | Self::ClientCredentials(_)
@@ -251,6 +255,7 @@ impl CredentialKind {
     /// The same with another lifetime; `None` if nobody can ask for one.
     pub(crate) fn lasting(&self, ttl: Duration) -> Option<Self> {
         match self {
+            Self::Token(plan) if !token::lasts(plan.form).contains(&ttl.as_secs()) => None,
             Self::Token(plan) => Some(Self::Token(TokenPlan {
                 ttl,
                 ..plan.clone()

@@ -12,10 +12,10 @@ const METHOD: Field = field(
     Always,
     Shape::Words(|| {
         let mut words = OF_ONE.to_vec();
-        words.extend(["several", "provider-headers"]);
+        words.extend(["several", "provider-headers", "client-assertion"]);
         words
     }),
-    "`bearer`, `ssws`, `basic`, `header`, `query`, `several` or `provider-headers`",
+    "`bearer`, `ssws`, `basic`, `header`, `query`, `several`, `provider-headers` or `client-assertion`",
 );
 
 /// Those that stand for one place.
@@ -49,6 +49,7 @@ pub(super) const AUTHENTICATION: Shape = Shape::ByWord(
             ]),
         ),
         ("provider-headers", mapping(&[METHOD])),
+        ("client-assertion", mapping(&[METHOD])),
     ],
 );
 

@@ -8,7 +8,9 @@ use super::{
     Shape,
     documents::{HOST, TEXT, URL, field, mapping},
 };
-use crate::document::{KUBERNETES_TTL_SECONDS, ProviderType, TTL_SECONDS, claim_name_pattern};
+use crate::document::{
+    ASSERTION_TTL_SECONDS, KUBERNETES_TTL_SECONDS, ProviderType, TTL_SECONDS, claim_name_pattern,
+};
 
 mod oauth2;
 mod vault;
@@ -39,6 +41,30 @@ pub(super) const CREDENTIAL_PROVIDER: Shape = Shape::ByWord(
                     "`RS256` unless written",
                 ),
                 CLAIMS,
+            ]),
+        ),
+        (
+            "client-assertion",
+            mapping(&[
+                TYPE,
+                field(
+                    "audience",
+                    Always,
+                    TEXT,
+                    "the authorization server, as it names itself: its issuer, mostly",
+                ),
+                field(
+                    "ttl",
+                    Sometimes,
+                    Shape::Duration(ASSERTION_TTL_SECONDS),
+                    "the assertion's lifetime; 60 seconds unless written",
+                ),
+                field(
+                    "algorithm",
+                    Sometimes,
+                    Shape::Words(|| vec!["RS256", "ES256"]),
+                    "`ES256` unless written",
+                ),
             ]),
         ),
         (

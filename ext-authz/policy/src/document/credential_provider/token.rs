@@ -22,20 +22,31 @@ pub(crate) const TTL_SECONDS: RangeInclusive<u64> = 30..=86_400;
 const OIDC_TTL: Duration = Duration::from_secs(900);
 /// Lifetime of a JWT-SVID unless the document says otherwise.
 const SVID_TTL: Duration = Duration::from_secs(300);
+/// Least and longest lifetime of a client assertion, in seconds: it is used once, at once.
+pub(crate) const ASSERTION_TTL_SECONDS: RangeInclusive<u64> = 30..=300;
+/// Lifetime of a client assertion unless the document says otherwise.
+const ASSERTION_TTL: Duration = Duration::from_secs(60);
 
 pub(super) fn lower(fields: Specification<'_, '_>, form: TokenForm) -> Option<TokenPlan> {
     let audiences = fields.required("audience", |at| match form {
-        TokenForm::OidcToken => audience(at).map(|audience| vec![audience]),
-        TokenForm::JwtSvid | TokenForm::ClientAssertion => audiences(at),
+        TokenForm::OidcToken | TokenForm::ClientAssertion => {
+            audience(at).map(|audience| vec![audience])
+        }
+        TokenForm::JwtSvid => audiences(at),
     });
     let (usual_ttl, usual_algorithm) = match form {
         TokenForm::OidcToken => (OIDC_TTL, Algorithm::Rs256),
-        TokenForm::JwtSvid | TokenForm::ClientAssertion => (SVID_TTL, Algorithm::Es256),
+        TokenForm::JwtSvid => (SVID_TTL, Algorithm::Es256),
+        TokenForm::ClientAssertion => (ASSERTION_TTL, Algorithm::Es256),
     };
-    let ttl = fields.or("ttl", usual_ttl, |at| at.duration(TTL_SECONDS));
+    let ttl = fields.or("ttl", usual_ttl, |at| at.duration(lasts(form)));
     let names = [Algorithm::Rs256, Algorithm::Es256].map(|alg| (alg.name(), alg));
     let algorithm = fields.or("algorithm", usual_algorithm, |at| at.one_of(&names));
-    let claims = fields.optional("claims", claims::claims);
+    // What an authorization server reads of an assertion, RFC 7523 says.
+    let claims = match form {
+        TokenForm::OidcToken | TokenForm::JwtSvid => fields.optional("claims", claims::claims),
+        TokenForm::ClientAssertion => Some(None),
+    };
     Some(TokenPlan {
         form,
         audiences: audiences?,
@@ -43,6 +54,14 @@ pub(super) fn lower(fields: Specification<'_, '_>, form: TokenForm) -> Option<To
         algorithm: algorithm?,
         claims: claims?.unwrap_or_default(),
     })
+}
+
+/// How long such a token may live, in seconds.
+pub(super) const fn lasts(form: TokenForm) -> RangeInclusive<u64> {
+    match form {
+        TokenForm::OidcToken | TokenForm::JwtSvid => TTL_SECONDS,
+        TokenForm::ClientAssertion => ASSERTION_TTL_SECONDS,
+    }
 }
 
 /// Several are for whoever asks for it: a token that many take can be used by each of them at the others

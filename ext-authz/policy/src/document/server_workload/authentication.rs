@@ -45,6 +45,9 @@ pub enum Form {
     },
     /// User name and password as RFC 7617 joins them.
     Basic,
+    /// Nothing: a client assertion stands in the body of each token request (RFC 7523 §2.2), and the client's own
+    /// proof in this place is taken out.
+    ClientAssertion,
 }
 
 /// A part of a credential.
@@ -87,6 +90,7 @@ impl Placement {
         match &self.form {
             Form::Plain { prefix, .. } => prefix,
             Form::Basic => "Basic ",
+            Form::ClientAssertion => "",
         }
     }
 }
@@ -126,9 +130,10 @@ enum Method {
     Query,
     Several,
     ProviderHeaders,
+    ClientAssertion,
 }
 
-const METHODS: [(&str, Method); 7] = [
+const METHODS: [(&str, Method); 8] = [
     ("bearer", Method::Bearer),
     ("ssws", Method::Ssws),
     ("basic", Method::Basic),
@@ -136,6 +141,7 @@ const METHODS: [(&str, Method); 7] = [
     ("query", Method::Query),
     ("several", Method::Several),
     ("provider-headers", Method::ProviderHeaders),
+    ("client-assertion", Method::ClientAssertion),
 ];
 
 /// Those of [`METHODS`] that stand for one place.
@@ -156,7 +162,12 @@ pub(super) fn lower(at: &At<'_>) -> Option<Authentication> {
     match method {
         Method::ProviderHeaders => Some(Authentication::ProviderHeaders),
         Method::Several => several(&mut fields).map(Authentication::Placed),
-        Method::Bearer | Method::Ssws | Method::Basic | Method::Header | Method::Query => {
+        Method::Bearer
+        | Method::Ssws
+        | Method::Basic
+        | Method::Header
+        | Method::Query
+        | Method::ClientAssertion => {
             one(&mut fields, method).map(|one| Authentication::Placed(vec![one]))
         }
     }
@@ -198,6 +209,10 @@ fn one(fields: &mut Fields<'_>, method: Method) -> Option<Placement> {
         Method::Basic => Some(Placement {
             carrier: Carrier::Header(HeaderName::parse("authorization").ok()?),
             form: Form::Basic,
+        }),
+        Method::ClientAssertion => Some(Placement {
+            carrier: Carrier::Header(HeaderName::parse("authorization").ok()?),
+            form: Form::ClientAssertion,
         }),
         Method::Header => {
             let header = fields.required("name", carrier);

@@ -1,0 +1,146 @@
+//! Client assertions over `attache.token.v1.Tokens`: each for one token request of its caller, and for nothing else.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, ensure};
+use attache_proto::token::v1::{AssertionRequest, Call, Decision, Details, Header};
+use attache_tests::{
+    attache::{Attache, published},
+    authorize,
+    client::EVIDENCE,
+    kept::{attaching, evidence, fetch, tokens},
+    stage::{Script, Set},
+    verify,
+};
+use envoy_types::ext_authz::v3::pb::HttpResponse;
+use tonic::Code;
+
+/// The quick start's service proves itself to an authorization server.
+const LOGIN: &str = r#"apiVersion: attache.dev/v1
+kind: ServerWorkload
+metadata: {name: login}
+spec: {host: login.example, authentication: {method: client-assertion}}
+---
+apiVersion: attache.dev/v1
+kind: CredentialProvider
+metadata: {name: login-assertion}
+spec: {type: client-assertion, audience: "https://login.example"}
+---
+apiVersion: attache.dev/v1
+kind: AccessPolicy
+metadata: {name: login}
+spec:
+  client: payment-service
+  server: login
+  effect: allow
+  trustProviders: [cluster]
+  credentialProvider: login-assertion
+  actions: [all]
+"#;
+
+struct Running {
+    set: Set,
+    _attache: Attache,
+    token: String,
+}
+
+impl Running {
+    async fn open() -> Result<Self> {
+        let mut script = Script::default();
+        script.policies.push(("login.yaml", LOGIN.to_owned()));
+        let set = Set::build(script).await?;
+        let token = set.cluster.token("production", "payment-svc")?;
+        let attache = set.installation.start().await?;
+        Ok(Self {
+            set,
+            _attache: attache,
+            token,
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_client_assertion_is_made_for_one_request_and_for_its_caller_alone() -> Result<()> {
+    let edge = Running::open().await?;
+    let mut client = tokens(&edge.set.installation.socket()).await?;
+    let svid = "spiffe://cluster.local/ns/production/sa/payment-svc";
+    let details = Details {
+        headers: vec![Header {
+            name: EVIDENCE.to_owned(),
+            value: edge.token.as_bytes().to_vec(),
+        }],
+        ..Details::default()
+    };
+    let login = Call {
+        authority: "login.example".to_owned(),
+        target: "https://login.example".to_owned(),
+        method: "POST".to_owned(),
+        path: "/token".to_owned(),
+        details: Some(details),
+    };
+    let asked = |client_id: &str, call: &Call| AssertionRequest {
+        protocol: 1,
+        evidence: evidence(&edge.token),
+        call: Some(call.clone()),
+        client_id: client_id.to_owned(),
+    };
+    let keys = published(edge.set.installation.issuer_address(), "/keys").await?;
+    let mut ids = BTreeSet::new();
+    for _ in 0..2 {
+        let answer = client.assertion(asked(svid, &login)).await?.into_inner();
+        assert_eq!(answer.decision(), Decision::Allowed, "{}", answer.code);
+        ensure!(answer.assertion_type.ends_with(":jwt-bearer"));
+        let claims = verify::claims(&answer.assertion, &keys, svid, "https://login.example")?;
+        assert_eq!(claims["sub"], svid);
+        ids.insert(claims["jti"].to_string());
+        let event = edge.set.installation.event(&answer.decision_id).await?;
+        assert_eq!(event["token_id"], claims["jti"]);
+    }
+    assert_eq!(ids.len(), 2);
+    let other = client
+        .assertion(asked("somebody", &login))
+        .await?
+        .into_inner();
+    assert_eq!(
+        (other.decision(), other.code.as_str()),
+        (Decision::Denied, "client-id-mismatch")
+    );
+    ensure!(other.assertion.is_empty());
+    let untold = Call {
+        details: None,
+        ..login.clone()
+    };
+    let refused = client.assertion(asked(svid, &untold)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    // Who fetches is told to ask for one, and is given nothing that could be kept.
+    let attached = fetch(&client, attaching(evidence(&edge.token), untold)).await?;
+    assert_eq!(attached.decision(), Decision::AssertionNeeded);
+    ensure!(attached.inject.is_empty() && attached.lease.is_empty());
+    let scope = attached.scope.context("no scope")?;
+    assert_eq!(
+        (scope.host.as_str(), scope.path.as_str()),
+        ("login.example", "/")
+    );
+    ensure!(attached.remove.iter().any(|name| name == "authorization"));
+    let alone = fetch(&client, attaching(evidence(&edge.token), login)).await?;
+    assert_eq!(alone.decision(), Decision::AssertionNeeded);
+    ensure!(alone.scope.is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_header_carries_a_client_assertion() -> Result<()> {
+    let edge = Running::open().await?;
+    let channel = authorize::over_unix(&edge.set.installation.socket()).await?;
+    let headers = [(EVIDENCE, &*edge.token)];
+    let question = authorize::calling("login.example", "POST", "/token", &headers);
+    let answer = authorize::check(channel, question).await?;
+    let Some(HttpResponse::DeniedResponse(denied)) = answer.http_response else {
+        anyhow::bail!("{answer:?}");
+    };
+    ensure!(
+        denied.body.contains("credential-not-encodable"),
+        "{denied:?}"
+    );
+    Ok(())
+}
