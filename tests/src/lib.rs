@@ -22,6 +22,7 @@ pub mod filter;
 pub mod forgery;
 pub mod kept;
 pub mod kubernetes;
+pub mod login_server;
 pub mod openid_provider;
 pub mod outbound_stage;
 pub mod peers;

@@ -18,6 +18,7 @@ pub mod config;
 mod der;
 #[cfg(test)]
 mod fake;
+mod form;
 pub mod host;
 mod inbound;
 mod memory;

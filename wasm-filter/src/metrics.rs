@@ -21,15 +21,18 @@ pub(crate) enum Count {
     Elsewhere,
     /// An access had no room in the ring.
     Lost,
+    /// A token request went on with a client assertion.
+    Assertion,
 }
 
 /// Their names, in the order of [`Count`].
-const COUNTS: [&str; 5] = [
+const COUNTS: [&str; 6] = [
     "attache_outbound_hits",
     "attache_outbound_misses",
     "attache_outbound_refreshes",
     "attache_outbound_elsewhere",
     "attache_outbound_accesses_lost",
+    "attache_outbound_assertions",
 ];
 
 /// The metrics of one plugin.

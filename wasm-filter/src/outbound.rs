@@ -8,6 +8,7 @@ use attache_core::{decision::Fault, time::Timestamp};
 
 use self::{
     answers::Answers,
+    assertions::Forms,
     confirming::Confirming,
     epochs::Epochs,
     flights::{Flights, Waiter},
@@ -19,7 +20,7 @@ use self::{
 };
 use crate::{
     config::{self, CallerFrom, Elsewhere},
-    host::{ContextId, Host, Map},
+    host::{ContextId, Host, Level, Map},
     inbound::{Verdict, broken},
     metrics::{Count, Metrics},
     refusal::Refusal,
@@ -27,6 +28,7 @@ use crate::{
 
 mod answers;
 mod asking;
+mod assertions;
 mod confirming;
 mod epochs;
 mod flights;
@@ -54,6 +56,7 @@ pub(crate) struct Outbound {
     plan: Rc<Plan>,
     answers: Answers,
     flights: Flights,
+    forms: Forms,
     watch: Watch,
     confirming: Vec<Confirming>,
     /// Whether an answer was kept that must be confirmed.
@@ -92,6 +95,7 @@ impl Outbound {
             answers,
             plan: Rc::new(Plan::new(settings)),
             flights: Flights::default(),
+            forms: Forms::default(),
             watch: Watch::default(),
             confirming: Vec::new(),
             unconfirmed: false,
@@ -103,20 +107,31 @@ impl Outbound {
     }
 
     /// Judges the request that runs.
-    pub(crate) fn on_request<H: Host>(&mut self, host: &H, stream: ContextId) -> Verdict {
+    pub(crate) fn on_request<H: Host>(
+        &mut self,
+        host: &H,
+        stream: ContextId,
+        ends: bool,
+    ) -> Verdict {
         self.running.set(stream);
         let began_at = host.micros();
         if !self.serves {
             self.serves = true;
             self.as_plugin(host, || host.tick_every(Self::QUICK_TICK));
         }
-        match self.judge(host, stream, began_at) {
-            Ok(verdict) => verdict,
-            Err(refusal) => {
-                self.metrics.refused(host, refusal.code());
-                Verdict::Refuse(refusal)
-            }
+        let verdict = self.judge(host, stream, began_at, ends);
+        if !matches!(verdict, Ok(Verdict::Wait)) {
+            self.forms.forget(stream);
         }
+        verdict.unwrap_or_else(|refusal| {
+            self.metrics.refused(host, refusal.code());
+            Verdict::Refuse(refusal)
+        })
+    }
+
+    /// Whether the body of a request that waits comes here, too.
+    pub(crate) fn holds_form(&self, stream: ContextId) -> bool {
+        self.forms.holds(stream)
     }
 
     fn judge<H: Host>(
@@ -124,6 +139,7 @@ impl Outbound {
         host: &H,
         stream: ContextId,
         began_at: i64,
+        ends: bool,
     ) -> Result<Verdict, Refusal> {
         let now = Timestamp::from_millis(began_at.div_euclid(1000));
         let plan = Rc::clone(&self.plan);
@@ -142,6 +158,7 @@ impl Outbound {
         for name in seen.protected() {
             host.remove_header(name).map_err(|_failure| broken())?;
         }
+        self.forms.begin(stream, seen.headers(), ends);
         if waiter.target.is_none() && plan.settings.elsewhere == Elsewhere::Pass {
             self.metrics.count(Count::Elsewhere);
             return Ok(Verdict::Pass);
@@ -153,6 +170,10 @@ impl Outbound {
             Some(kept) if matches!(kept.does, Does::NeedsDetails) => {
                 drop(seen);
                 self.ask_alone(host, waiter)
+            }
+            Some(kept) if matches!(kept.does, Does::NeedsAssertion) => {
+                drop(seen);
+                self.expect_form(host, waiter)
             }
             Some(kept) => {
                 self.metrics.count(Count::Hit);
@@ -187,7 +208,7 @@ impl Outbound {
         let recorded = self.ring.begin(host, waiter, &kept.lease, request);
         match &kept.does {
             Does::Refuse(refusal) => Err(refusal.clone()),
-            Does::NeedsDetails => Err(asking::edge_unavailable()),
+            Does::NeedsDetails | Does::NeedsAssertion => Err(asking::edge_unavailable()),
             Does::Pass(_) if !recorded => {
                 self.metrics.count(Count::Lost);
                 Err(Refusal::fault(Fault::AuditUnavailable))
@@ -211,6 +232,7 @@ impl Outbound {
         let edge = plan.settings.edge.as_str();
         self.watch.tick(host, edge, now);
         self.tick_elsewhere(host, now);
+        self.tick_forms(host, now);
         let _ = host.act_as(self.plugin);
         self.running.set(self.plugin);
         self.tick_ahead(host, now);
@@ -236,6 +258,7 @@ impl Outbound {
             return;
         }
         let taken = self.on_answer(host, token, now)
+            || self.on_assertion(host, token)
             || self.ring.on_grpc(host, token, now)
             || self.on_confirmed(host, token, now);
         if taken {
@@ -247,7 +270,7 @@ impl Outbound {
     }
 
     /// A gRPC call failed, or a stream ended.
-    pub(crate) fn on_grpc_close<H: Host>(&mut self, host: &H, token: u32) {
+    pub(crate) fn on_grpc_close<H: Host>(&mut self, host: &H, token: u32, status: u32) {
         self.running.set(self.plugin);
         let now = host.now();
         if self.watch.is(token) {
@@ -255,8 +278,32 @@ impl Outbound {
             return;
         }
         let _ = self.on_no_answer(host, token)
-            || self.ring.on_failure(token, now)
+            || self.on_no_assertion(host, token)
+            || self.on_no_acknowledgement(host, token, status, now)
             || self.on_unconfirmed(token);
+    }
+
+    /// A report was not taken; `false` if the token is of none.
+    fn on_no_acknowledgement<H: Host>(
+        &mut self,
+        host: &H,
+        token: u32,
+        status: u32,
+        now: Timestamp,
+    ) -> bool {
+        let Some(lost) = self.ring.on_failure(host, token, status, now) else {
+            return false;
+        };
+        let _ = host.act_as(self.plugin);
+        self.ring.send(host, &self.plan.settings.edge, now);
+        if lost > 0 {
+            let text = format!(
+                "attache: {lost} accesses are lost: the edge refuses them for good, with gRPC status {status}"
+            );
+            host.log(Level::Error, &text);
+            (0..lost).for_each(|_| self.metrics.count(Count::Lost));
+        }
+        true
     }
 
     /// A request is over, with its response's status.
@@ -268,6 +315,7 @@ impl Outbound {
     /// A request is gone.
     pub(crate) fn on_delete(&mut self, stream: ContextId) {
         self.flights.forget(stream);
+        self.forms.forget(stream);
     }
 
     /// Envoy asks the plugin to end: it does when everything is reported, or after a while.

@@ -6,7 +6,7 @@ use attache_core::{
     jwt::RejectedToken,
 };
 
-use attache_proto::token::v1::FetchResponse;
+use attache_proto::token::v1::{AssertionResponse, FetchResponse};
 
 use crate::host::{Answer, Failure, Host};
 
@@ -65,8 +65,13 @@ impl Refusal {
 
     /// Something is broken that only the filter knows.
     pub(crate) fn unavailable(code: &str, sentence: &str) -> Self {
+        Self::unsent(503, code, sentence)
+    }
+
+    /// The way out: the request is not one that can go on.
+    pub(crate) fn unsent(status: u32, code: &str, sentence: &str) -> Self {
         Self {
-            status: 503,
+            status,
             code: code.to_owned(),
             sentence: sentence.to_owned(),
             challenge: None,
@@ -100,11 +105,17 @@ impl Refusal {
 
     /// The way out: the edge's answer, with the id of its event.
     pub(crate) fn of_edge(status: u32, response: &FetchResponse) -> Self {
-        let decision_id = &response.decision_id;
         Self {
-            status,
-            decision_id: (!decision_id.is_empty()).then(|| decision_id.clone()),
-            ..Self::unavailable(&response.code, &response.message)
+            decision_id: told(&response.decision_id),
+            ..Self::unsent(status, &response.code, &response.message)
+        }
+    }
+
+    /// The way out: the edge makes no assertion, with the id of its event.
+    pub(crate) fn of_assertion(status: u32, response: &AssertionResponse) -> Self {
+        Self {
+            decision_id: told(&response.decision_id),
+            ..Self::unsent(status, &response.code, &response.message)
         }
     }
 
@@ -137,4 +148,9 @@ impl Refusal {
             details: &self.code,
         })
     }
+}
+
+/// The id of an event, if there is one.
+fn told(decision_id: &str) -> Option<String> {
+    (!decision_id.is_empty()).then(|| decision_id.to_owned())
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     config::{self, Settings},
+    form::MAX_FORM,
     host::{Buffer, ContextId, Host, Level},
     inbound::{Inbound, Verdict, broken},
     outbound::Outbound,
@@ -14,13 +15,22 @@ use crate::{
 /// Longest configuration asked for.
 const MAX_CONFIGURATION: usize = 2 * 1024 * 1024;
 
+/// How much of a body is looked at to see whether it is too long.
+const MOST_LOOKED_AT: usize = MAX_FORM + 1;
+
 /// What Envoy does with a request after a callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// It goes on.
     Continue = 0,
-    /// It waits.
-    Pause = 1,
+    /// It waits, and what comes of it next is shown to the filter: after a header the body, after a part of the body
+    /// the rest.
+    Hold = 1,
+    /// All of it waits (`FilterHeadersStatus::StopAllIterationAndWatermark`).
+    ///
+    /// SECURITY: 1 would not do where `allow_on_headers_stop_iteration` is set. Envoy would ask about the body next,
+    /// and let the request go on, undecided, if nobody held that too.
+    Wait = 4,
 }
 
 /// Everything in one VM.
@@ -123,16 +133,51 @@ impl<H: Host> Vm<H> {
     }
 
     /// The header of a request is there.
-    pub fn on_request(&mut self, stream: ContextId) -> Action {
+    pub fn on_request(&mut self, stream: ContextId, ends: bool) -> Action {
         let plugin = self.streams.get(&stream);
         let plugin = plugin.and_then(|plugin| self.plugins.get_mut(plugin));
         let verdict = match plugin {
             Some(Plugin::Inbound(inbound)) => inbound.on_request(&self.host, stream),
-            Some(Plugin::Outbound(outbound)) => outbound.on_request(&self.host, stream),
+            Some(Plugin::Outbound(outbound)) => outbound.on_request(&self.host, stream, ends),
             // SECURITY: a request that nobody judges does not pass.
             Some(Plugin::New) | None => Verdict::Refuse(broken()),
         };
-        self.carry_out(verdict)
+        let action = self.carry_out(verdict);
+        if action == Action::Wait && self.holds_form(stream) {
+            return Action::Hold;
+        }
+        action
+    }
+
+    /// A part of a request's body is there; `length` bytes of it are held.
+    pub fn on_body(&mut self, stream: ContextId, length: usize, ends: bool) -> Action {
+        let plugin = self.streams.get(&stream);
+        let plugin = plugin.and_then(|plugin| self.plugins.get_mut(plugin));
+        let Some(Plugin::Outbound(outbound)) = plugin else {
+            return Action::Continue;
+        };
+        let verdict = outbound.on_body(&self.host, stream, length, ends);
+        match self.carry_out(verdict) {
+            Action::Continue => Action::Continue,
+            Action::Hold | Action::Wait => Action::Hold,
+        }
+    }
+
+    /// Trailers are there: the body is whole.
+    pub fn on_trailers(&mut self, stream: ContextId) -> Action {
+        if !self.holds_form(stream) {
+            return Action::Continue;
+        }
+        let length = self.host.bytes(Buffer::RequestBody, MOST_LOOKED_AT).len();
+        self.on_body(stream, length, true)
+    }
+
+    fn holds_form(&self, stream: ContextId) -> bool {
+        let plugin = self.streams.get(&stream);
+        match plugin.and_then(|plugin| self.plugins.get(plugin)) {
+            Some(Plugin::Outbound(outbound)) => outbound.holds_form(stream),
+            Some(Plugin::New | Plugin::Inbound(_)) | None => false,
+        }
     }
 
     /// An HTTP callout of a plugin ended, with or without an answer.
@@ -153,10 +198,10 @@ impl<H: Host> Vm<H> {
     }
 
     /// A gRPC call failed, or a stream ended.
-    pub fn on_grpc_close(&mut self, context: ContextId, token: u32) {
+    pub fn on_grpc_close(&mut self, context: ContextId, token: u32, status: u32) {
         match self.plugins.get_mut(&context) {
             Some(Plugin::Inbound(inbound)) => inbound.on_grpc_close(&self.host, token),
-            Some(Plugin::Outbound(outbound)) => outbound.on_grpc_close(&self.host, token),
+            Some(Plugin::Outbound(outbound)) => outbound.on_grpc_close(&self.host, token, status),
             Some(Plugin::New) | None => {}
         }
     }
@@ -164,7 +209,7 @@ impl<H: Host> Vm<H> {
     fn carry_out(&self, verdict: Verdict) -> Action {
         match verdict {
             Verdict::Pass => Action::Continue,
-            Verdict::Wait => Action::Pause,
+            Verdict::Wait => Action::Wait,
             Verdict::Refuse(refusal) => self.refuse(&refusal),
         }
     }
@@ -175,6 +220,6 @@ impl<H: Host> Vm<H> {
             self.host
                 .log(Level::Error, "attache: Envoy did not send a refusal");
         }
-        Action::Pause
+        Action::Wait
     }
 }

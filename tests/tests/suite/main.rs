@@ -43,6 +43,8 @@ mod source_address;
 mod starting_set;
 mod strangers;
 mod svids_of_others;
+mod token_requests;
+mod token_requests_for_real;
 mod tokens_of_others;
 mod traces;
 mod under_load;

@@ -198,6 +198,40 @@ async fn what_a_trap_lost_is_told_once() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_a_reporter_gave_up_is_told_as_lost_and_its_life_goes_on() -> Result<()> {
+    let edge = Running::start().await?;
+    let reporter = Reporter::new(5);
+    let client = tokens(&edge.set.installation.socket()).await?;
+    send(&client, reporter.report(&edge.lease, 1..=2)).await?;
+    // What the edge refuses for good, as a whole.
+    let mut report = reporter.report(&edge.lease, [3, 3]);
+    let refused = send(&client, report.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    report.accesses.clear();
+    report.leases.clear();
+    report.ended = vec![EndedEpoch {
+        epoch: reporter.bytes(),
+        last_sequence: 3,
+    }];
+    for _ in 0..2 {
+        send(&client, report.clone()).await?;
+    }
+    send(&client, reporter.report(&edge.lease, 4..=5)).await?;
+    let lost = edge.told(&reporter, "lost")?;
+    let [lost] = lost.as_slice() else {
+        anyhow::bail!("{lost:?}");
+    };
+    assert_eq!(
+        (&lost["reported"]["sequence"], &lost["count"]),
+        (&3.into(), &1.into())
+    );
+    assert_eq!(lost["code"], "reports-lost");
+    let numbers: Vec<u64> = edge.numbers(&reporter)?.into_keys().collect();
+    assert_eq!(numbers, [1, 2, 4, 5]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn lies_about_leases_are_refused_and_told() -> Result<()> {
     let (edge, other) = (Running::start().await?, Running::start().await?);
     let client = tokens(&edge.set.installation.socket()).await?;

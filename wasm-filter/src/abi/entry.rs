@@ -69,10 +69,22 @@ extern "C" fn proxy_on_tick(plugin: u32) {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_request_headers(stream: u32, _count: usize, _end_of_stream: u32) -> u32 {
+extern "C" fn proxy_on_request_headers(stream: u32, _count: usize, end_of_stream: u32) -> u32 {
     #[cfg(feature = "for-tests")]
     trap_if_asked();
-    with(Action::Pause, |vm| vm.on_request(stream)) as u32
+    with(Action::Wait, |vm| vm.on_request(stream, end_of_stream != 0)) as u32
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_request_body(stream: u32, length: usize, end_of_stream: u32) -> u32 {
+    with(Action::Hold, |vm| {
+        vm.on_body(stream, length, end_of_stream != 0)
+    }) as u32
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_request_trailers(stream: u32, _count: usize) -> u32 {
+    with(Action::Hold, |vm| vm.on_trailers(stream)) as u32
 }
 
 #[unsafe(no_mangle)]
@@ -92,8 +104,8 @@ extern "C" fn proxy_on_grpc_receive(context: u32, token: u32, _length: usize) {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_grpc_close(context: u32, token: u32, _status: u32) {
-    with((), |vm| vm.on_grpc_close(context, token));
+extern "C" fn proxy_on_grpc_close(context: u32, token: u32, status: u32) {
+    with((), |vm| vm.on_grpc_close(context, token, status));
 }
 
 #[unsafe(no_mangle)]

@@ -127,9 +127,10 @@ fn proven(token: &str, answer: &VerifyResponse, now: Timestamp) -> Result<Proven
             })
         }
         Decision::Denied => Err(Refusal::by_edge(401, &answer.code, &answer.message)),
-        Decision::Unspecified | Decision::Unavailable | Decision::DetailsNeeded => {
-            Err(Refusal::by_edge(503, &answer.code, &answer.message))
-        }
+        Decision::Unspecified
+        | Decision::Unavailable
+        | Decision::DetailsNeeded
+        | Decision::AssertionNeeded => Err(Refusal::by_edge(503, &answer.code, &answer.message)),
     }
 }
 

@@ -93,7 +93,7 @@ impl Stage {
             .collect();
         self.vm.on_create(stream, PLUGIN);
         self.vm.host().request(stream, &all);
-        let action = self.vm.on_request(stream);
+        let action = self.vm.on_request(stream, true);
         (stream, action)
     }
 
@@ -101,7 +101,7 @@ impl Stage {
         let (stream, action) = self.start(headers);
         match action {
             Action::Continue => Ok(stream),
-            Action::Pause => Err(self.answer(stream)),
+            Action::Hold | Action::Wait => Err(self.answer(stream)),
         }
     }
 
@@ -390,7 +390,7 @@ fn the_edge_verifies_once_what_envoy_cannot() {
     let value = format!("Bearer {token}");
     let ask = |stage: &mut Stage, path: &[u8]| {
         let (stream, action) = stage.start(&[("authorization", value.as_bytes()), (":path", path)]);
-        assert_eq!(action, Action::Pause);
+        assert_eq!(action, Action::Wait);
         stream
     };
     let streams = [
@@ -430,7 +430,7 @@ fn the_edge_verifies_once_what_envoy_cannot() {
     stage.later(61);
     assert_eq!(
         stage.start(&[("authorization", value.as_bytes())]).1,
-        Action::Pause
+        Action::Wait
     );
 }
 
@@ -459,14 +459,14 @@ fn an_edge_that_does_not_answer_lets_nobody_pass() {
         None,
     ] {
         let (stream, action) = stage.start(&[("authorization", value.as_bytes())]);
-        assert_eq!(action, Action::Pause);
+        assert_eq!(action, Action::Wait);
         let call = stage.vm.host().calls()[0].token;
         match answer {
             Some(answer) => {
                 stage.vm.host().fill(Buffer::GrpcMessage, answer);
                 stage.vm.on_grpc(PLUGIN, call);
             }
-            None => stage.vm.on_grpc_close(PLUGIN, call),
+            None => stage.vm.on_grpc_close(PLUGIN, call, 14),
         }
         assert_eq!(stage.answer(stream).status, 503);
     }
@@ -508,9 +508,9 @@ fn every_jwt_svid_of_the_table_gets_its_verdict() {
         let expected = as_a_proxy_says(&expected);
         let found = match (action, answered) {
             (Action::Continue, _) => "accepted".to_owned(),
-            (Action::Pause, Some(answered)) => answered.code().to_owned(),
+            (Action::Hold | Action::Wait, Some(answered)) => answered.code().to_owned(),
             // The edge is asked; which is right for RSASSA-PSS alone.
-            (Action::Pause, None) => {
+            (Action::Hold | Action::Wait, None) => {
                 assert!(
                     case["id"].as_str().is_some_and(|id| id.contains("-ps")),
                     "{case}"

@@ -80,9 +80,7 @@ impl Outbound {
         let plan = Rc::clone(&self.plan);
         let seen = Seen::read(&plan, &waiter).ok_or_else(broken)?;
         let mut question = seen.question(seen.key());
-        let source = host.property(&["source", "address"]).unwrap_or_default();
-        let source = String::from_utf8(source).unwrap_or_default();
-        question.call.details = Some(seen.details(source));
+        question.call.details = Some(seen.details(source(host)));
         drop(seen);
         self.start(host, Kind::Single, &Rc::new(question), vec![waiter], None)?;
         Ok(Verdict::Wait)
@@ -177,7 +175,7 @@ impl Outbound {
         self.end_all(host, flight.waiting);
     }
 
-    fn end_all<H: Host>(&self, host: &H, waiting: Vec<Waiter>) {
+    fn end_all<H: Host>(&mut self, host: &H, waiting: Vec<Waiter>) {
         for waiter in waiting {
             self.end(host, waiter.stream, Err(edge_unavailable()));
         }
@@ -197,6 +195,7 @@ impl Outbound {
         }
         self.answers.shared.give_back(host, flight.lease);
         let details_needed = response.decision() == Decision::DetailsNeeded;
+        let assertion_needed = response.decision() == Decision::AssertionNeeded;
         if details_needed && flight.kind == Kind::Single {
             // It had them.
             return self.end_all(host, flight.waiting);
@@ -208,9 +207,14 @@ impl Outbound {
                 continue;
             }
             self.running.set(waiter.stream);
-            if asked && details_needed {
+            if asked && (details_needed || assertion_needed) {
                 let stream = waiter.stream;
-                if let Err(refusal) = self.ask_alone(host, waiter) {
+                let goes_on = if details_needed {
+                    self.ask_alone(host, waiter)
+                } else {
+                    self.expect_form(host, waiter)
+                };
+                if let Err(refusal) = goes_on {
                     self.end(host, stream, Err(refusal));
                 }
             } else if asked {
@@ -254,7 +258,7 @@ impl Outbound {
         match Does::of(response, &plan.settings.inject) {
             Does::Pass(passing) => placing::place(host, &seen, &passing).ok_or_else(broken),
             Does::Refuse(refusal) => Err(refusal),
-            Does::NeedsDetails => Err(edge_unavailable()),
+            Does::NeedsDetails | Does::NeedsAssertion => Err(edge_unavailable()),
         }
     }
 
@@ -283,6 +287,10 @@ impl Outbound {
                 drop(seen);
                 return self.ask_alone(host, waiter);
             }
+            if matches!(kept.does, Does::NeedsAssertion) {
+                drop(seen);
+                return self.expect_form(host, waiter);
+            }
             self.give(host, &waiter, &seen, &kept)?;
             return Ok(Verdict::Pass);
         }
@@ -301,7 +309,13 @@ impl Outbound {
     }
 
     /// Lets a request that waited go on, or answers it.
-    pub(super) fn end<H: Host>(&self, host: &H, stream: ContextId, outcome: Result<(), Refusal>) {
+    pub(super) fn end<H: Host>(
+        &mut self,
+        host: &H,
+        stream: ContextId,
+        outcome: Result<(), Refusal>,
+    ) {
+        self.forms.forget(stream);
         // It may be gone.
         if host.act_as(stream).is_err() {
             return;
@@ -320,6 +334,12 @@ impl Outbound {
             );
         }
     }
+}
+
+/// Where the request that runs comes from.
+pub(super) fn source<H: Host>(host: &H) -> String {
+    let source = host.property(&["source", "address"]).unwrap_or_default();
+    String::from_utf8(source).unwrap_or_default()
 }
 
 pub(super) fn edge_unavailable() -> Refusal {

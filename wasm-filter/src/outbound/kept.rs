@@ -31,6 +31,8 @@ pub(super) enum Does {
     Refuse(Refusal),
     /// The edge must see all of it.
     NeedsDetails,
+    /// It is a token request, for which the edge makes an assertion.
+    NeedsAssertion,
 }
 
 /// How a request goes on.
@@ -71,7 +73,10 @@ impl Kept {
     ) -> Option<Self> {
         let scope = response.scope.as_ref()?;
         let decision = response.decision();
-        let reported = decision != Decision::DetailsNeeded;
+        let reported = !matches!(
+            decision,
+            Decision::DetailsNeeded | Decision::AssertionNeeded
+        );
         let lease: Rc<[u8]> = response.lease.as_slice().into();
         // Without a lease its use could not be recorded.
         if lease.len() > MAX_LEASE || lease.is_empty() == reported {
@@ -144,7 +149,9 @@ impl Kept {
         if self.stale_since.get().is_none() {
             let since = match self.does {
                 Does::Pass(_) => now,
-                Does::Refuse(_) | Does::NeedsDetails => Timestamp::from_millis(0),
+                Does::Refuse(_) | Does::NeedsDetails | Does::NeedsAssertion => {
+                    Timestamp::from_millis(0)
+                }
             };
             self.stale_since.set(Some(since));
         }
@@ -206,6 +213,7 @@ impl Does {
             Decision::Denied => Self::Refuse(Refusal::of_edge(403, response)),
             Decision::Unavailable => Self::Refuse(Refusal::of_edge(503, response)),
             Decision::DetailsNeeded => Self::NeedsDetails,
+            Decision::AssertionNeeded => Self::NeedsAssertion,
             Decision::Unspecified => Self::Refuse(Refusal::of_edge(403, response)),
         }
     }

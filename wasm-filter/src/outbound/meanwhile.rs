@@ -76,9 +76,14 @@ impl Outbound {
             drop(seen);
             return Ok(Some(waiter));
         };
-        if matches!(kept.does, Does::NeedsDetails) {
+        if matches!(kept.does, Does::NeedsDetails | Does::NeedsAssertion) {
             drop(seen);
-            let asked = self.ask_alone(host, waiter);
+            let asked = match kept.does {
+                Does::NeedsAssertion => self.expect_form(host, waiter),
+                Does::NeedsDetails | Does::Pass(_) | Does::Refuse(_) => {
+                    self.ask_alone(host, waiter)
+                }
+            };
             return asked
                 .map(|_waits| None)
                 .map_err(|refusal| (stream, refusal));

@@ -8,7 +8,7 @@ use std::{
 };
 
 use attache_core::time::Timestamp;
-use attache_proto::token::v1::{Access, ReportRequest, ReportResponse};
+use attache_proto::token::v1::{Access, EndedEpoch, ReportRequest, ReportResponse};
 use prost::Message as _;
 
 use super::{epochs::Epochs, flights::Waiter};
@@ -28,6 +28,16 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// What an access takes beside its texts, in bytes.
 const OVERHEAD: usize = 160;
 const MAX_ANSWER: usize = 64 * 1024;
+/// How many new epochs are tried in a row before what waits is given up.
+const MOST_RENEWALS: u32 = 3;
+
+/// How many accesses in a row are refused each by itself before the edge counts as one that takes none.
+const MOST_REFUSED: u32 = 16;
+
+/// What the edge says of a report that it will never take (`google.rpc.Code`).
+const INVALID_ARGUMENT: u32 = 3;
+const FAILED_PRECONDITION: u32 = 9;
+const OUT_OF_RANGE: u32 = 11;
 
 /// The accesses of one plugin in one VM.
 pub(super) struct Ring {
@@ -38,8 +48,25 @@ pub(super) struct Ring {
     done: VecDeque<Done>,
     bytes: usize,
     last_sequence: u64,
-    report: Option<u32>,
+    report: Option<Sent>,
     next_try_at: Option<Timestamp>,
+    /// How many accesses the next report has at most: fewer after one that was refused as a whole.
+    most: usize,
+    /// Up to which number accesses were given up, until the edge knows.
+    given_up: Option<u64>,
+    /// Lives that ended are told apart from accesses, for one of both was refused.
+    apart: bool,
+    /// New epochs in a row.
+    renewals: u32,
+    /// Accesses in a row that were refused each by itself.
+    refused: u32,
+}
+
+/// A report on its way.
+struct Sent {
+    call: u32,
+    accesses: usize,
+    ended: bool,
 }
 
 struct Running {
@@ -66,6 +93,11 @@ impl Ring {
             last_sequence: 0,
             report: None,
             next_try_at: None,
+            most: BATCH,
+            given_up: None,
+            apart: false,
+            renewals: 0,
+            refused: 0,
         }
     }
 
@@ -150,15 +182,25 @@ impl Ring {
         self.send(host, cluster, now);
     }
 
-    fn send<H: Host>(&mut self, host: &H, cluster: &str, now: Timestamp) {
+    /// The same at once, whoever is looked after besides.
+    pub(super) fn send<H: Host>(&mut self, host: &H, cluster: &str, now: Timestamp) {
         let waits = self
             .next_try_at
             .is_some_and(|at| now < at && at.since(now) <= PAUSE);
-        let ended = self.epochs.ended();
+        let ended = self.ended();
         if self.report.is_some() || waits || (self.done.is_empty() && ended.is_empty()) {
             return;
         }
-        let (leases, accesses) = self.batch();
+        let (leases, accesses) = if self.apart && !ended.is_empty() {
+            (Vec::new(), Vec::new())
+        } else {
+            self.batch()
+        };
+        let mut sent = Sent {
+            call: 0,
+            accesses: accesses.len(),
+            ended: !ended.is_empty(),
+        };
         let request = ReportRequest {
             protocol: PROTOCOL,
             epoch: self.epochs.id(),
@@ -173,16 +215,29 @@ impl Ring {
             method: "Report",
         };
         match host.call(method, &request.encode_to_vec(), PATIENCE) {
-            Ok(token) => self.report = Some(token),
+            Ok(token) => {
+                sent.call = token;
+                self.report = Some(sent);
+            }
             Err(_failure) => self.next_try_at = Some(now.plus(PAUSE)),
         }
+    }
+
+    /// Lives that ended, and what was given up of this one: both are told as lost.
+    fn ended(&self) -> Vec<EndedEpoch> {
+        let mut ended = self.epochs.ended();
+        ended.extend(self.given_up.map(|last_sequence| EndedEpoch {
+            epoch: self.epochs.id(),
+            last_sequence,
+        }));
+        ended
     }
 
     fn batch(&self) -> (Vec<Vec<u8>>, Vec<Access>) {
         let mut leases: Vec<Rc<[u8]>> = Vec::new();
         let mut accesses = Vec::new();
         let mut bytes = 0_usize;
-        for done in self.done.iter().take(BATCH) {
+        for done in self.done.iter().take(self.most) {
             let known = leases
                 .iter()
                 .position(|lease| Rc::ptr_eq(lease, &done.lease));
@@ -208,10 +263,9 @@ impl Ring {
 
     /// Takes the edge's acknowledgement; `false` if the token is none of ours.
     pub(super) fn on_grpc<H: Host>(&mut self, host: &H, token: u32, now: Timestamp) -> bool {
-        if self.report != Some(token) {
+        let Some(sent) = self.take_sent(token) else {
             return false;
-        }
-        self.report = None;
+        };
         let bytes = host.bytes(Buffer::GrpcMessage, MAX_ANSWER);
         let answer = ReportResponse::decode(bytes.as_slice()).ok();
         let answer = answer.filter(|answer| answer.epoch == self.epochs.id());
@@ -227,22 +281,108 @@ impl Ring {
             self.bytes = self.bytes.saturating_sub(done.size);
             self.done.pop_front();
         }
-        if before == self.done.len() && before > 0 {
+        if before == self.done.len() && sent.accesses > 0 {
             self.next_try_at = Some(now.plus(PAUSE));
         } else {
-            self.epochs.told(host);
+            self.most = self.most.saturating_mul(2).min(BATCH);
+            self.renewals = 0;
+            if sent.accesses > 0 {
+                self.refused = 0;
+            }
+            if sent.ended {
+                self.told(host);
+            }
         }
         true
     }
 
-    /// A report failed; `false` if the token is none of ours.
-    pub(super) fn on_failure(&mut self, token: u32, now: Timestamp) -> bool {
-        let ours = self.report == Some(token);
-        if ours {
-            self.report = None;
-            self.next_try_at = Some(now.plus(PAUSE));
+    fn take_sent(&mut self, token: u32) -> Option<Sent> {
+        self.report.take_if(|sent| sent.call == token)
+    }
+
+    /// Lives that ended need not be told again.
+    fn told<H: Host>(&mut self, host: &H) {
+        self.epochs.told(host);
+        self.given_up = None;
+        self.apart = false;
+    }
+
+    /// A report failed with a status of gRPC. How many accesses are lost by it; `None` if the token is none of ours.
+    ///
+    /// What the edge will never take must not stay: the ring would be full one day, and no request would get a
+    /// credential any more.
+    pub(super) fn on_failure<H: Host>(
+        &mut self,
+        host: &H,
+        token: u32,
+        status: u32,
+        now: Timestamp,
+    ) -> Option<usize> {
+        let sent = self.take_sent(token)?;
+        self.next_try_at = Some(now.plus(PAUSE));
+        match status {
+            INVALID_ARGUMENT | OUT_OF_RANGE => {
+                // Another report is no second try.
+                self.next_try_at = None;
+                Some(self.narrow(host, &sent))
+            }
+            FAILED_PRECONDITION if self.renewals >= MOST_RENEWALS => {
+                Some(self.give_up(self.done.len()))
+            }
+            FAILED_PRECONDITION => {
+                self.begin_anew(host);
+                Some(0)
+            }
+            _try_again => Some(0),
         }
-        ours
+    }
+
+    /// After a report that is refused for what it holds: looks for the one item, and gives that up.
+    fn narrow<H: Host>(&mut self, host: &H, sent: &Sent) -> usize {
+        if sent.ended && sent.accesses > 0 {
+            self.apart = true;
+        } else if sent.ended {
+            self.told(host);
+        } else if self.refused >= MOST_REFUSED {
+            return self.give_up(sent.accesses);
+        } else if sent.accesses > 1 {
+            self.most = sent.accesses / 2;
+        } else {
+            self.refused = self.refused.saturating_add(1);
+            self.most = if self.refused < MOST_REFUSED {
+                1
+            } else {
+                BATCH
+            };
+            return self.give_up(1);
+        }
+        0
+    }
+
+    /// Forgets the first accesses that wait; the edge is told their numbers.
+    fn give_up(&mut self, count: usize) -> usize {
+        let mut lost: usize = 0;
+        while lost < count
+            && let Some(done) = self.done.pop_front()
+        {
+            self.bytes = self.bytes.saturating_sub(done.size);
+            self.given_up = Some(done.access.sequence);
+            lost = lost.saturating_add(1);
+        }
+        lost
+    }
+
+    /// The edge knows another life of this name: what waits is told as that of a new one.
+    fn begin_anew<H: Host>(&mut self, host: &H) {
+        self.renewals = self.renewals.saturating_add(1);
+        self.given_up = None;
+        self.last_sequence = 0;
+        for done in &mut self.done {
+            self.last_sequence = self.last_sequence.saturating_add(1);
+            done.access.sequence = self.last_sequence;
+        }
+        let waiting = self.done.len().saturating_add(self.running.len());
+        self.epochs.renew(host, u64::try_from(waiting).unwrap_or(0));
     }
 
     /// Whether everything is acknowledged.

@@ -15,6 +15,9 @@ use crate::{
     vm::{Action, Vm},
 };
 
+mod refused_reports;
+mod token_requests;
+
 const NOW: i64 = 1_800_000_000_000;
 const PLUGIN: ContextId = 1;
 const CLUSTER: &str = "outbound|443||api.example.com";
@@ -92,7 +95,8 @@ impl Stage {
             .collect();
         self.vm.on_create(stream, PLUGIN);
         self.host().request(stream, &all);
-        let action = self.vm.on_request(stream);
+        let form = all.iter().any(|(name, _)| *name == "content-type");
+        let action = self.vm.on_request(stream, !form);
         (stream, action)
     }
 
@@ -117,7 +121,7 @@ impl Stage {
     /// Asks, and has the edge answer.
     fn warm(&mut self, path: &str, response: &FetchResponse) -> ContextId {
         let (stream, action) = self.start(path);
-        assert_eq!(action, Action::Pause);
+        assert_eq!(action, Action::Wait);
         let call = self.called("Fetch").expect("a question");
         self.answer(&call, response);
         stream
@@ -206,7 +210,7 @@ fn allowed(token: &str, path: &str) -> FetchResponse {
 fn one_call_serves_all_that_wait_and_all_that_come_later() {
     let mut stage = Stage::open();
     let waiting: Vec<_> = (0..200).map(|n| stage.start(&format!("/v1/{n}"))).collect();
-    assert!(waiting.iter().all(|(_, action)| *action == Action::Pause));
+    assert!(waiting.iter().all(|(_, action)| *action == Action::Wait));
     let call = stage.called("Fetch").expect("a question");
     assert!(stage.called("Fetch").is_none());
     let asked = FetchRequest::decode(call.message.as_slice()).expect("a request");
@@ -261,7 +265,7 @@ fn what_carries_credentials_is_removed_from_every_request() {
         .borrow_mut()
         .insert("xds.cluster_name".to_owned(), cluster);
     let (stream, action) = stage.start_with(&[("authorization", b"Bearer t")]);
-    assert_eq!(action, Action::Pause);
+    assert_eq!(action, Action::Wait);
     assert!(stage.authorization(stream).is_empty());
 }
 
@@ -285,9 +289,9 @@ fn what_is_not_in_the_scope_is_asked_about() {
     ];
     for headers in cases {
         let (stream, action) = stage.start_with(headers);
-        assert_eq!(action, Action::Pause, "{headers:?}");
+        assert_eq!(action, Action::Wait, "{headers:?}");
         let call = stage.called("Fetch").expect("a question");
-        stage.vm.on_grpc_close(PLUGIN, call.token);
+        stage.vm.on_grpc_close(PLUGIN, call.token, 14);
         let answered = stage.answered(stream).expect("an answer");
         assert_eq!(
             (answered.status, answered.code()),
@@ -307,11 +311,11 @@ fn nothing_is_sent_after_its_end_and_nothing_of_the_old_after_a_second() {
     assert_eq!(stage.start("/v1/x").1, Action::Continue);
     stage.later(1);
     let (stream, action) = stage.start("/v1/x");
-    assert_eq!(action, Action::Pause);
+    assert_eq!(action, Action::Wait);
     assert!(stage.authorization(stream).is_empty());
     // A clock that was set back makes nothing good again.
     stage.later(-11_000);
-    assert_eq!(stage.start("/v1/x").1, Action::Pause);
+    assert_eq!(stage.start("/v1/x").1, Action::Wait);
 }
 
 #[test]
@@ -329,11 +333,11 @@ fn a_denial_is_kept_for_five_seconds_and_reported() {
     assert_eq!((answered.status, answered.code()), (403, "no-policy"));
     assert_eq!(answered.headers["x-attache-decision"], "evt_1");
     let (second, action) = stage.start("/v1/y");
-    assert_eq!(action, Action::Pause);
+    assert_eq!(action, Action::Wait);
     assert_eq!(stage.answered(second).expect("an answer").status, 403);
     assert!(stage.called("Fetch").is_none());
     stage.later(5_000);
-    assert_eq!(stage.start("/v1/y").1, Action::Pause);
+    assert_eq!(stage.start("/v1/y").1, Action::Wait);
     assert!(stage.called("Fetch").is_some());
 }
 
@@ -362,7 +366,7 @@ fn an_answer_for_one_request_is_given_to_that_one_alone() {
         .collect();
     tokens.sort();
     assert_eq!(tokens, ["Bearer 1", "Bearer 2", "Bearer 3"]);
-    assert_eq!(stage.start("/v1/x").1, Action::Pause);
+    assert_eq!(stage.start("/v1/x").1, Action::Wait);
 }
 
 #[test]
@@ -436,7 +440,7 @@ fn another_worker_waits_for_the_one_that_asks_and_gets_its_answer() {
     let mut other = Stage::beside(&one);
     one.start("/v1/x");
     let (waiting, action) = other.start("/v1/y");
-    assert_eq!(action, Action::Pause);
+    assert_eq!(action, Action::Wait);
     assert!(other.called("Fetch").is_none());
     let call = one.called("Fetch").expect("a question");
     one.answer(&call, &allowed("t", "/v1"));
@@ -486,7 +490,7 @@ fn a_slot_with_anothers_key_is_not_ours() {
     }
     drop(values);
     let mut other = Stage::beside(&one);
-    assert_eq!(other.start("/v1/x").1, Action::Pause);
+    assert_eq!(other.start("/v1/x").1, Action::Wait);
     assert!(other.called("Fetch").is_some());
 }
 
@@ -542,7 +546,7 @@ fn another_revision_drops_what_is_not_confirmed_within_a_second() {
     stage.later(999);
     assert_eq!(stage.start("/v1/x").1, Action::Continue);
     stage.later(1);
-    assert_eq!(stage.start("/v1/x").1, Action::Pause);
+    assert_eq!(stage.start("/v1/x").1, Action::Wait);
 }
 
 #[test]
@@ -566,7 +570,7 @@ fn what_is_confirmed_serves_on_and_what_is_not_goes_at_once() {
         let expected = if confirmed {
             Action::Continue
         } else {
-            Action::Pause
+            Action::Wait
         };
         assert_eq!(stage.start("/v1/x").1, expected);
         stage.later(2_000);
@@ -586,7 +590,7 @@ fn the_stream_is_opened_again_when_it_is_silent_or_over() {
     stage.tick();
     let call = stage.called("Watch").expect("a new stream");
     assert_eq!(stage.host().cancelled.borrow().len(), 1);
-    stage.vm.on_grpc_close(PLUGIN, call.token);
+    stage.vm.on_grpc_close(PLUGIN, call.token, 14);
     stage.later(250);
     stage.tick();
     assert!(stage.called("Watch").is_some());
@@ -619,7 +623,7 @@ fn every_access_is_reported_until_it_is_acknowledged() {
         .collect();
     assert_eq!(numbers, (1..=256).collect::<Vec<u64>>());
     // The edge goes away: the same once more.
-    stage.vm.on_grpc_close(PLUGIN, call.token);
+    stage.vm.on_grpc_close(PLUGIN, call.token, 14);
     stage.later(500);
     stage.tick();
     let call = stage.called("Report").expect("a report");
@@ -697,13 +701,13 @@ fn a_gateways_callers_do_not_get_each_others_answers() {
     stage.answer(&call, &response);
     assert_eq!(stage.authorization(first), ["Bearer t"]);
     let (_, action) = stage.start_with(&evidence(b"one"));
-    assert_eq!(action, Action::Pause);
+    assert_eq!(action, Action::Wait);
     let call = stage.called("Fetch").expect("a question");
     response.scope.as_mut().expect("a scope").caller = Caller::Evidence.into();
     stage.answer(&call, &response);
     let (stream, action) = stage.start_with(&evidence(b"one"));
     assert_eq!(action, Action::Continue);
     assert!(stage.host().header(stream, "x-attache-evidence").is_empty());
-    assert_eq!(stage.start_with(&evidence(b"other")).1, Action::Pause);
-    assert_eq!(stage.start_with(&[]).1, Action::Pause);
+    assert_eq!(stage.start_with(&evidence(b"other")).1, Action::Wait);
+    assert_eq!(stage.start_with(&[]).1, Action::Wait);
 }
