@@ -131,6 +131,20 @@ impl Bootstrap {
             .leading_to("127.0.0.1", 8080, application)
     }
 
+    /// The same with the edge's policies about `https://orders.example` in the place of the rules that stand there.
+    pub fn judged_by_the_edge(self) -> Result<Self> {
+        let start = self.text.find("\"allow\": [").context("no rules")?;
+        let rules = self.text.get(start..).unwrap_or_default();
+        let end = "\n                        ]";
+        let length = rules.find(end).context("no end of the rules")?;
+        let rules = rules.get(..length.saturating_add(end.len()));
+        let rules = rules.context("no rules")?.to_owned();
+        self.replace(
+            &rules,
+            "\"judge\": { \"target\": \"https://orders.example\" }",
+        )
+    }
+
     /// `filter-outbound.yaml` with the filter in `wasm`, the edge on `socket`, and its target where it really is.
     pub fn filter_outbound(
         wasm: &Path,

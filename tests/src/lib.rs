@@ -31,6 +31,7 @@ pub mod process;
 pub mod quickstart;
 pub mod scripted_edge;
 pub mod server;
+pub mod service;
 pub mod spiffe_peer;
 pub mod stage;
 pub mod svid;

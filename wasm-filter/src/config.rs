@@ -13,7 +13,7 @@ mod outbound;
 #[cfg(test)]
 mod tests;
 
-pub use inbound::{Allow, Inbound, Narrowed, Source, TokenAfter, TrustedDomain};
+pub use inbound::{Allow, Inbound, Judge, Narrowed, Rules, Source, TokenAfter, TrustedDomain};
 pub use outbound::{Audit, CallerFrom, Elsewhere, Outbound, PeerCertificate, Target, WhenFull};
 
 /// Longest configuration read, in bytes.

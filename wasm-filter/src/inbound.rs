@@ -13,11 +13,13 @@ use attache_core::{
 };
 
 use crate::{
+    admission::Admission,
     bundles::{Bundles, Keys},
-    config::{self, Narrowed, TokenAfter},
+    config::{self, Narrowed, Rules},
     host::{ContextId, Host, Level, Map},
     memory::Memory,
     message::Headers,
+    outbound::{Outbound, Plan, Shown},
     refusal::Refusal,
     signature::{ByEnvoy, is_known_to_envoy},
 };
@@ -28,17 +30,15 @@ mod tests;
 
 use self::asked::{Asked, Found};
 
-/// Where the application finds who calls.
-const SPIFFE_ID: &str = "x-attache-spiffe-id";
-/// The filter state `wasm.attache.spiffe_id`, for Envoy's RBAC and access log.
-const SPIFFE_ID_STATE: &str = "attache.spiffe_id";
-
 /// A plugin on the way in.
 pub(crate) struct Inbound {
     settings: config::Inbound,
     bundles: Bundles,
     verified: Memory<Vec<u8>, Rc<Caller>>,
     asked: Asked,
+    admission: Rc<Admission>,
+    /// Where the edge's policies say what callers may do.
+    judging: Option<Box<Outbound>>,
 }
 
 /// Who was proven by a token, and how long that holds.
@@ -77,8 +77,27 @@ impl Inbound {
     pub(crate) const FIRST_TICK: Duration = Duration::from_millis(20);
     const TICK: Duration = Duration::from_secs(1);
 
-    pub(crate) fn new(settings: config::Inbound) -> Self {
+    /// `text` is the configuration as it is written.
+    pub(crate) fn new<H: Host>(
+        host: &H,
+        plugin: ContextId,
+        settings: config::Inbound,
+        text: &[u8],
+    ) -> Self {
+        let admission = Rc::new(Admission {
+            header: settings.header.clone(),
+            token: settings.token,
+        });
+        let judging = match &settings.rules {
+            Rules::Listed(_) => None,
+            Rules::Edge(judge) => {
+                let plan = Plan::judging(judge, Rc::clone(&admission), settings.memory);
+                Some(Box::new(Outbound::with(host, plugin, plan, text)))
+            }
+        };
         Self {
+            admission,
+            judging,
             bundles: Bundles::new(&settings),
             verified: Memory::of_bytes(settings.memory),
             asked: Asked::default(),
@@ -95,6 +114,29 @@ impl Inbound {
             Self::TICK
         };
         host.tick_every(period);
+        if let Some(judging) = &mut self.judging {
+            judging.on_tick(host);
+        }
+    }
+
+    /// A request is over, with its response's status.
+    pub(crate) fn on_log<H: Host>(&mut self, host: &H, stream: ContextId) {
+        if let Some(judging) = &mut self.judging {
+            judging.on_log(host, stream);
+        }
+    }
+
+    /// A request is gone.
+    pub(crate) fn on_delete(&mut self, stream: ContextId) {
+        if let Some(judging) = &mut self.judging {
+            judging.on_delete(stream);
+        }
+    }
+
+    /// Whether the plugin may end now.
+    pub(crate) fn on_done<H: Host>(&mut self, host: &H) -> bool {
+        let judging = self.judging.as_mut();
+        judging.is_none_or(|judging| judging.on_done(host))
     }
 
     pub(crate) fn on_http<H: Host>(&mut self, host: &H, token: u32) {
@@ -102,16 +144,24 @@ impl Inbound {
     }
 
     pub(crate) fn on_grpc<H: Host>(&mut self, host: &H, token: u32) {
-        if !self.bundles.on_grpc(host, token, host.now()) {
-            let found = self.asked.answered(host, token);
+        if self.bundles.on_grpc(host, token, host.now()) {
+            return;
+        }
+        if let Some(found) = self.asked.answered(host, token) {
             self.settle(host, found);
+        } else if let Some(judging) = &mut self.judging {
+            judging.on_grpc(host, token);
         }
     }
 
-    pub(crate) fn on_grpc_close<H: Host>(&mut self, host: &H, token: u32) {
-        if !self.bundles.on_failure(host, token, host.now()) {
-            let found = self.asked.failed(token);
+    pub(crate) fn on_grpc_close<H: Host>(&mut self, host: &H, token: u32, status: u32) {
+        if self.bundles.on_failure(host, token, host.now()) {
+            return;
+        }
+        if let Some(found) = self.asked.failed(token) {
             self.settle(host, found);
+        } else if let Some(judging) = &mut self.judging {
+            judging.on_grpc_close(host, token, status);
         }
     }
 
@@ -130,11 +180,7 @@ impl Inbound {
         let headers = Headers::read(&serialised).ok_or_else(broken)?;
         let token = self.shown(&headers)?;
         match self.caller(host, token, host.now()) {
-            Ok(caller) => {
-                self.check_request(&headers, &caller.spiffe_id)?;
-                self.pass(host, &headers, &caller).ok_or_else(broken)?;
-                Ok(Verdict::Pass)
-            }
+            Ok(caller) => self.decide(host, stream, &headers, token, &caller),
             Err(Stop::Refused(refusal)) => Err(refusal),
             Err(Stop::AskEdge) => {
                 let edge = self.settings.edge.as_deref();
@@ -149,10 +195,7 @@ impl Inbound {
     }
 
     /// Lets the requests go on, or end, that waited for the edge.
-    fn settle<H: Host>(&mut self, host: &H, found: Option<Found>) {
-        let Some(found) = found else {
-            return;
-        };
+    fn settle<H: Host>(&mut self, host: &H, found: Found) {
         let now = host.now();
         let caller = found.caller.and_then(|proven| {
             let Keys::Usable(domain, _) = self.bundles.keys(proven.spiffe_id.trust_domain(), now)
@@ -166,18 +209,22 @@ impl Inbound {
                 generation,
             }))
         });
+        let token = found.token.into_bytes();
         if let Ok(caller) = &caller {
-            self.remember(found.token.into_bytes(), caller);
+            self.remember(token.clone(), caller);
         }
         for stream in found.waiting {
             // It may be gone.
             if host.act_as(stream).is_err() {
                 continue;
             }
-            let outcome = caller.clone().and_then(|caller| self.go_on(host, &caller));
+            let outcome = caller
+                .clone()
+                .and_then(|caller| self.go_on(host, stream, &token, &caller));
             let told = match outcome {
-                Ok(()) => host.resume(),
-                Err(refusal) => refusal.answer(host),
+                Ok(Verdict::Pass) => host.resume(),
+                Ok(Verdict::Wait) => Ok(()),
+                Ok(Verdict::Refuse(refusal)) | Err(refusal) => refusal.answer(host),
             };
             if told.is_err() {
                 host.log(
@@ -188,13 +235,40 @@ impl Inbound {
         }
     }
 
-    fn go_on<H: Host>(&self, host: &H, caller: &Caller) -> Result<(), Refusal> {
+    fn go_on<H: Host>(
+        &mut self,
+        host: &H,
+        stream: ContextId,
+        token: &[u8],
+        caller: &Caller,
+    ) -> Result<Verdict, Refusal> {
         let serialised = host
             .headers(Map::RequestHeaders)
             .map_err(|_failure| broken())?;
         let headers = Headers::read(&serialised).ok_or_else(broken)?;
-        self.check_request(&headers, &caller.spiffe_id)?;
-        self.pass(host, &headers, caller).ok_or_else(broken)
+        self.decide(host, stream, &headers, token, caller)
+    }
+
+    /// Whether the caller may make the request that runs, which goes on then.
+    fn decide<H: Host>(
+        &mut self,
+        host: &H,
+        stream: ContextId,
+        headers: &Headers<'_>,
+        token: &[u8],
+        caller: &Caller,
+    ) -> Result<Verdict, Refusal> {
+        if let Some(judging) = &mut self.judging {
+            let shown = Shown {
+                token: token.to_vec(),
+                caller: caller.spiffe_id.as_str().to_owned(),
+            };
+            return judging.admit(host, stream, shown);
+        }
+        self.check_request(headers, &caller.spiffe_id)?;
+        let caller = caller.spiffe_id.as_str();
+        let admitted = self.admission.admit(host, headers, caller);
+        admitted.map(|()| Verdict::Pass).ok_or_else(broken)
     }
 
     /// The one token of the request.
@@ -291,7 +365,10 @@ impl Inbound {
         }
         let target = headers.text(":path").unwrap_or_default();
         let path = RequestPath::parse(target).map_err(ambiguous)?;
-        let allowed = self.settings.allow.iter().any(|rule| {
+        let Rules::Listed(listed) = &self.settings.rules else {
+            return Err(Refusal::forbidden(&DenyReason::NoPolicy));
+        };
+        let allowed = listed.iter().any(|rule| {
             rule.spiffe_ids
                 .iter()
                 .any(|pattern| pattern.matches(caller.as_str()))
@@ -303,21 +380,6 @@ impl Inbound {
         } else {
             Err(Refusal::forbidden(&DenyReason::NoPolicy))
         }
-    }
-
-    /// Removes what a client may not say, and says who calls.
-    fn pass<H: Host>(&self, host: &H, headers: &Headers<'_>, caller: &Caller) -> Option<()> {
-        let evidence = core::slice::from_ref(&self.settings.header);
-        let own = self.settings.header.as_str().as_bytes();
-        for name in headers.imitating(evidence) {
-            // The token's own header is the configuration's matter; another spelling of it never passes.
-            if name != own || self.settings.token == TokenAfter::Strip {
-                host.remove_header(name).ok()?;
-            }
-        }
-        let id = caller.spiffe_id.as_str().as_bytes();
-        host.set_header(SPIFFE_ID, id).ok()?;
-        host.set_state(SPIFFE_ID_STATE, id).ok()
     }
 }
 

@@ -13,6 +13,7 @@
 
 #[cfg(target_arch = "wasm32")]
 mod abi;
+mod admission;
 mod bundles;
 pub mod config;
 mod der;
@@ -24,7 +25,6 @@ mod inbound;
 mod memory;
 mod message;
 mod metrics;
-pub mod origin;
 mod outbound;
 mod pairs;
 mod refusal;

@@ -25,14 +25,14 @@ pub(crate) enum Count {
     Assertion,
 }
 
-/// Their names, in the order of [`Count`].
+/// Their names behind `attache_outbound_` or `attache_inbound_`, in the order of [`Count`].
 const COUNTS: [&str; 6] = [
-    "attache_outbound_hits",
-    "attache_outbound_misses",
-    "attache_outbound_refreshes",
-    "attache_outbound_elsewhere",
-    "attache_outbound_accesses_lost",
-    "attache_outbound_assertions",
+    "hits",
+    "misses",
+    "refreshes",
+    "elsewhere",
+    "accesses_lost",
+    "assertions",
 ];
 
 /// The metrics of one plugin.
@@ -45,15 +45,16 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Defines those that are known beforehand.
-    pub(crate) fn define<H: Host>(host: &H) -> Self {
+    pub(crate) fn define<H: Host>(host: &H, way: &str) -> Self {
         let counts = COUNTS.iter().map(|name| {
-            let metric = host.define(MetricKind::Counter, name);
+            let name = format!("attache_{way}_{name}");
+            let metric = host.define(MetricKind::Counter, &name);
             (metric.unwrap_or(u32::MAX), Cell::new(0))
         });
         Self {
             counts: counts.collect(),
             ring: host
-                .define(MetricKind::Gauge, "attache_outbound_ring_bytes")
+                .define(MetricKind::Gauge, &format!("attache_{way}_ring_bytes"))
                 .ok(),
             refused: RefCell::default(),
         }

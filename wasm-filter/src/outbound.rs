@@ -12,9 +12,9 @@ use self::{
     confirming::Confirming,
     epochs::Epochs,
     flights::{Flights, Waiter},
-    kept::{Does, Kept},
+    kept::{Does, Kept, Passing},
     ring::Ring,
-    seen::{Plan, Seen, principal},
+    seen::{Purpose, Seen, principal},
     shared::Shared,
     watch::Watch,
 };
@@ -41,6 +41,8 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod watch;
+
+pub(crate) use self::{flights::Shown, seen::Plan};
 
 /// How long an answer serves after the state that it was given under.
 const GRACE: Duration = Duration::from_secs(1);
@@ -85,6 +87,12 @@ impl Outbound {
         settings: config::Outbound,
         text: &[u8],
     ) -> Self {
+        Self::with(host, plugin, Plan::new(settings), text)
+    }
+
+    /// The same by any plan.
+    pub(crate) fn with<H: Host>(host: &H, plugin: ContextId, plan: Plan, text: &[u8]) -> Self {
+        let settings = &plan.settings;
         let shared = Shared::open(host, text);
         let epochs = Epochs::begin(host, shared.name());
         let answers = Answers::new(settings.memory, shared);
@@ -93,14 +101,14 @@ impl Outbound {
             plugin,
             running: Cell::new(plugin),
             answers,
-            plan: Rc::new(Plan::new(settings)),
+            metrics: Metrics::define(host, plan.way()),
+            plan: Rc::new(plan),
             flights: Flights::default(),
             forms: Forms::default(),
             watch: Watch::default(),
             confirming: Vec::new(),
             unconfirmed: false,
             ring,
-            metrics: Metrics::define(host),
             ends_at: None,
             serves: false,
         }
@@ -115,10 +123,7 @@ impl Outbound {
     ) -> Verdict {
         self.running.set(stream);
         let began_at = host.micros();
-        if !self.serves {
-            self.serves = true;
-            self.as_plugin(host, || host.tick_every(Self::QUICK_TICK));
-        }
+        self.serve(host);
         let verdict = self.judge(host, stream, began_at, ends);
         if !matches!(verdict, Ok(Verdict::Wait)) {
             self.forms.forget(stream);
@@ -127,6 +132,49 @@ impl Outbound {
             self.metrics.refused(host, refusal.code());
             Verdict::Refuse(refusal)
         })
+    }
+
+    /// A request comes here, so that everything is looked after from now on.
+    fn serve<H: Host>(&mut self, host: &H) {
+        if !self.serves {
+            self.serves = true;
+            self.as_plugin(host, || host.tick_every(Self::QUICK_TICK));
+        }
+    }
+
+    /// Asks whether somebody who proved who it is may make the request that runs, of the service behind the proxy.
+    pub(crate) fn admit<H: Host>(
+        &mut self,
+        host: &H,
+        stream: ContextId,
+        shown: Shown,
+    ) -> Result<Verdict, Refusal> {
+        self.running.set(stream);
+        self.serve(host);
+        let began_at = host.micros();
+        let waiter = Waiter {
+            stream,
+            target: Some(0),
+            serialised: host
+                .headers(Map::RequestHeaders)
+                .map_err(|_failure| broken())?,
+            principal: String::new(),
+            shown: Some(shown),
+            began_at,
+            rounds: 0,
+        };
+        let now = Timestamp::from_millis(began_at.div_euclid(1000));
+        let judged = self.decide(host, waiter, now);
+        judged.map_err(|refusal| self.refused(host, refusal))
+    }
+
+    /// Counts a refusal, and says it as the caller of this plugin is told.
+    fn refused<H: Host>(&self, host: &H, refusal: Refusal) -> Refusal {
+        self.metrics.refused(host, refusal.code());
+        match &self.plan.purpose {
+            Purpose::Attach => refusal,
+            Purpose::Judge { .. } => refusal.of_caller(),
+        }
     }
 
     /// Whether the body of a request that waits comes here, too.
@@ -150,6 +198,7 @@ impl Outbound {
                 .headers(Map::RequestHeaders)
                 .map_err(|_failure| broken())?,
             principal: principal(host, &plan.settings.caller),
+            shown: None,
             began_at,
             rounds: 0,
         };
@@ -163,6 +212,19 @@ impl Outbound {
             self.metrics.count(Count::Elsewhere);
             return Ok(Verdict::Pass);
         }
+        drop(seen);
+        self.decide(host, waiter, now)
+    }
+
+    /// Gives the request that runs the answer that is kept for it, or has it wait.
+    fn decide<H: Host>(
+        &mut self,
+        host: &H,
+        waiter: Waiter,
+        now: Timestamp,
+    ) -> Result<Verdict, Refusal> {
+        let plan = Rc::clone(&self.plan);
+        let seen = Seen::read(&plan, &waiter).ok_or_else(broken)?;
         match self
             .answers
             .find(host, &plan, &seen, self.watch.revision(), now)
@@ -216,9 +278,27 @@ impl Outbound {
             Does::Pass(passing) => {
                 host.set_state(AUDIT_STATE, &kept.audit)
                     .map_err(|_failure| broken())?;
-                placing::place(host, seen, passing).ok_or_else(broken)
+                self.let_pass(host, waiter, seen, passing)
             }
         }
+    }
+
+    /// Changes the request that runs, which may go on.
+    fn let_pass<H: Host>(
+        &self,
+        host: &H,
+        waiter: &Waiter,
+        seen: &Seen<'_>,
+        passing: &Passing,
+    ) -> Result<(), Refusal> {
+        let passed = match (&self.plan.purpose, &waiter.shown) {
+            (Purpose::Attach, _) => placing::place(host, seen, passing),
+            (Purpose::Judge { admission, .. }, Some(shown)) => {
+                admission.admit(host, seen.headers(), &shown.caller)
+            }
+            (Purpose::Judge { .. }, None) => None,
+        };
+        passed.ok_or_else(broken)
     }
 
     /// Time passes.

@@ -119,6 +119,22 @@ impl Refusal {
         }
     }
 
+    /// The same on the way in: the edge's word on who calls, or on what the caller may do (RFC 6750 §3.1).
+    pub(crate) fn of_caller(mut self) -> Self {
+        let of_evidence = ["token-", "evidence-", "certificate-"];
+        let of_evidence = of_evidence.iter().any(|start| self.code.starts_with(start))
+            || ["trust-domain-unknown", "issuer-unknown"].contains(&self.code.as_str());
+        if self.status == 403 && of_evidence {
+            self.status = 401;
+        }
+        self.challenge = match self.status {
+            401 => Some(Challenge::Error("invalid_token")),
+            403 => Some(Challenge::Error("insufficient_scope")),
+            _ => None,
+        };
+        self
+    }
+
     /// Answers the request that runs.
     pub(crate) fn answer<H: Host>(&self, host: &H) -> Result<(), Failure> {
         let body = serde_json::json!({ "code": self.code, "message": self.sentence }).to_string();

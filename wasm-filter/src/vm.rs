@@ -75,8 +75,10 @@ impl<H: Host> Vm<H> {
     pub fn on_log(&mut self, stream: ContextId) {
         let plugin = self.streams.get(&stream);
         let plugin = plugin.and_then(|plugin| self.plugins.get_mut(plugin));
-        if let Some(Plugin::Outbound(outbound)) = plugin {
-            outbound.on_log(&self.host, stream);
+        match plugin {
+            Some(Plugin::Outbound(outbound)) => outbound.on_log(&self.host, stream),
+            Some(Plugin::Inbound(inbound)) => inbound.on_log(&self.host, stream),
+            Some(Plugin::New) | None => {}
         }
     }
 
@@ -84,7 +86,8 @@ impl<H: Host> Vm<H> {
     pub fn on_done(&mut self, context: ContextId) -> bool {
         match self.plugins.get_mut(&context) {
             Some(Plugin::Outbound(outbound)) => outbound.on_done(&self.host),
-            Some(Plugin::New | Plugin::Inbound(_)) | None => true,
+            Some(Plugin::Inbound(inbound)) => inbound.on_done(&self.host),
+            Some(Plugin::New) | None => true,
         }
     }
 
@@ -94,8 +97,10 @@ impl<H: Host> Vm<H> {
             self.plugins.remove(&context);
             return;
         };
-        if let Some(Plugin::Outbound(outbound)) = self.plugins.get_mut(&plugin) {
-            outbound.on_delete(context);
+        match self.plugins.get_mut(&plugin) {
+            Some(Plugin::Outbound(outbound)) => outbound.on_delete(context),
+            Some(Plugin::Inbound(inbound)) => inbound.on_delete(context),
+            Some(Plugin::New) | None => {}
         }
     }
 
@@ -105,8 +110,9 @@ impl<H: Host> Vm<H> {
         match config::parse(&text) {
             Ok(Settings::Inbound(settings)) => {
                 self.host.tick_every(Inbound::FIRST_TICK);
-                let inbound = Box::new(Inbound::new(settings));
-                self.plugins.insert(plugin, Plugin::Inbound(inbound));
+                let inbound = Inbound::new(&self.host, plugin, settings, &text);
+                self.plugins
+                    .insert(plugin, Plugin::Inbound(Box::new(inbound)));
                 true
             }
             Ok(Settings::Outbound(settings)) => {
@@ -200,7 +206,7 @@ impl<H: Host> Vm<H> {
     /// A gRPC call failed, or a stream ended.
     pub fn on_grpc_close(&mut self, context: ContextId, token: u32, status: u32) {
         match self.plugins.get_mut(&context) {
-            Some(Plugin::Inbound(inbound)) => inbound.on_grpc_close(&self.host, token),
+            Some(Plugin::Inbound(inbound)) => inbound.on_grpc_close(&self.host, token, status),
             Some(Plugin::Outbound(outbound)) => outbound.on_grpc_close(&self.host, token, status),
             Some(Plugin::New) | None => {}
         }

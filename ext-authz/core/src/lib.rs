@@ -23,6 +23,7 @@ pub mod identity;
 pub mod json;
 pub mod jwks;
 pub mod jwt;
+pub mod origin;
 pub mod pattern;
 pub mod query;
 pub mod request;

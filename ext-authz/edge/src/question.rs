@@ -7,6 +7,7 @@ use attache_core::{
     decision::DenyReason,
     evidence::Evidence,
     header::HeaderName,
+    origin::Origin,
     query::{self, Imitation, ParameterName},
     request::{
         AmbiguousRequest, Authority, Host, Request, RequestPath, Transport, goes_around_policy,
@@ -135,13 +136,10 @@ impl<'a> Question<'a> {
             .vouched
             .and_then(Origin::parse)
             .ok_or(DenyReason::DestinationNotVouched)?;
-        let port_agrees = asked
-            .port
-            .is_none_or(|port| port == origin.port || port == 80);
-        if !origin.covers(&asked.host) || !port_agrees {
+        if !origin.is_meant_by(asked) {
             return Err(DenyReason::DestinationMismatch.into());
         }
-        Ok((origin.port, origin.transport))
+        Ok((origin.port(), origin.transport()))
     }
 
     /// The headers that must not reach the target as the client sent them: ours, the evidence, and
@@ -258,47 +256,6 @@ fn is_imitation(name: &str, ours: &str) -> bool {
         other => other.to_ascii_lowercase(),
     };
     name.bytes().map(plain).eq(ours.bytes())
-}
-
-/// The destination that a route vouches for: `https://api.stripe.com`, `https://*.example.com:8443`,
-/// `http://internal:8080`.
-#[derive(Debug)]
-struct Origin {
-    transport: Transport,
-    port: u16,
-    host: Host,
-    below: bool,
-}
-
-impl Origin {
-    fn parse(text: &str) -> Option<Self> {
-        let (transport, rest) = match text.split_once("://")? {
-            ("https", rest) => (Transport::Tls, rest),
-            ("http", rest) => (Transport::Plaintext, rest),
-            _ => return None,
-        };
-        let (below, rest) = rest
-            .strip_prefix("*.")
-            .map_or((false, rest), |rest| (true, rest));
-        let authority = Authority::parse(rest).ok()?;
-        let default = if transport == Transport::Tls { 443 } else { 80 };
-        let port = authority.port.unwrap_or(default);
-        Some(Self {
-            transport,
-            port,
-            host: authority.host,
-            below,
-        })
-    }
-
-    fn covers(&self, host: &Host) -> bool {
-        if !self.below {
-            return *host == self.host;
-        }
-        host.as_str()
-            .strip_suffix(self.host.as_str())
-            .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
-    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ use attache_tests::{
 use envoy_types::ext_authz::v3::pb::HttpResponse;
 use tonic::Code;
 
+const CALLER: &str = "spiffe://cluster.local/ns/production/sa/payment-svc";
+
 /// The quick start's service proves itself to an authorization server.
 const LOGIN: &str = r#"apiVersion: attache.dev/v1
 kind: ServerWorkload
@@ -59,48 +61,53 @@ impl Running {
     }
 }
 
-#[tokio::test]
-async fn a_client_assertion_is_made_for_one_request_and_for_its_caller_alone() -> Result<()> {
-    let edge = Running::open().await?;
-    let mut client = tokens(&edge.set.installation.socket()).await?;
-    let svid = "spiffe://cluster.local/ns/production/sa/payment-svc";
+/// The token request of the pod's application, told in full.
+fn login(token: &str) -> Call {
     let details = Details {
         headers: vec![Header {
             name: EVIDENCE.to_owned(),
-            value: edge.token.as_bytes().to_vec(),
+            value: token.as_bytes().to_vec(),
         }],
         ..Details::default()
     };
-    let login = Call {
+    Call {
         authority: "login.example".to_owned(),
         target: "https://login.example".to_owned(),
         method: "POST".to_owned(),
         path: "/token".to_owned(),
         details: Some(details),
-    };
-    let asked = |client_id: &str, call: &Call| AssertionRequest {
+    }
+}
+
+fn asking(client_id: &str, token: &str, call: Call) -> AssertionRequest {
+    AssertionRequest {
         protocol: 1,
-        evidence: evidence(&edge.token),
-        call: Some(call.clone()),
+        evidence: evidence(token),
+        call: Some(call),
         client_id: client_id.to_owned(),
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_client_assertion_is_made_for_one_request_and_for_its_caller_alone() -> Result<()> {
+    let edge = Running::open().await?;
+    let mut client = tokens(&edge.set.installation.socket()).await?;
     let keys = published(edge.set.installation.issuer_address(), "/keys").await?;
     let mut ids = BTreeSet::new();
     for _ in 0..2 {
-        let answer = client.assertion(asked(svid, &login)).await?.into_inner();
+        let asked = asking(CALLER, &edge.token, login(&edge.token));
+        let answer = client.assertion(asked).await?.into_inner();
         assert_eq!(answer.decision(), Decision::Allowed, "{}", answer.code);
         ensure!(answer.assertion_type.ends_with(":jwt-bearer"));
-        let claims = verify::claims(&answer.assertion, &keys, svid, "https://login.example")?;
-        assert_eq!(claims["sub"], svid);
+        let claims = verify::claims(&answer.assertion, &keys, CALLER, "https://login.example")?;
+        assert_eq!(claims["sub"], CALLER);
         ids.insert(claims["jti"].to_string());
         let event = edge.set.installation.event(&answer.decision_id).await?;
         assert_eq!(event["token_id"], claims["jti"]);
     }
     assert_eq!(ids.len(), 2);
-    let other = client
-        .assertion(asked("somebody", &login))
-        .await?
-        .into_inner();
+    let other = asking("somebody", &edge.token, login(&edge.token));
+    let other = client.assertion(other).await?.into_inner();
     assert_eq!(
         (other.decision(), other.code.as_str()),
         (Decision::Denied, "client-id-mismatch")
@@ -108,21 +115,30 @@ async fn a_client_assertion_is_made_for_one_request_and_for_its_caller_alone() -
     ensure!(other.assertion.is_empty());
     let untold = Call {
         details: None,
-        ..login.clone()
+        ..login(&edge.token)
     };
-    let refused = client.assertion(asked(svid, &untold)).await.unwrap_err();
+    let untold = asking(CALLER, &edge.token, untold);
+    let refused = client.assertion(untold).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
-    // Who fetches is told to ask for one, and is given nothing that could be kept.
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_fetches_is_told_to_ask_for_an_assertion_and_is_given_nothing() -> Result<()> {
+    let edge = Running::open().await?;
+    let client = tokens(&edge.set.installation.socket()).await?;
+    let untold = Call {
+        details: None,
+        ..login(&edge.token)
+    };
     let attached = fetch(&client, attaching(evidence(&edge.token), untold)).await?;
     assert_eq!(attached.decision(), Decision::AssertionNeeded);
     ensure!(attached.inject.is_empty() && attached.lease.is_empty());
     let scope = attached.scope.context("no scope")?;
-    assert_eq!(
-        (scope.host.as_str(), scope.path.as_str()),
-        ("login.example", "/")
-    );
+    assert_eq!((&*scope.host, &*scope.path), ("login.example", "/"));
     ensure!(attached.remove.iter().any(|name| name == "authorization"));
-    let alone = fetch(&client, attaching(evidence(&edge.token), login)).await?;
+    let told = attaching(evidence(&edge.token), login(&edge.token));
+    let alone = fetch(&client, told).await?;
     assert_eq!(alone.decision(), Decision::AssertionNeeded);
     ensure!(alone.scope.is_none());
     Ok(())

@@ -6,13 +6,14 @@ use attache_core::{
     audience::is_audience,
     bundle::Bundle,
     header::HeaderName,
+    origin::Origin,
     pattern::Pattern,
     request::{PathPrefix, RequestPath, is_method},
     spiffe_id::{SpiffeId, TrustDomain},
 };
 
 use super::{
-    cluster, edge,
+    Target, cluster, edge,
     fields::{At, Fields},
 };
 
@@ -36,8 +37,8 @@ pub struct Inbound {
     pub trust_domains: Vec<TrustedDomain>,
     /// The cluster of the edge, where a source is one.
     pub edge: Option<String>,
-    /// Who may do what; what none of them allows is refused.
-    pub allow: Vec<Allow>,
+    /// Who may do what.
+    pub rules: Rules,
     /// How much memory verified tokens may take, in bytes.
     pub memory: usize,
 }
@@ -80,6 +81,28 @@ pub enum Source {
     Edge,
 }
 
+/// Who says what a caller may do.
+#[derive(Debug)]
+pub enum Rules {
+    /// These; what none of them allows is refused.
+    Listed(Vec<Allow>),
+    /// The policies of the edge.
+    Edge(Judge),
+}
+
+/// How the edge is asked whether a caller may make a request.
+#[derive(Debug)]
+pub struct Judge {
+    /// The cluster of the edge.
+    pub edge: String,
+    /// The service behind the proxy, as policies name it, whatever name it was called by.
+    pub target: Target,
+    /// The header that carries evidence on the edge's listener.
+    pub evidence: HeaderName,
+    /// How long a request waits for the edge at most.
+    pub patience: Duration,
+}
+
 /// Some callers and what they may do.
 #[derive(Debug)]
 pub struct Allow {
@@ -118,9 +141,16 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Inbound> {
             .map(|domain: &TrustedDomain| domain.name.as_str().to_owned());
         names.collect()
     });
-    let allow = fields.required("allow", |at| at.list(|at| allow(at, names.as_deref())));
+    let allow = fields.optional("allow", |at| at.list(|at| allow(at, names.as_deref())));
+    let judge = fields.optional("judge", |at| {
+        judge(at, edge.as_ref().and_then(Option::as_deref))
+    });
     let memory = fields.or("memory_bytes", 4 << 20, |at| at.number(65_536, 256 << 20));
     fields.finish();
+    if fields.has("allow") == fields.has("judge") {
+        return fields.problem("exactly one of `allow` and `judge` says what callers may do");
+    }
+    let rules = allow.map(Rules::Listed).or(judge.map(Rules::Edge));
     Some(Inbound {
         audience: audience?,
         header: header??,
@@ -129,7 +159,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Inbound> {
         leeway: Duration::from_secs(leeway?),
         trust_domains: trust_domains?,
         edge: edge?,
-        allow: allow?,
+        rules: rules?,
         memory: usize::try_from(memory?).ok()?,
     })
 }
@@ -244,6 +274,37 @@ fn endpoint(at: &At<'_>) -> Option<Source> {
         authority: authority?,
         path: path?,
     })
+}
+
+/// `{"target": "https://orders.example"}`.
+fn judge(at: &At<'_>, edge: Option<&str>) -> Option<Judge> {
+    let fields = at.fields()?;
+    let target = fields.required("target", |at| {
+        let text = at.text()?;
+        let origin = Origin::parse(text).filter(Origin::is_one_host);
+        let target = origin.map(|origin| Target {
+            cluster: String::new(),
+            origin,
+            written: text.to_owned(),
+        });
+        target.or_else(|| at.problem("it is no origin of one host like `https://orders.example`"))
+    });
+    let evidence = fields.or("header", evidence_header(), header);
+    let patience = fields.or("patience_ms", 1000, |at| at.number(50, 10_000));
+    fields.finish();
+    let Some(edge) = edge else {
+        return fields.problem("`inbound.edge` must name the cluster of the edge");
+    };
+    Some(Judge {
+        edge: edge.to_owned(),
+        target: target?,
+        evidence: evidence??,
+        patience: Duration::from_millis(patience?),
+    })
+}
+
+fn evidence_header() -> Option<HeaderName> {
+    HeaderName::parse_evidence("x-attache-evidence").ok()
 }
 
 fn allow(at: &At<'_>, domains: Option<&[String]>) -> Option<Allow> {

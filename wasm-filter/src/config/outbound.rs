@@ -3,13 +3,12 @@
 
 use core::time::Duration;
 
-use attache_core::header::HeaderName;
+use attache_core::{header::HeaderName, origin::Origin};
 
 use super::{
     edge,
     fields::{At, Fields},
 };
-use crate::origin::Origin;
 
 /// Most targets of one plugin.
 const MAX_TARGETS: usize = 1024;
@@ -61,12 +60,14 @@ pub enum PeerCertificate {
 }
 
 /// One cluster and the target behind it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Target {
     /// The Envoy cluster, by its whole name.
     pub cluster: String,
     /// The origin that it leads to.
     pub origin: Origin,
+    /// The same as it is written.
+    pub written: String,
 }
 
 /// What becomes of a request to a cluster that is bound to no target.
@@ -193,16 +194,19 @@ fn target(at: &At<'_>) -> Option<Target> {
     });
     let origin = fields.required("target", |at| {
         let text = at.text()?;
-        Origin::parse(text).or_else(|| {
+        let origin = Origin::parse(text).map(|origin| (origin, text.to_owned()));
+        origin.or_else(|| {
             at.problem(&format!(
                 "`{text}` is no origin like `https://api.example.com`"
             ))
         })
     });
     fields.finish();
+    let (origin, written) = origin?;
     Some(Target {
         cluster: cluster?,
-        origin: origin?,
+        origin,
+        written,
     })
 }
 

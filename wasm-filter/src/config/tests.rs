@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Settings, Source, TokenAfter, parse};
+use super::{Rules, Settings, Source, TokenAfter, parse};
 
 fn good() -> Value {
     json!({"inbound": {
@@ -146,4 +146,36 @@ fn what_is_no_json_object_is_refused() {
     ] {
         assert!(parse(text.as_bytes()).is_err(), "{text}");
     }
+}
+
+#[test]
+fn exactly_one_says_what_callers_may_do() {
+    let judge = json!({"target": "https://orders.example"});
+    let mut settings = good();
+    settings["inbound"]["judge"] = judge.clone();
+    let both = problems(&settings);
+    assert!(
+        both[0].contains("exactly one of `allow` and `judge`"),
+        "{both:?}"
+    );
+    let inbound = settings["inbound"].as_object_mut().unwrap();
+    inbound.remove("allow");
+    let Ok(Settings::Inbound(read)) = parse(settings.to_string().as_bytes()) else {
+        panic!("refused");
+    };
+    let Rules::Edge(read) = read.rules else {
+        panic!("no edge");
+    };
+    assert_eq!(read.evidence.as_str(), "x-attache-evidence");
+    assert_eq!(read.target.written, "https://orders.example");
+    for target in ["orders.example", "https://*.example", "https://a/b", ""] {
+        settings["inbound"]["judge"]["target"] = json!(target);
+        let found = problems(&settings);
+        assert!(found[0].starts_with("`inbound.judge.target`"), "{found:?}");
+    }
+    settings["inbound"]["judge"] = judge;
+    settings["inbound"].as_object_mut().unwrap().remove("edge");
+    settings["inbound"]["trust_domains"] = json!([good()["inbound"]["trust_domains"][1]]);
+    let found = problems(&settings);
+    assert!(found[0].contains("`inbound.edge` must name"), "{found:?}");
 }

@@ -18,6 +18,8 @@ use crate::{
     vm::{Action, Vm},
 };
 
+mod judging;
+
 const NOW: i64 = 1_800_000_000;
 const PLUGIN: ContextId = 1;
 const ID: &str = "spiffe://cluster.local/ns/a/sa/b";

@@ -4,14 +4,13 @@
 use std::rc::Rc;
 
 use attache_core::{decision::Fault, time::Timestamp};
-use attache_proto::token::v1::{Decision, FetchRequest, FetchResponse, Purpose};
+use attache_proto::token::v1::{Decision, FetchRequest, FetchResponse};
 use prost::Message as _;
 
 use super::{
     Outbound,
     flights::{Elsewhere, Flight, Kind, Question, Waiter},
     kept::{Does, Kept},
-    placing,
     seen::Seen,
     shared::Turn,
 };
@@ -96,7 +95,7 @@ impl Outbound {
     ) -> Result<(), Refusal> {
         let request = FetchRequest {
             protocol: PROTOCOL,
-            purpose: Purpose::Attach.into(),
+            purpose: self.plan.asked_for().into(),
             evidence: question.evidence.clone(),
             call: Some(question.call.clone()),
         };
@@ -256,7 +255,7 @@ impl Outbound {
             return self.give(host, waiter, &seen, kept);
         }
         match Does::of(response, &plan.settings.inject) {
-            Does::Pass(passing) => placing::place(host, &seen, &passing).ok_or_else(broken),
+            Does::Pass(passing) => self.let_pass(host, waiter, &seen, &passing),
             Does::Refuse(refusal) => Err(refusal),
             Does::NeedsDetails | Does::NeedsAssertion => Err(edge_unavailable()),
         }
@@ -322,10 +321,7 @@ impl Outbound {
         }
         let told = match outcome {
             Ok(()) => host.resume(),
-            Err(refusal) => {
-                self.metrics.refused(host, refusal.code());
-                refusal.answer(host)
-            }
+            Err(refusal) => self.refused(host, refusal).answer(host),
         };
         if told.is_err() {
             host.log(

@@ -35,10 +35,18 @@ pub(super) struct Waiter {
     /// Its header as it came: on the way in, what must not go on was removed already.
     pub(super) serialised: Vec<u8>,
     pub(super) principal: String,
+    /// What the caller of the service behind the proxy showed.
+    pub(super) shown: Option<Shown>,
     /// When it came, in microseconds since 1970.
     pub(super) began_at: i64,
     /// How often an answer was none for it.
     pub(super) rounds: u8,
+}
+
+/// A caller's token, which was verified here, and who it proves.
+pub(crate) struct Shown {
+    pub(crate) token: Vec<u8>,
+    pub(crate) caller: String,
 }
 
 /// For whom a question is asked.

@@ -1,28 +1,45 @@
 //! One request on the way out, as it came: what it asks in one reading, if it has one, and what the edge is told
 //! of it.
 
+use std::rc::Rc;
+
 use attache_core::{
     header::HeaderName,
     request::{Authority, Host as HostName, Request, RequestPath, goes_around_policy, is_method},
 };
-use attache_proto::token::v1::{Call, Details, Evidence, Header};
+use attache_proto::token::v1::{Call, Details, Evidence, Header, Purpose as WirePurpose};
 use prost::Message as _;
 
 use super::flights::{Question, Waiter};
 use crate::{
-    config::{CallerFrom, Outbound, PeerCertificate, Target},
+    admission::Admission,
+    config::{Audit, CallerFrom, Elsewhere, Judge, Outbound, PeerCertificate, Target},
     host::Host,
     message::{Headers, Survey},
 };
 
+/// What answers are for.
+pub(super) enum Purpose {
+    /// The request goes on to its target, with the credential that policy attaches.
+    Attach,
+    /// Somebody calls the service behind the proxy.
+    Judge {
+        admission: Rc<Admission>,
+        /// The header that carries evidence on the edge's listener.
+        evidence: HeaderName,
+    },
+}
+
 /// A plugin's settings, and what follows from them.
-pub(super) struct Plan {
+pub(crate) struct Plan {
     pub(super) settings: Outbound,
+    pub(super) purpose: Purpose,
     /// The headers that never go on as they came: those that carry credentials, and those that carry evidence.
     protected: Vec<HeaderName>,
 }
 
 impl Plan {
+    /// For the way out.
     pub(super) fn new(settings: Outbound) -> Self {
         let mut protected = settings.inject.clone();
         if let CallerFrom::Request { headers, .. } = &settings.caller {
@@ -30,13 +47,56 @@ impl Plan {
         }
         Self {
             settings,
+            purpose: Purpose::Attach,
             protected,
+        }
+    }
+
+    /// For the way in, where the edge judges callers that are let in so.
+    pub(crate) fn judging(judge: &Judge, admission: Rc<Admission>, memory: usize) -> Self {
+        let settings = Outbound {
+            edge: judge.edge.clone(),
+            caller: CallerFrom::Request {
+                headers: Vec::new(),
+                peer: PeerCertificate::Ignored,
+            },
+            targets: vec![judge.target.clone()],
+            elsewhere: Elsewhere::Ask,
+            inject: Vec::new(),
+            patience: judge.patience,
+            memory,
+            audit: Audit::default(),
+        };
+        Self {
+            settings,
+            purpose: Purpose::Judge {
+                admission,
+                evidence: judge.evidence.clone(),
+            },
+            protected: Vec::new(),
+        }
+    }
+
+    /// What the edge is told that its answers are for.
+    pub(super) const fn asked_for(&self) -> WirePurpose {
+        match self.purpose {
+            Purpose::Attach => WirePurpose::Attach,
+            Purpose::Judge { .. } => WirePurpose::Judge,
+        }
+    }
+
+    /// The way that metrics are counted under.
+    pub(super) const fn way(&self) -> &'static str {
+        match self.purpose {
+            Purpose::Attach => "outbound",
+            Purpose::Judge { .. } => "inbound",
         }
     }
 }
 
 /// A request, read from its serialised header.
 pub(super) struct Seen<'a> {
+    plan: &'a Plan,
     headers: Headers<'a>,
     survey: Survey<'a>,
     /// Who calls, as the edge is told and as kept answers are compared.
@@ -63,11 +123,16 @@ impl<'a> Seen<'a> {
         let survey = headers.survey(&plan.protected);
         let target = waiter.target.and_then(|index| settings.targets.get(index));
         let text = |name| headers.text(name).unwrap_or_default();
+        // Whatever name the service behind the proxy was called by, it is this one.
+        let own = target.and_then(|target| target.written.split_once("://"));
+        let own = own.map(|(_, authority)| authority);
+        let own = own.filter(|_| waiter.shown.is_some());
         let mut seen = Self {
-            evidence: evidence(&settings.caller, &headers, &waiter.principal),
+            plan,
+            evidence: evidence(plan, &headers, waiter),
             method: text(":method"),
             written: text(":path"),
-            authority: text(":authority"),
+            authority: own.unwrap_or_else(|| text(":authority")),
             headers,
             survey,
             target,
@@ -85,14 +150,16 @@ impl<'a> Seen<'a> {
             upgrades,
             ..
         } = self.survey;
-        if imitates || overrides || upgrades {
+        // What imitates a header on the way in is removed before the application sees it.
+        let judges = matches!(self.plan.purpose, Purpose::Judge { .. });
+        if (imitates && !judges) || overrides || upgrades {
             return None;
         }
         if !is_method(self.method) || goes_around_policy(self.method) {
             return None;
         }
         let mut hosts = self.headers.values("host");
-        if hosts.any(|host| host != self.authority.as_bytes()) {
+        if !judges && hosts.any(|host| host != self.authority.as_bytes()) {
             return None;
         }
         let asked = Authority::parse(self.authority).ok()?;
@@ -163,7 +230,7 @@ impl<'a> Seen<'a> {
 
     /// The request as the edge is told of it, without what policies seldom read.
     pub(super) fn question(&self, key: Vec<u8>) -> Question {
-        let target = self.target.map_or("", |target| target.origin.as_str());
+        let target = self.target.map_or("", |target| target.written.as_str());
         Question {
             key,
             evidence: self.evidence.clone(),
@@ -180,14 +247,37 @@ impl<'a> Seen<'a> {
     /// The rest of it.
     pub(super) fn details(&self, source_address: String) -> Details {
         let query = self.written.split_once('?').map_or("", |(_, query)| query);
-        let lines = self.headers.lines().map(|(name, value)| Header {
+        let lines = self.headers.lines();
+        let lines = lines.filter(|(name, _)| !self.is_said_apart(name));
+        let lines = lines.map(|(name, value)| Header {
             name: String::from_utf8_lossy(name).into_owned(),
             value: value.to_vec(),
         });
+        let evidence = match self.plan.purpose {
+            Purpose::Attach => None,
+            Purpose::Judge { .. } => self.evidence.as_ref().map(|it| it.headers.clone()),
+        };
         Details {
             query: query.to_owned(),
-            headers: lines.collect(),
+            headers: evidence.into_iter().flatten().chain(lines).collect(),
             source_address,
+        }
+    }
+}
+
+impl Seen<'_> {
+    /// On the way in: the token, which stands among the evidence, and what the application will not see.
+    fn is_said_apart(&self, name: &[u8]) -> bool {
+        match &self.plan.purpose {
+            Purpose::Attach => false,
+            Purpose::Judge {
+                admission,
+                evidence,
+            } => {
+                let own = [&admission.header, evidence];
+                own.iter().any(|own| own.as_str().as_bytes() == name)
+                    || self.survey.protected.contains(&name)
+            }
         }
     }
 }
@@ -210,8 +300,18 @@ pub(super) fn principal<H: Host>(host: &H, caller: &CallerFrom) -> String {
     String::from_utf8(name.unwrap_or_default()).unwrap_or_default()
 }
 
-fn evidence(caller: &CallerFrom, headers: &Headers<'_>, principal: &str) -> Option<Evidence> {
-    let CallerFrom::Request { headers: names, .. } = caller else {
+fn evidence(plan: &Plan, headers: &Headers<'_>, waiter: &Waiter) -> Option<Evidence> {
+    if let (Purpose::Judge { evidence, .. }, Some(shown)) = (&plan.purpose, &waiter.shown) {
+        let line = Header {
+            name: evidence.as_str().to_owned(),
+            value: shown.token.clone(),
+        };
+        return Some(Evidence {
+            headers: vec![line],
+            ..Evidence::default()
+        });
+    }
+    let CallerFrom::Request { headers: names, .. } = &plan.settings.caller else {
         return None;
     };
     let lines = names.iter().flat_map(|name| {
@@ -222,7 +322,7 @@ fn evidence(caller: &CallerFrom, headers: &Headers<'_>, principal: &str) -> Opti
     });
     Some(Evidence {
         headers: lines.collect(),
-        principal: principal.to_owned(),
+        principal: waiter.principal.clone(),
         certificate: String::new(),
     })
 }

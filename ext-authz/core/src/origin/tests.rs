@@ -1,6 +1,6 @@
 //! Origins and the hosts that mean them.
 
-use attache_core::request::Authority;
+use crate::request::Authority;
 
 use super::Origin;
 

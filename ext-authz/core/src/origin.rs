@@ -1,15 +1,14 @@
-//! The destination that a cluster vouches for: `https://api.stripe.com`, `https://*.example.com:8443`,
-//! `http://internal:8080`.
+//! Where a route leads, by the word of whoever configured it: `https://api.stripe.com`,
+//! `https://*.example.com:8443`, `http://internal:8080`. Server and filter read it alike.
 
-use attache_core::request::{Authority, Host, Transport};
+use crate::request::{Authority, Host, Transport};
 
 #[cfg(test)]
 mod tests;
 
 /// A scheme, a host (or all hosts below a name) and a port.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    written: String,
     transport: Transport,
     port: u16,
     host: Host,
@@ -17,7 +16,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    /// Reads an origin; `None` if the text is none.
+    pub fn parse(text: &str) -> Option<Self> {
         let (transport, usual, rest) = match text.split_once("://")? {
             ("https", rest) => (Transport::Tls, 443, rest),
             ("http", rest) => (Transport::Plaintext, 80, rest),
@@ -28,7 +28,6 @@ impl Origin {
             .map_or((false, rest), |rest| (true, rest));
         let authority = Authority::parse(rest).ok()?;
         Some(Self {
-            written: text.to_owned(),
             transport,
             port: authority.port.unwrap_or(usual),
             host: authority.host,
@@ -36,22 +35,24 @@ impl Origin {
         })
     }
 
-    /// As it is written in the configuration.
-    pub(crate) fn as_str(&self) -> &str {
-        &self.written
-    }
-
-    pub(crate) const fn transport(&self) -> Transport {
+    /// How it is reached.
+    pub const fn transport(&self) -> Transport {
         self.transport
     }
 
-    pub(crate) const fn port(&self) -> u16 {
+    /// Its port.
+    pub const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Whether it is one host, not all below a name.
+    pub const fn is_one_host(&self) -> bool {
+        !self.below
     }
 
     /// Whether a client that names `asked` means this destination. Its port is the origin's, or 80, which is what
     /// an application means that leaves TLS to Envoy.
-    pub(crate) fn is_meant_by(&self, asked: &Authority) -> bool {
+    pub fn is_meant_by(&self, asked: &Authority) -> bool {
         let port = asked
             .port
             .is_none_or(|port| port == self.port || port == 80);
