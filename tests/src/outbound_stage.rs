@@ -53,13 +53,13 @@ impl OutboundStage {
 
     /// The same with changes of the bootstrap.
     pub async fn open_with(change: impl FnOnce(Bootstrap) -> Result<Bootstrap>) -> Result<Self> {
-        Self::open_by(&filter::wasm().await?, |_, bootstrap| change(bootstrap)).await
+        Self::open_by(&filter::wasm().await?, |_, _, bootstrap| change(bootstrap)).await
     }
 
     /// The same with another .wasm; changes know the folder and the authority.
     pub async fn open_by(
         wasm: &Path,
-        change: impl FnOnce(&Path, Bootstrap) -> Result<Bootstrap>,
+        change: impl FnOnce(&Path, &Authority, Bootstrap) -> Result<Bootstrap>,
     ) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let authority = Authority::new("the tests' own authority")?;
@@ -70,7 +70,7 @@ impl OutboundStage {
         let stripe = Target::start(&authority, STRIPE, Offers::Http1).await?;
         let socket = directory.path().join("edge.sock");
         let bootstrap = Bootstrap::filter_outbound(wasm, &socket, &roots, stripe.address())?;
-        let envoy = Envoy::start(change(directory.path(), bootstrap)?).await?;
+        let envoy = Envoy::start(change(directory.path(), &authority, bootstrap)?).await?;
         let address = envoy.address("outbound").await?;
         Ok(Self {
             edge,

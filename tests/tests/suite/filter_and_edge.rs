@@ -13,6 +13,7 @@ use attache_tests::{
     stage::{Script, Set, Stage},
     wait::until,
 };
+use base64ct::{Base64UrlUnpadded, Encoding as _};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -202,5 +203,50 @@ async fn a_policy_that_ends_lets_nothing_through_two_seconds_later() -> Result<(
         last_permitted < Duration::from_secs(2),
         "{last_permitted:?}"
     );
+    Ok(())
+}
+
+/// The `jti`'s key: the `kid` of a token.
+fn kid(token: &str) -> Option<String> {
+    let header = Base64UrlUnpadded::decode_vec(token.split('.').next()?).ok()?;
+    let header: Value = serde_json::from_slice(&header).ok()?;
+    header["kid"].as_str().map(str::to_owned)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_of_a_revoked_key_is_attached_for_less_than_two_seconds() -> Result<()> {
+    let (stage, _folder) = pod().await?;
+    ask_on(stage.address, 0, 16).await?;
+    let before = stage.set.stripe.last()?.bearer().context("no token")?;
+    let revoked = kid(&before).context("no kid")?;
+    let client = tokens(&stage.set.installation.socket()).await?;
+    let mut states = watch(&client).await?;
+    let first = next(&mut states).await?.generation;
+    let told = stage.set.installation.run(&["keys", "revoke", &revoked])?;
+    ensure!(told.status.success(), "{told:?}");
+    while next(&mut states).await?.generation == first {}
+    let changed = Instant::now();
+    let mut connections = Vec::new();
+    for _ in 0..8 {
+        connections.push(Connection::plaintext(stage.address).await?);
+    }
+    let (mut last_of_old, mut served) = (Duration::ZERO, 0);
+    while changed.elapsed() < Duration::from_secs(4) {
+        for connection in &mut connections {
+            let reply = connection
+                .ask(client::get(STRIPE, "/v1/charges/x")?)
+                .await?;
+            if reply.status != 200 {
+                continue;
+            }
+            served += 1;
+            let token = stage.set.stripe.last()?.bearer().context("no token")?;
+            if kid(&token).as_ref() == Some(&revoked) {
+                last_of_old = changed.elapsed();
+            }
+        }
+    }
+    ensure!(served > 0, "nobody is served any more");
+    ensure!(last_of_old < Duration::from_secs(2), "{last_of_old:?}");
     Ok(())
 }

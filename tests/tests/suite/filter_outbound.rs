@@ -448,7 +448,7 @@ async fn every_warm_access_is_reported_once_although_the_edge_comes_and_goes() -
 #[tokio::test]
 async fn a_worker_whose_vm_traps_comes_back_and_what_it_answered_is_not_forgotten() -> Result<()> {
     let wasm = filter::wasm_for_tests().await?;
-    let stage = OutboundStage::open_by(&wasm, |_, bootstrap| Ok(bootstrap)).await?;
+    let stage = OutboundStage::open_by(&wasm, |_, _, bootstrap| Ok(bootstrap)).await?;
     stage.edge.fetch(|request| {
         let mut response = allowed(request, "token", Duration::from_secs(300), "revision-1");
         response.refresh_at = response

@@ -29,16 +29,17 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// The forms of requests that wait, and the token requests among them.
 #[derive(Default)]
 pub(super) struct Forms {
-    /// Requests whose bodies come here, and whether all of it came.
-    held: HashMap<ContextId, Whole>,
+    /// Requests whose bodies come here.
+    held: HashMap<ContextId, Held>,
     requests: Vec<TokenRequest>,
 }
 
 /// How much of a body is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whole {
-    Yes,
-    NotYet,
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    length: usize,
+    /// Nothing more comes.
+    whole: bool,
 }
 
 /// A token request that waits.
@@ -53,7 +54,7 @@ impl Forms {
     /// A request's header came: whether its body is wanted too, if it waits.
     pub(super) fn begin(&mut self, stream: ContextId, headers: &Headers<'_>, ends: bool) {
         if form::may_be(headers) && !ends {
-            self.held.insert(stream, Whole::NotYet);
+            self.held.insert(stream, Held::default());
         }
     }
 
@@ -85,12 +86,11 @@ impl Outbound {
         ends: bool,
     ) -> Verdict {
         self.running.set(stream);
-        let Some(whole) = self.forms.held.get_mut(&stream) else {
+        let Some(held) = self.forms.held.get_mut(&stream) else {
             return Verdict::Pass;
         };
-        if ends {
-            *whole = Whole::Yes;
-        }
+        held.length = length;
+        held.whole |= ends;
         let reads = |request: &TokenRequest| request.waiter.stream == stream;
         let waits = self
             .forms
@@ -126,8 +126,9 @@ impl Outbound {
         drop(headers);
         match self.forms.held.get(&waiter.stream) {
             None => Err(refusal(NoForm::Malformed("the token request is empty"))),
-            Some(Whole::Yes) => self.ask_assertion(host, waiter),
-            Some(Whole::NotYet) => {
+            Some(held) if held.length > MAX_FORM => Err(refusal(NoForm::TooLarge)),
+            Some(held) if held.whole => self.ask_assertion(host, waiter),
+            Some(_) => {
                 self.wait(host, waiter, None)?;
                 Ok(Verdict::Wait)
             }

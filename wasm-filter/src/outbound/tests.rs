@@ -17,6 +17,7 @@ use crate::{
 
 mod refused_reports;
 mod token_requests;
+mod versions;
 
 const NOW: i64 = 1_800_000_000_000;
 const PLUGIN: ContextId = 1;

@@ -238,6 +238,20 @@ fn what_cannot_be_rewritten_does_not_go_on() {
 }
 
 #[test]
+fn a_form_that_grew_too_long_before_it_was_known_for_one_is_refused_at_once() {
+    let mut stage = Stage::open();
+    let (stream, _) = stage.token_request(&[]);
+    let long = "a".repeat(64 * 1024 + 1);
+    assert_eq!(stage.body(stream, &long, false), Action::Hold);
+    let call = stage.called("Fetch").expect("a question");
+    stage.answer(&call, &needed());
+    assert_eq!(
+        stage.refused(stream),
+        (413, "token-request-too-large".to_owned())
+    );
+}
+
+#[test]
 fn a_form_that_does_not_come_ends_its_request() {
     let mut stage = Stage::knowing();
     let (stream, _) = stage.token_request(&[]);
