@@ -9,7 +9,7 @@ mod source;
 mod tests;
 
 pub(crate) use countries::Countries;
-pub(crate) use expression::Expression;
+pub(crate) use expression::{Expression, RefusedExpression};
 pub(crate) use schedule::{Schedule, Window, day_number};
 pub(crate) use source::Ranges;
 

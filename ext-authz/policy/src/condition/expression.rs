@@ -47,6 +47,7 @@ pub(crate) use refused::{InvalidExpression, RefusedExpression};
 
 use super::{Facts, met};
 use bindings::Bindings;
+use refused::Refusals;
 
 /// Longest text that is read of a call, in bytes.
 const MAX_TEXT_BYTES: usize = 8 * 1024;
@@ -58,33 +59,54 @@ pub(crate) struct Expression {
 }
 
 impl Expression {
-    pub(crate) fn compile(text: &str) -> Result<Self, RefusedExpression> {
-        bounds::check_size(text)?;
+    /// Or everything that can be told at once of what is wrong with it, in the order of the text.
+    pub(crate) fn compile(text: &str) -> Result<Self, Vec<RefusedExpression>> {
+        bounds::check_size(text).map_err(|refused| vec![refused])?;
         // SECURITY: the parser is not ours; what stops it refuses the document and not the process.
         catch_unwind(|| Self::checked(text)).unwrap_or_else(|_panic| {
             let reason = InvalidExpression::Malformed("it cannot be read".to_owned());
-            Err(reason.whole())
+            Err(vec![reason.whole()])
         })
     }
 
-    fn checked(text: &str) -> Result<Self, RefusedExpression> {
-        let parsed = language::STANDARD.parse_only(text).map_err(malformed)?;
-        for expression in bounds::parts(parsed.expr())? {
-            names::check(expression)?;
-            literal::check(expression)?;
+    fn checked(text: &str) -> Result<Self, Vec<RefusedExpression>> {
+        let mut refusals = Refusals::default();
+        let parsed = match language::STANDARD.parse_only(text) {
+            Ok(parsed) => parsed,
+            Err(error) => return Err(malformed(error)),
+        };
+        let parts = bounds::parts(parsed.expr());
+        for part in &parts {
+            refusals.tell(bounds::check_form(part));
         }
-        let patterns = pattern::compile_all(parsed.expr())?;
+        let is_of_known_forms = refusals.is_empty();
+        for part in parts {
+            refusals.tell(names::check(part));
+            literal::check(part, &mut refusals);
+        }
+        let patterns = pattern::compile_all(parsed.expr(), &mut refusals);
+        // What the checker makes of forms that are refused tells nobody anything.
+        if !is_of_known_forms {
+            return Err(refusals.in_order());
+        }
         let environment = language::STANDARD.clone().with_function(patterns);
-        let checked = environment.compile(text).map_err(malformed)?;
-        equality::check(&checked)?;
-        bounds::check_joins(&checked)?;
-        fold::check(&environment, &checked)?;
-        match checked.result_type() {
-            Some(CelType::Bool) => {}
-            other => {
-                let found = other.map_or_else(|| "nothing".to_owned(), CelType::display_name);
-                return Err(InvalidExpression::NotBoolean(found).whole());
+        let checked = match environment.compile(text) {
+            Ok(checked) => checked,
+            Err(error) => {
+                refusals.extend(malformed(error));
+                return Err(refusals.in_order());
             }
+        };
+        equality::check(&checked, &mut refusals);
+        refusals.tell(bounds::check_joins(&checked));
+        fold::check(&environment, &checked, &mut refusals);
+        if refusals.is_empty() && checked.result_type() != Some(&CelType::Bool) {
+            let found = checked.result_type();
+            let found = found.map_or_else(|| "nothing".to_owned(), CelType::display_name);
+            refusals.extend([InvalidExpression::NotBoolean(found).whole()]);
+        }
+        if !refusals.is_empty() {
+            return Err(refusals.in_order());
         }
         let constant = fold::constant(&environment, &checked);
         let strict = equality::strict(&checked);
@@ -113,26 +135,27 @@ impl Expression {
     }
 }
 
-/// The first mistake, with the part that is to blame.
-fn malformed(error: CompileError) -> RefusedExpression {
-    let first = match error {
-        CompileError::Parse(errors) => errors
-            .into_iter()
-            .next()
-            .map(|error| (error.message, error.span)),
-        CompileError::Check(errors) => {
-            let first = errors.into_iter().next();
-            if let Some(unknown) = first.as_ref().and_then(names::undeclared) {
-                return unknown;
-            }
-            first.map(|error| (error.message(), error.span))
+/// The mistakes, each with the part that is to blame. Where the parser stops, what follows is guesswork.
+fn malformed(error: CompileError) -> Vec<RefusedExpression> {
+    let told = |message: String, span| InvalidExpression::Malformed(message).at(&span);
+    let refused: Vec<_> = match error {
+        CompileError::Parse(errors) => {
+            let first = errors.into_iter().take(1);
+            first.map(|error| told(error.message, error.span)).collect()
         }
-        CompileError::NoAst => None,
+        CompileError::Check(errors) => {
+            let errors = errors.into_iter();
+            let one = |error| {
+                names::undeclared(&error).unwrap_or_else(|| told(error.message(), error.span))
+            };
+            errors.map(one).collect()
+        }
+        CompileError::NoAst => Vec::new(),
     };
-    match first {
-        Some((message, span)) => InvalidExpression::Malformed(message).at(&span),
-        None => InvalidExpression::Malformed("it is empty".to_owned()).whole(),
+    if refused.is_empty() {
+        return vec![InvalidExpression::Malformed("it is empty".to_owned()).whole()];
     }
+    refused
 }
 
 impl std::fmt::Debug for Expression {

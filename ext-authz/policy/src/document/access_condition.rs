@@ -7,7 +7,10 @@ use jiff::{
 };
 
 use crate::{
-    condition::{Condition, Countries, Expression, Ranges, Schedule, Test, Window, day_number},
+    condition::{
+        Condition, Countries, Expression, Ranges, RefusedExpression, Schedule, Test, Window,
+        day_number,
+    },
     context::Country,
     document::Specification,
     problem::{Code, Place, did_you_mean, quoted},
@@ -219,15 +222,23 @@ fn country(at: &At<'_>) -> Option<Country> {
 
 fn expression(at: &At<'_>) -> Option<Test> {
     let text = at.text()?;
-    let refused = match Expression::compile(text) {
+    match Expression::compile(text) {
         Ok(expression) => {
             if let Some(holds) = expression.constant() {
                 warn_of_constant(at, holds);
             }
-            return Some(Test::Expression(Box::new(expression)));
+            Some(Test::Expression(Box::new(expression)))
         }
-        Err(refused) => refused,
-    };
+        Err(refused) => {
+            for refused in refused {
+                report_refused(at, text, refused);
+            }
+            None
+        }
+    }
+}
+
+fn report_refused(at: &At<'_>, text: &str, refused: RefusedExpression) {
     let mut message = refused.reason.to_string();
     let mut place = at.place();
     let part = refused.part.filter(|part| part.len() < text.len());
@@ -244,7 +255,6 @@ fn expression(at: &At<'_>) -> Option<Test> {
     let way_out = Some(refused.reason.way_out().to_owned());
     at.report()
         .error_with(place, Code::InvalidExpression, message, way_out);
-    None
 }
 
 /// Something is being tried out, or another thing was meant.

@@ -35,24 +35,29 @@ pub(super) fn check_size(text: &str) -> Result<(), RefusedExpression> {
     Ok(())
 }
 
-/// The expression and all that it consists of. Loops, bindings and messages are refused.
-pub(super) fn parts(whole: &SpannedExpr) -> Result<Vec<&SpannedExpr>, RefusedExpression> {
+/// The expression and all that it consists of, but for what lies within a part that [`check_form`] refuses.
+pub(super) fn parts(whole: &SpannedExpr) -> Vec<&SpannedExpr> {
     let mut parts = Vec::new();
     let mut pending = vec![whole];
     while let Some(expression) = pending.pop() {
-        match &expression.node {
-            Expr::Comprehension(_) => return Err(InvalidExpression::Loops.at(&expression.span)),
-            Expr::Bind { .. } => return Err(InvalidExpression::Binds.at(&expression.span)),
-            Expr::Struct { .. } => return Err(InvalidExpression::Builds.at(&expression.span)),
-            Expr::Index { optional: true, .. } | Expr::Member { optional: true, .. } => {
-                let reason = "it has `?`, and there are no optional values".to_owned();
-                return Err(InvalidExpression::Malformed(reason).at(&expression.span));
-            }
-            node => pending.extend(children(node)),
-        }
+        pending.extend(children(&expression.node));
         parts.push(expression);
     }
-    Ok(parts)
+    parts
+}
+
+/// Loops, bindings, messages and optional values are refused.
+pub(super) fn check_form(part: &SpannedExpr) -> Result<(), RefusedExpression> {
+    let reason = match &part.node {
+        Expr::Comprehension(_) => InvalidExpression::Loops,
+        Expr::Bind { .. } => InvalidExpression::Binds,
+        Expr::Struct { .. } => InvalidExpression::Builds,
+        Expr::Index { optional: true, .. } | Expr::Member { optional: true, .. } => {
+            InvalidExpression::Malformed("it has `?`, and there are no optional values".to_owned())
+        }
+        _ => return Ok(()),
+    };
+    Err(reason.at(&part.span))
 }
 
 /// What an expression directly consists of. The name of a function is no part of its call.
@@ -117,13 +122,7 @@ pub(super) fn check_joins(checked: &Ast) -> Result<(), RefusedExpression> {
         };
         adds && !kind_of(checked, part).is_some_and(of_one_size)
     };
-    if parts(checked.expr())?
-        .iter()
-        .copied()
-        .filter(is_join)
-        .count()
-        > MAX_JOINS
-    {
+    if parts(checked.expr()).into_iter().filter(is_join).count() > MAX_JOINS {
         return Err(InvalidExpression::TooManyJoins.whole());
     }
     Ok(())

@@ -13,7 +13,7 @@ use cel_core::{
 
 use super::{
     bounds::{kind_of, parts},
-    refused::{InvalidExpression, RefusedExpression},
+    refused::{InvalidExpression, Refusals},
 };
 
 /// Names that no expression can spell.
@@ -22,8 +22,8 @@ const CONTAINS: &str = "@in";
 const AT: &str = "@at";
 
 /// Refuses what is compared with a thing of another kind, where both kinds are known.
-pub(super) fn check(checked: &Ast) -> Result<(), RefusedExpression> {
-    for part in parts(checked.expr())? {
+pub(super) fn check(checked: &Ast, refusals: &mut Refusals) {
+    for part in parts(checked.expr()) {
         let (left, right) = match &part.node {
             Expr::Binary { op, left, right } => match op {
                 BinaryOp::Eq
@@ -48,10 +48,9 @@ pub(super) fn check(checked: &Ast) -> Result<(), RefusedExpression> {
             && !left.may_equal(&right)
         {
             let reason = InvalidExpression::NeverEqual(left.name(), right.name());
-            return Err(reason.at(&part.span));
+            refusals.tell(Err(reason.at(&part.span)));
         }
     }
-    Ok(())
 }
 
 /// What is known of a value before there is one.

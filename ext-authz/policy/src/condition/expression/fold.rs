@@ -5,7 +5,7 @@ use cel_core::{Ast, CelType, Env, Expr, MapActivation, SpannedExpr, Timestamp, V
 
 use super::{
     bounds::{children, kind_of, parts},
-    refused::{InvalidExpression, RefusedExpression},
+    refused::{InvalidExpression, Refusals, RefusedExpression},
 };
 
 /// Moments of different years, months, weekdays and hours, in seconds since 1970.
@@ -20,17 +20,16 @@ enum Reads {
     Call,
 }
 
-pub(super) fn check(environment: &Env, checked: &Ast) -> Result<(), RefusedExpression> {
-    reads(checked.expr(), environment)?;
-    for part in parts(checked.expr())? {
+pub(super) fn check(environment: &Env, checked: &Ast, refusals: &mut Refusals) {
+    reads(checked.expr(), environment, refusals);
+    for part in parts(checked.expr()) {
         if let Expr::Index { expr, index, .. } = &part.node
             && !matches!(kind_of(checked, expr), Some(CelType::Map(..)))
             && !matches!(index.node, Expr::String(_))
         {
-            check_index(index, environment)?;
+            refusals.tell(check_index(index, environment));
         }
     }
-    Ok(())
 }
 
 /// What an expression yields that reads nothing, not even the time.
@@ -58,12 +57,12 @@ fn check_index(index: &SpannedExpr, environment: &Env) -> Result<(), RefusedExpr
 }
 
 /// The innermost part that can never be evaluated is the one that is told.
-fn reads(part: &SpannedExpr, environment: &Env) -> Result<Reads, RefusedExpression> {
+fn reads(part: &SpannedExpr, environment: &Env, refusals: &mut Refusals) -> Reads {
     let mut most = depends_on_itself(&part.node);
     let inner = children(&part.node);
     let is_whole = inner.is_empty() && !matches!(part.node, Expr::Call { .. });
     for child in inner {
-        most = most.max(reads(child, environment)?);
+        most = most.max(reads(child, environment, refusals));
     }
     let moments = match most {
         Reads::Nothing => MOMENTS.get(..1),
@@ -71,19 +70,22 @@ fn reads(part: &SpannedExpr, environment: &Env) -> Result<Reads, RefusedExpressi
         Reads::Call => None,
     };
     let Some(moments) = moments.filter(|_| !is_whole) else {
-        return Ok(most);
+        return most;
     };
     let mut error = None;
     for moment in moments {
         match evaluated(part, environment, *moment) {
             Some(Value::Error(told)) => error = Some(told),
-            Some(_) | None => return Ok(most),
+            Some(_) | None => return most,
         }
     }
-    match error {
-        Some(error) => Err(InvalidExpression::NeverEvaluated(error.message.clone()).at(&part.span)),
-        None => Ok(most),
-    }
+    let Some(error) = error else {
+        return most;
+    };
+    let reason = InvalidExpression::NeverEvaluated(error.message.clone());
+    refusals.tell(Err(reason.at(&part.span)));
+    // What lies around it is not looked at: it errs for the same reason, or is not reached.
+    Reads::Call
 }
 
 fn depends_on(part: &SpannedExpr) -> Reads {

@@ -6,35 +6,37 @@ use std::net::IpAddr;
 use attache_core::request::{Host, RequestPath, is_method, without_query};
 use cel_core::{BinaryOp, Expr, SpannedExpr};
 
-use super::refused::{InvalidExpression, RefusedExpression};
+use super::refused::{InvalidExpression, Refusals, RefusedExpression};
 use crate::problem::quoted;
 
 /// Looks at one part of an expression.
-pub(super) fn check(part: &SpannedExpr) -> Result<(), RefusedExpression> {
+pub(super) fn check(part: &SpannedExpr, refusals: &mut Refusals) {
     match &part.node {
         Expr::Binary {
             op: BinaryOp::Eq | BinaryOp::Ne,
             left,
             right,
         } => {
-            compared(left, right)?;
-            compared(right, left)
+            refusals.tell(compared(left, right));
+            refusals.tell(compared(right, left));
         }
         Expr::Binary {
             op: BinaryOp::In,
             left,
             right,
-        } => match &right.node {
-            Expr::List(elements) => elements
-                .iter()
-                .try_for_each(|element| compared(left, &element.expr)),
-            _ => Ok(()),
-        },
-        Expr::Call { expr, args } => match (&expr.node, args.as_slice()) {
-            (Expr::Member { expr, field, .. }, [argument]) => contained(expr, field, argument),
-            _ => Ok(()),
-        },
-        _ => Ok(()),
+        } => {
+            if let Expr::List(elements) = &right.node {
+                for element in elements {
+                    refusals.tell(compared(left, &element.expr));
+                }
+            }
+        }
+        Expr::Call { expr, args } => {
+            if let (Expr::Member { expr, field, .. }, [argument]) = (&expr.node, args.as_slice()) {
+                refusals.tell(contained(expr, field, argument));
+            }
+        }
+        _ => {}
     }
 }
 

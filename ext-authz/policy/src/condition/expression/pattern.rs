@@ -15,11 +15,17 @@ use regex_automata::{
 use super::{
     MAX_TEXT_BYTES,
     bounds::parts,
-    refused::{InvalidExpression, RefusedExpression},
+    refused::{InvalidExpression, Refusals},
 };
 
 /// Most memory of one automaton, and of what it is built from.
 const MAX_AUTOMATON_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+thread_local! {
+    /// How many bytes this thread's automata were given to read.
+    pub(super) static BYTES_READ: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
 
 /// A pattern, ready to match.
 pub(super) struct Pattern(dense::DFA<Vec<u32>>);
@@ -44,6 +50,8 @@ impl Pattern {
         if text.len() > MAX_TEXT_BYTES {
             return None;
         }
+        #[cfg(test)]
+        BYTES_READ.set(BYTES_READ.get().saturating_add(text.len()));
         let found = self.0.try_search_fwd(&Input::new(text).earliest(true));
         found.ok().map(|end| end.is_some())
     }
@@ -51,8 +59,11 @@ impl Pattern {
 
 /// The reason, without what the library says of its own workings.
 fn told(error: &dense::BuildError) -> String {
-    let source = std::error::Error::source(error);
-    let source = source.map_or_else(|| error.to_string(), ToString::to_string);
+    let (mut source, mut next) = (error.to_string(), std::error::Error::source(error));
+    while let Some(inner) = next {
+        source = inner.to_string();
+        next = inner.source();
+    }
     if error.is_size_limit_exceeded() || source.contains("exceeded limit") {
         return "it needs too many states".to_owned();
     }
@@ -86,19 +97,25 @@ fn in_ascii(pattern: &str) -> String {
 }
 
 /// `matches` over the patterns of an expression, compiled once. A pattern from a request is never compiled.
-pub(super) fn compile_all(whole: &SpannedExpr) -> Result<FunctionDecl, RefusedExpression> {
+pub(super) fn compile_all(whole: &SpannedExpr, refusals: &mut Refusals) -> FunctionDecl {
     let mut patterns = HashMap::new();
-    for part in parts(whole)? {
+    for part in parts(whole) {
         let Some(argument) = argument_of_matches(&part.node) else {
             continue;
         };
-        let Expr::String(text) = &argument.node else {
-            return Err(InvalidExpression::PatternNotLiteral.at(&argument.span));
+        let pattern = if let Expr::String(text) = &argument.node {
+            Pattern::compile(text).map(|pattern| (text.clone(), pattern))
+        } else {
+            Err(InvalidExpression::PatternNotLiteral)
         };
-        let pattern = Pattern::compile(text).map_err(|reason| reason.at(&argument.span))?;
-        patterns.insert(text.clone(), pattern);
+        match pattern {
+            Ok((text, pattern)) => {
+                patterns.insert(text, pattern);
+            }
+            Err(reason) => refusals.tell(Err(reason.at(&argument.span))),
+        }
     }
-    Ok(function(Arc::new(patterns)))
+    function(Arc::new(patterns))
 }
 
 fn argument_of_matches(expression: &Expr) -> Option<&SpannedExpr> {

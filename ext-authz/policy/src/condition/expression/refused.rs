@@ -63,6 +63,46 @@ pub(crate) enum InvalidExpression {
     Pattern(String),
 }
 
+/// What was found wrong with an expression so far.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(Vec<RefusedExpression>);
+
+impl Refusals {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn tell(&mut self, looked_at: Result<(), RefusedExpression>) {
+        self.extend(looked_at.err());
+    }
+
+    /// What lies within a part that was told already, or around it, follows from that.
+    pub(super) fn extend(&mut self, refused: impl IntoIterator<Item = RefusedExpression>) {
+        for one in refused {
+            if !self.0.iter().any(|told| told.overlaps(&one)) {
+                self.0.push(one);
+            }
+        }
+    }
+
+    pub(super) fn in_order(mut self) -> Vec<RefusedExpression> {
+        let begins = |it: &RefusedExpression| it.part.as_ref().map(|part| part.start);
+        self.0.sort_by_key(begins);
+        self.0
+    }
+}
+
+impl RefusedExpression {
+    fn overlaps(&self, other: &Self) -> bool {
+        match (&self.part, &other.part) {
+            (Some(one), Some(other)) => {
+                one == other || (one.start < other.end && other.start < one.end)
+            }
+            (None, _) | (_, None) => false,
+        }
+    }
+}
+
 impl InvalidExpression {
     pub(super) const fn at(self, part: &Range<usize>) -> RefusedExpression {
         RefusedExpression {
