@@ -7,7 +7,7 @@ mod client_workload;
 mod credential_provider;
 mod endpoint;
 mod host;
-mod policy_test;
+pub(crate) mod policy_test;
 mod secret_reference;
 mod server_workload;
 mod short_form;

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use attache_core::{
     attributes::{AttributeValue, Attributes},
+    decision::{DenyReason, Fault, Mismatch},
     event::Outcome,
-    request::Transport,
+    request::{AmbiguousRequest, Transport},
     time::Timestamp,
 };
 
@@ -15,7 +16,7 @@ use crate::{
     context::Country,
     document::{self, Spec, Specification, TrustProvider},
     name::{self, QualifiedName},
-    problem::{Code, Place, Problems, Report, quoted},
+    problem::{Code, Place, Problems, Report, did_you_mean, quoted},
     selector::attribute_name,
     yaml::{At, File},
 };
@@ -239,7 +240,7 @@ impl Expected {
                 "a permitted call has no code",
                 "remove the field",
             ),
-            Some(Outcome::Denied | Outcome::Error) | None => text(at),
+            Some(Outcome::Denied | Outcome::Error) | None => code(at, outcome),
         });
         Some(Self {
             outcome: outcome?,
@@ -248,6 +249,70 @@ impl Expected {
             code: code?,
         })
     }
+}
+
+/// A code that a case can end with: one that is mistyped would make a case that always fails.
+fn code(at: &At<'_>, outcome: Option<Outcome>) -> Option<String> {
+    let text = at.text()?;
+    let found = codes().into_iter().find(|(code, _)| *code == text);
+    let Some((code, of)) = found else {
+        let fitting = codes()
+            .into_iter()
+            .filter(|(_, of)| outcome.is_none_or(|it| it == *of));
+        let fitting: Vec<&str> = fitting.map(|(code, _)| code).collect();
+        let way_out = did_you_mean(text, fitting.iter().copied())
+            .unwrap_or_else(|| format!("write one of {}", fitting.join(", ")));
+        let message = format!("{} is no code that a case ends with", quoted(text));
+        return at.refuse_with(Code::UnknownChoice, message, way_out);
+    };
+    match outcome {
+        Some(outcome) if outcome != of => {
+            let of = match of {
+                Outcome::Permitted => "permitted",
+                Outcome::Denied => "denied",
+                Outcome::Error => "error",
+            };
+            at.refuse_with(
+                Code::ConflictingFields,
+                format!("the outcome of {} is another", quoted(code)),
+                format!("write `outcome: {of}`"),
+            )
+        }
+        Some(_) | None => Some(code.to_owned()),
+    }
+}
+
+/// The codes that a case can end with. Its caller is supposed, so that no evidence is judged, and no credential
+/// is obtained.
+pub(crate) fn codes() -> Vec<(&'static str, Outcome)> {
+    let mismatch = Mismatch {
+        attribute: String::new(),
+        expected: String::new(),
+        actual: None,
+    };
+    let reasons = [
+        DenyReason::NoPolicy,
+        DenyReason::AttributeMismatch(mismatch),
+        DenyReason::DeniedByPolicy,
+        DenyReason::ProviderNotAccepted,
+        DenyReason::ConditionNotMet,
+        DenyReason::ConditionUnavailable,
+        DenyReason::RequestAmbiguous(AmbiguousRequest::Host),
+        DenyReason::RequestAmbiguous(AmbiguousRequest::Path),
+        DenyReason::RequestAmbiguous(AmbiguousRequest::Method),
+        DenyReason::MethodRefused,
+        DenyReason::HeaderAmbiguous,
+        DenyReason::ParameterAmbiguous,
+        DenyReason::RequestOverridden,
+        DenyReason::DestinationMismatch,
+        DenyReason::DestinationNotVouched,
+        DenyReason::DestinationPlaintext,
+    ];
+    let denials = reasons
+        .iter()
+        .map(|reason| (reason.code(), Outcome::Denied));
+    let conflict = (Fault::CredentialConflict.code(), Outcome::Error);
+    denials.chain([conflict]).collect()
 }
 
 fn attributes(at: &At<'_>) -> Option<Attributes> {

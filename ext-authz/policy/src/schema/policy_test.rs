@@ -6,7 +6,7 @@ use super::{
     Shape,
     documents::{REFERENCE, TEXT, field, mapping},
 };
-use crate::selector;
+use crate::{document::policy_test::codes, selector};
 
 pub(super) static POLICY_TEST: Shape = Shape::Mapping(&mapping(&[field(
     "cases",
@@ -114,7 +114,7 @@ static EXPECT: Mapping = mapping(&[
     field(
         "code",
         Sometimes,
-        TEXT,
+        Shape::Words(|| codes().into_iter().map(|(code, _)| code).collect()),
         "the code of the denial or fault, such as `no-policy`",
     ),
 ]);

@@ -96,6 +96,18 @@ fn a_mistake_in_a_test_is_told_with_its_place_and_the_way_out() {
             "has no code",
         ),
         (
+            CASE.replace("outcome: denied", "outcome: denied, code: no-polcy"),
+            "did you mean \"no-policy\"?",
+        ),
+        (
+            CASE.replace("outcome: denied", "outcome: denied, code: token-expired"),
+            "write one of no-policy",
+        ),
+        (
+            CASE.replace("outcome: denied", "outcome: error, code: no-policy"),
+            "`outcome: denied`",
+        ),
+        (
             CASE.replace("path: /", "path: /, at: noon"),
             "2026-06-15T08:30:00Z",
         ),
