@@ -10,6 +10,8 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
 
+mod folded;
+
 #[cfg(test)]
 mod tests;
 

@@ -29,7 +29,8 @@ pub(crate) use endpoint::audience_endpoint;
 pub use policy_test::{Case, Expected, PolicyTest, TestedCall, policy_tests};
 pub use secret_reference::SecretReference;
 pub use server_workload::{
-    Authentication, Carrier, Form, HostPattern, Part, Placement, ServerWorkload, TlsRule,
+    Authentication, Carrier, Form, HostPattern, Part, PathMatching, Placement, ServerWorkload,
+    TlsRule,
 };
 pub(crate) use short_form::{CredentialPolicy, IDENTITY_KINDS, WorkloadIdentity};
 pub use trust_provider::{BundleSource, KeySource, TrustProvider};

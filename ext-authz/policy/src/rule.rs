@@ -4,12 +4,14 @@ use std::{ops::Deref, sync::Arc};
 
 use attache_core::{
     attestation::Attestation,
-    request::{PathPrefix, Request},
+    request::{PathPrefix, Request, RequestPath},
 };
 
 use crate::{
     condition::Condition,
-    document::{CredentialProvider, Effect, MethodSet, Placement, PolicyMode, TlsRule},
+    document::{
+        CredentialProvider, Effect, MethodSet, PathMatching, Placement, PolicyMode, TlsRule,
+    },
 };
 
 /// What one policy says about one client on one target.
@@ -55,6 +57,8 @@ pub(crate) struct RuleAction {
     pub(crate) methods: MethodSet,
     /// Where both the action and the server workload reach.
     pub(crate) prefixes: Arc<[PathPrefix]>,
+    /// Of a deny: which spellings of a path are one. Of an allow: exact.
+    pub(crate) path_matching: PathMatching,
 }
 
 impl Accepts {
@@ -176,7 +180,15 @@ impl RuleAction {
         let covering = self
             .prefixes
             .iter()
-            .filter(|prefix| prefix.covers(request.path));
+            .filter(|prefix| self.reaches(prefix, request.path));
         covering.map(PathPrefix::segments).max()
+    }
+
+    /// Whether `path` lies under `prefix`, one of its own.
+    pub(crate) fn reaches(&self, prefix: &PathPrefix, path: RequestPath<'_>) -> bool {
+        match self.path_matching {
+            PathMatching::Exact => prefix.covers(path),
+            PathMatching::CaseInsensitive => prefix.covers_folded(path),
+        }
     }
 }

@@ -19,7 +19,8 @@ use crate::{
     compiled::{ClientId, TargetId},
     condition::{Condition, Test},
     document::{
-        AccessPolicy, Action, Document, HostPattern, Kind, ServerWorkload, TrustProvider, Vouchers,
+        AccessPolicy, Action, Document, Effect, HostPattern, Kind, PathMatching, ServerWorkload,
+        TrustProvider, Vouchers,
     },
     hash::Set,
     name::{QualifiedName, Reference},
@@ -138,7 +139,7 @@ impl Directory<'_> {
         let written = policy.actions.as_deref().unwrap_or_default();
         let actions: Vec<_> = written
             .iter()
-            .map(|action| self.action(server, action))
+            .map(|action| self.action(server, effect, action))
             .collect();
         let credential = credential?;
         let terms = self.shared.terms(Terms {
@@ -264,7 +265,7 @@ impl Directory<'_> {
     }
 
     /// An action of the policy, narrowed to the paths of the server workload.
-    fn action(&self, server: &Server, action: &Action) -> Option<RuleAction> {
+    fn action(&self, server: &Server, effect: Effect, action: &Action) -> Option<RuleAction> {
         let served = &server.workload.paths;
         let prefixes = match &action.paths {
             None => Arc::clone(&server.paths),
@@ -285,6 +286,10 @@ impl Directory<'_> {
         (!prefixes.is_empty()).then(|| RuleAction {
             methods: self.shared.methods(&action.methods),
             prefixes,
+            path_matching: match effect {
+                Effect::Deny => server.workload.path_matching,
+                Effect::Allow => PathMatching::Exact,
+            },
         })
     }
 

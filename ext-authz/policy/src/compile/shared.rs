@@ -7,7 +7,9 @@ use attache_core::request::PathPrefix;
 use smallvec::SmallVec;
 
 use crate::{
-    document::{CredentialProvider, Effect, MethodSet, Placement, PolicyMode, TlsRule},
+    document::{
+        CredentialProvider, Effect, MethodSet, PathMatching, Placement, PolicyMode, TlsRule,
+    },
     hash::{Map, Set},
     rule::{Accepts, Terms},
 };
@@ -63,8 +65,8 @@ struct Addresses {
     conditions: SmallVec<[usize; 2]>,
     credential: usize,
     placements: usize,
-    /// Methods and prefixes of each action.
-    actions: SmallVec<[(usize, usize); 3]>,
+    /// Methods and prefixes of each action, and how these are compared.
+    actions: SmallVec<[(usize, usize, PathMatching); 3]>,
 }
 
 impl Addresses {
@@ -98,7 +100,10 @@ impl Addresses {
             credential: credential.as_ref().map_or(0, address),
             placements: address(placements),
             actions: actions
-                .map(|action| (methods(&action.methods), address(&action.prefixes)))
+                .map(|action| {
+                    let (methods, prefixes) = (methods(&action.methods), address(&action.prefixes));
+                    (methods, prefixes, action.path_matching)
+                })
                 .collect(),
         }
     }

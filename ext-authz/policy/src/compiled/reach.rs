@@ -11,12 +11,20 @@ use attache_core::{
 
 use crate::{
     decision::Ground,
-    document::{Effect, MethodSet},
+    document::{Effect, MethodSet, PathMatching},
     rule::RuleAction,
 };
 
 /// How many methods a scope names; where policies name more, it is about one.
 const MAX_METHODS: usize = 64;
+
+/// What the actions cover that ask about the method.
+#[derive(Default)]
+struct Prefixes<'a> {
+    exact: Vec<&'a PathPrefix>,
+    /// Those that cover other spellings, too.
+    folded: Vec<&'a PathPrefix>,
+}
 
 impl Ground<'_> {
     pub(crate) fn scope(&self, caller: Caller) -> Scope {
@@ -37,8 +45,13 @@ impl Ground<'_> {
         let covering = actions
             .iter()
             .filter(|action| action.methods.contains(request.method));
-        let prefixes: Vec<&PathPrefix> =
-            covering.flat_map(|action| action.prefixes.iter()).collect();
+        let mut prefixes: Prefixes<'_> = Prefixes::default();
+        for action in covering {
+            match action.path_matching {
+                PathMatching::Exact => prefixes.exact.extend(action.prefixes.iter()),
+                PathMatching::CaseInsensitive => prefixes.folded.extend(action.prefixes.iter()),
+            }
+        }
         Scope::Region(Box::new(Region {
             revision: self.compiled.revision().to_owned(),
             caller,
@@ -85,12 +98,18 @@ fn methods(actions: &[&RuleAction], method: &str) -> Methods {
 }
 
 /// The paths that lie under the same of `prefixes` as `path`.
-fn paths(prefixes: &[&PathPrefix], path: RequestPath<'_>) -> Paths {
-    let covering = prefixes.iter().filter(|prefix| prefix.covers(path));
+fn paths(prefixes: &Prefixes<'_>, path: RequestPath<'_>) -> Paths {
+    let exact = &prefixes.exact;
+    let covering = exact.iter().filter(|prefix| prefix.covers(path));
     let longest = covering.map(|prefix| prefix.segments()).max().unwrap_or(0);
     let mut count = longest;
     while let Some(prefix) = PathPrefix::beginning(path, count) {
-        if let Some(except) = exceptions(prefixes, &prefix, path) {
+        // No scope can cut out every spelling of a path: it ends above the first that is another matter.
+        let is_of_one_kind =
+            |other: &&PathPrefix| other.encloses_folded(&prefix) || !prefix.encloses_folded(other);
+        if prefixes.folded.iter().all(is_of_one_kind)
+            && let Some(except) = exceptions(exact, &prefix, path)
+        {
             return Paths::Under { prefix, except };
         }
         count = count.saturating_add(1);

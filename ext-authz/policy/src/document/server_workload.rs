@@ -32,6 +32,8 @@ pub struct ServerWorkload {
     pub tls: TlsRule,
     /// Under which paths, in order; never empty.
     pub paths: Arc<[PathPrefix]>,
+    /// How denials compare paths.
+    pub path_matching: PathMatching,
     /// Where a credential goes.
     pub authentication: Authentication,
 }
@@ -72,6 +74,16 @@ pub enum TlsRule {
     PlaintextAllowed,
 }
 
+/// Which spellings of a path the target takes for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PathMatching {
+    /// `exact`, the default: each is a path of its own (RFC 3986 §6.2.2.1).
+    Exact,
+    /// `case-insensitive`: capitals, and dots and spaces at the end of a segment, make no other path. A deny
+    /// covers them all, and an allow goes on being exact.
+    CaseInsensitive,
+}
+
 /// How a target takes its credential.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Authentication {
@@ -101,6 +113,13 @@ impl ServerWorkload {
             paths.dedup();
             Some(paths.into())
         });
+        let matchings = [
+            ("exact", PathMatching::Exact),
+            ("case-insensitive", PathMatching::CaseInsensitive),
+        ];
+        let path_matching = fields.or("pathMatching", PathMatching::Exact, |at| {
+            at.one_of(&matchings)
+        });
         let authentication = match fields.field("authentication") {
             None => bearer(),
             Some(at) => authentication::lower(&at),
@@ -112,6 +131,7 @@ impl ServerWorkload {
             port: port?,
             tls: tls?,
             paths: paths?,
+            path_matching: path_matching?,
             authentication: authentication?,
         })
     }
@@ -126,6 +146,7 @@ impl ServerWorkload {
             port,
             tls,
             paths,
+            path_matching: PathMatching::Exact,
             authentication,
         })
     }

@@ -162,7 +162,7 @@ pub(super) fn action(action: &RuleAction, facts: &Facts<'_>) -> [Check; 2] {
     let covered = action
         .prefixes
         .iter()
-        .any(|prefix| prefix.covers(request.path));
+        .any(|prefix| action.reaches(prefix, request.path));
     let listed = action.methods.contains(request.method);
     [
         Check::of(Subject::Method, listed, methods, request.method),

@@ -286,7 +286,7 @@ fn unlike(action: &RuleAction, facts: &Facts<'_>) -> usize {
     let under = action
         .prefixes
         .iter()
-        .any(|prefix| prefix.covers(request.path));
+        .any(|prefix| action.reaches(prefix, request.path));
     usize::from(!listed).saturating_add(usize::from(!under))
 }
 

@@ -172,6 +172,12 @@ static SERVER_WORKLOAD: Shape = Shape::Mapping(&mapping(&[
         "path prefixes, matched by segment; all paths unless written",
     ),
     field(
+        "pathMatching",
+        Sometimes,
+        Shape::Words(|| vec!["exact", "case-insensitive"]),
+        "`exact` unless written; `case-insensitive` for a target that reads `/ADMIN` and `/admin.` as `/admin`: a deny covers them all",
+    ),
+    field(
         "authentication",
         Sometimes,
         AUTHENTICATION,

@@ -65,7 +65,7 @@ impl Directory<'_> {
             conditions: Box::default(),
             placements: self.placements(server, Some(&credential)),
             credential: Some(credential),
-            actions: [self.action(server, everything)?].into(),
+            actions: [self.action(server, Effect::Allow, everything)?].into(),
         });
         let names = NamesOf::policy(name, Effect::Allow, client, server).with(&all);
         Some(Binding {

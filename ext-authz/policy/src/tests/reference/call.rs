@@ -59,7 +59,7 @@ pub(super) const HOSTS: [&str; 7] = [
     "10.0.0.1",
 ];
 
-const PATHS: [&str; 17] = [
+const PATHS: [&str; 23] = [
     "/",
     "/v1",
     "/v1/",
@@ -77,6 +77,12 @@ const PATHS: [&str; 17] = [
     "/v2/e16",
     "/v2/e16/a/b",
     "/v3",
+    "/V1",
+    "/V1/x.",
+    "/v1./X/y",
+    "/v2/E07%20/x",
+    "/v2/Z.%20/q",
+    "/V3",
 ];
 
 const METHODS: [&str; 8] = [

@@ -204,8 +204,28 @@ fn path_rank(prefixes: &[&str], path: &str) -> usize {
     prefixes.iter().filter_map(covers).max().unwrap_or(0)
 }
 
+/// The same of a target that takes many spellings for one.
+fn folded_rank(prefixes: &[&str], path: &str) -> usize {
+    let read = |path: &str| -> Vec<String> {
+        let small = path.to_lowercase().replace("%20", " ");
+        let segments = small.split('/').map(|it| it.trim_end_matches([' ', '.']));
+        let named = segments.filter(|it| !it.is_empty());
+        named.map(ToOwned::to_owned).collect()
+    };
+    let path = read(path);
+    let covers = |prefix: &&str| {
+        let segments = read(prefix);
+        path.starts_with(&segments).then(|| segments.len() + 1)
+    };
+    prefixes.iter().filter_map(covers).max().unwrap_or(0)
+}
+
 /// By the action that covers the call with the longest prefix, the first of equals.
 fn covering<'p>(policy: &'p Policy, caller: &Caller, call: Call) -> Option<Covering<'p>> {
+    let path_rank = match policy.deny && policy.server().folds {
+        true => folded_rank,
+        false => path_rank,
+    };
     let served = path_rank(policy.server().paths, call.path);
     let mut best: Option<(usize, &Action)> = None;
     for action in &policy.actions {

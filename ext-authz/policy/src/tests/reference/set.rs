@@ -33,6 +33,8 @@ pub(super) struct Server {
     pub(super) tls: bool,
     pub(super) paths: &'static [&'static str],
     pub(super) header: &'static str,
+    /// Whether capitals, and dots and spaces at the end of a segment, make no other path.
+    pub(super) folds: bool,
 }
 
 /// Each client: OR of AND of an attribute with its values.
@@ -75,12 +77,17 @@ const fn server(
         tls,
         paths,
         header,
+        folds: false,
     }
 }
 
-pub(super) const SERVERS: [Server; 7] = [
+pub(super) const SERVERS: [Server; 8] = [
     server("api.example.corp", 443, true, &["/"], "authorization"),
     server("api.example.corp", 443, true, &["/v1", "/v2"], "x-key"),
+    Server {
+        folds: true,
+        ..server("api.example.corp", 443, true, &["/"], "x-key")
+    },
     server("*.example.corp", 443, true, &["/"], "x-key"),
     server("*.corp", 443, false, &["/", "/v1/x"], "authorization"),
     server("api.example.corp", 8443, false, &["/v1"], "authorization"),
@@ -167,7 +174,7 @@ fn policy(index: usize) -> impl Strategy<Value = Policy> {
     let parts = (
         (prop::bool::weighted(0.2), prop::bool::weighted(0.2)),
         0..CLIENTS.len(),
-        prop_oneof![1 => 0..3_usize, 1 => 0..SERVERS.len()],
+        prop_oneof![1 => 0..4_usize, 1 => 0..SERVERS.len()],
         (
             subsequence(vec!["cluster", "forge"], 0..=2),
             prop::bool::weighted(0.3),
@@ -263,11 +270,24 @@ pub(super) fn written(policies: &[Policy]) -> String {
         document("ClientWorkload", &format!("c{index}"), &spec)
     });
     let servers = SERVERS.iter().enumerate().map(|(index, server)| {
-        let Server { host, port, tls, paths, header } = server;
-        let tls = if *tls { "required" } else { "plaintext-allowed" };
+        let Server {
+            host,
+            port,
+            tls,
+            paths,
+            header,
+            folds,
+        } = server;
+        let matching = if *folds { "case-insensitive" } else { "exact" };
+        let tls = if *tls {
+            "required"
+        } else {
+            "plaintext-allowed"
+        };
         let authentication = format!("{{method: header, name: {header}}}");
         let spec = format!(
-            "host: {host:?}, port: {port}, tls: {tls}, paths: {paths:?}, authentication: {authentication}"
+            "host: {host:?}, port: {port}, tls: {tls}, paths: {paths:?}, pathMatching: {matching}, \
+             authentication: {authentication}"
         );
         document("ServerWorkload", &format!("s{index}"), &spec)
     });
