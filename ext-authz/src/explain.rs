@@ -64,7 +64,9 @@ pub(crate) struct ExplainArgs {
         long,
         value_name = "ID",
         requires = "config",
-        conflicts_with_all = ["host", "curl", "evidence", "attributes", "source", "port", "plaintext"]
+        conflicts_with_all = [
+            "host", "curl", "token_audience", "token_resource", "evidence", "attributes", "source", "port", "plaintext"
+        ]
     )]
     event: Option<String>,
     /// How many policies are told of, the most telling first.
@@ -127,7 +129,7 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     }
     if args.event.is_none() && !args.request.is_given() {
         return wrong_usage(
-            "name the request: --host HOST [--method …] [--path …], or `-- curl …`",
+            "name the request: --host HOST [--method …] [--path …], or `-- curl …`; or a token with --token-audience AUDIENCE",
         );
     }
     let report = match &args.event {

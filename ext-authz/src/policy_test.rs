@@ -242,6 +242,7 @@ fn call(tested: &TestedCall, caller: Caller) -> Call {
         at: tested.at,
         listener: None,
         policies: Some(3),
+        token: None,
         caller,
     }
 }

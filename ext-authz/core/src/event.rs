@@ -95,6 +95,18 @@ pub struct Reported {
     pub status: Option<u16>,
 }
 
+/// What a workload asked for that takes a token into its own hands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// Whom the token was to be for; `null` if that was not said.
+    pub audience: Option<String>,
+    /// Where it was to be used, `https://api.example.com:443`; `null` if that was not said.
+    pub resource: Option<String>,
+    /// The workload's address, as far as conditions could read it; `null` if it was not known.
+    pub address: Option<String>,
+}
+
 /// One access. The first thirteen fields keep the names, types and order of the published format;
 /// what a denial cannot know is `null`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -187,6 +199,9 @@ pub struct Event {
     /// What the proxy reported of it; left out if nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported: Option<Reported>,
+    /// What was asked for at the token endpoint; left out of every other access.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_request: Option<TokenRequest>,
 }
 
 impl Event {
@@ -230,6 +245,7 @@ impl Event {
             record: Record::Access,
             lease: None,
             reported: None,
+            token_request: None,
         }
     }
 }

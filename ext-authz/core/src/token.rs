@@ -2,7 +2,7 @@
 //! it and the issuer that mints it.
 
 use alloc::{string::String, vec::Vec};
-use core::time::Duration;
+use core::{fmt, time::Duration};
 
 use thiserror::Error;
 
@@ -72,6 +72,22 @@ pub struct TokenTarget {
     pub port: u16,
     /// How it is reached.
     pub transport: Transport,
+}
+
+/// As an origin, with its port.
+impl fmt::Display for TokenTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.transport {
+            Transport::Tls => "https",
+            Transport::Plaintext => "http",
+        };
+        let (host, port) = (self.host.as_str(), self.port);
+        if host.contains(':') {
+            write!(f, "{scheme}://[{host}]:{port}")
+        } else {
+            write!(f, "{scheme}://{host}:{port}")
+        }
+    }
 }
 
 /// Why a text names no place where tokens are used.

@@ -111,6 +111,7 @@ impl Edge {
         };
         let began = Instant::now();
         let mut trail = Trail::begin(clock::now(), began, &question);
+        trail.token_requested(wanted);
         // Held until the answer is there: recording can take the longest.
         let slot = self.calls.enter();
         let verdict = match &slot {

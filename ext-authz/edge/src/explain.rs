@@ -7,6 +7,7 @@ use attache_core::{
     decision::DenyReason,
     event::{Mode, Outcome},
     time::Timestamp,
+    token::InvalidTarget,
 };
 use attache_policy::{
     Compiled, Context, Country, Geography, Location,
@@ -26,8 +27,8 @@ use crate::{
 };
 
 pub use self::{
-    call::{Call, Caller, Token, Verification},
-    told::{CallTold, CallerTold, Explained, Proof, Stage},
+    call::{Call, Caller, Token, TokenWanted, Verification},
+    told::{CallTold, CallerTold, Explained, Proof, Stage, TokenTold},
 };
 
 use self::caller::{Known, Nobody};
@@ -35,6 +36,7 @@ use self::caller::{Known, Nobody};
 mod call;
 mod caller;
 pub(crate) mod kept;
+mod token;
 mod told;
 
 #[cfg(test)]
@@ -82,6 +84,12 @@ pub enum Unexplainable {
     /// A name that nothing has.
     #[error("there is no listener {0:?}")]
     Listener(String),
+    /// Not where a token can be used.
+    #[error(transparent)]
+    Resource(#[from] InvalidTarget),
+    /// Nothing is said of the token.
+    #[error("say whom the token is for (its audience), where it is used (a resource), or both")]
+    TokenForNobody,
 }
 
 /// One address, wherever somebody says that it is.
@@ -134,6 +142,18 @@ impl Explainer<'_> {
             Some(said_to_be) => said_to_be as &dyn Geography,
             None => self.geography,
         };
+        match &call.token {
+            Some(wanted) => self.explain_token(call, wanted, at, geography).await,
+            None => self.explain_call(call, at, geography).await,
+        }
+    }
+
+    async fn explain_call(
+        &self,
+        call: &Call,
+        at: Timestamp,
+        geography: &dyn Geography,
+    ) -> Result<Explained, Unexplainable> {
         let question = self.question(call);
         let mut explained = self.begin(call, question.address, at);
         let asked = match question.understand(self.listener.destination) {
@@ -233,6 +253,7 @@ impl Explainer<'_> {
             listener: self.listener.name.clone(),
             policy_revision: self.policies.revision().to_owned(),
             call: CallTold::asked(call, source, at),
+            token: None,
             caller: None,
             policy: None,
         }

@@ -6,7 +6,7 @@ use attache_core::{
     attestation::Attestation,
     attributes::Attributes,
     decision::DenyReason,
-    event::{CheckedCondition, ConditionOutcome, Event, Mode, Outcome, Record},
+    event::{CheckedCondition, ConditionOutcome, Event, Mode, Outcome, Record, TokenRequest},
     request::without_query,
     time::Timestamp,
 };
@@ -21,6 +21,7 @@ use tracing::{Level, event_enabled, info};
 use crate::{
     answer::{Answer, Disposition},
     clock,
+    exchange::Wanted,
     explain::kept,
     journal::text::printable,
     keeping::{Noted, Revision},
@@ -88,6 +89,16 @@ impl Trail {
             stages: Stages::default(),
             parent: None,
         }
+    }
+
+    /// A token is asked for, and no call is made.
+    pub(crate) fn token_requested(&mut self, wanted: &Wanted) {
+        let text = |text: &str| printable(text.as_bytes(), MAX_TEXT_BYTES);
+        self.event.token_request = Some(TokenRequest {
+            audience: wanted.audience.as_deref().map(text),
+            resource: wanted.target.as_ref().map(ToString::to_string),
+            address: wanted.origin.map(|address| address.to_string()),
+        });
     }
 
     /// What is noted of an answer that may be kept.

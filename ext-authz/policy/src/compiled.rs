@@ -37,6 +37,7 @@ use crate::{
 };
 pub(crate) use clients::ClientId;
 pub(crate) use every::Bound;
+pub(crate) use exchange::{ANY_LABEL, ANY_METHOD, Example};
 pub use exchange::{NotHandedOut, Withheld};
 pub(crate) use targets::{HostRank, TargetId};
 pub use unproven::{Admitted, Turned};
@@ -209,7 +210,7 @@ impl Compiled {
     }
 
     /// The same of a call that stands for several, where not all of it is seen.
-    fn decide_seeing<'a>(
+    pub(crate) fn decide_seeing<'a>(
         &'a self,
         seen: Seen,
         attestation: &'a Attestation,

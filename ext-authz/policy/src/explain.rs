@@ -6,6 +6,7 @@ mod check;
 mod circumstance;
 mod part;
 mod supposed;
+mod token;
 mod verdict;
 
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod tests;
 pub use check::{Check, Standing, Subject};
 pub use part::Part;
 pub use supposed::Supposed;
+pub use token::{ServedCall, TokenAsked, TokenExplanation};
 pub use verdict::{CredentialTold, MismatchTold, PlaceTold, Verdict, WouldBeTold};
 
 use attache_core::{
@@ -78,13 +80,25 @@ impl Compiled {
         context: &Context<'_>,
         limit: usize,
     ) -> Explanation {
+        self.explain_seeing(Seen::Whole, attestation, request, context, limit)
+    }
+
+    /// The same of a call that stands for several.
+    fn explain_seeing(
+        &self,
+        seen: Seen,
+        attestation: &Attestation,
+        request: &Request<'_>,
+        context: &Context<'_>,
+        limit: usize,
+    ) -> Explanation {
         let facts = Facts {
             attestation,
             request: *request,
             context: *context,
-            seen: Seen::Whole,
+            seen,
         };
-        let decided = self.decide(attestation, request, context);
+        let decided = self.decide_seeing(seen, attestation, request, context);
         let mut judged: Vec<Judged<'_>> = Vec::new();
         self.for_every_rule(attestation, request.host, &mut |bound| {
             judged.push(Judged::of(bound, &facts));

@@ -65,6 +65,7 @@ fn event(number: u8) -> Event {
         record: attache_core::event::Record::Access,
         lease: None,
         reported: None,
+        token_request: None,
     }
 }
 

@@ -15,7 +15,7 @@ use attache_core::{
 };
 use attache_edge::{
     exchange::LISTENER,
-    explain::{Call, Caller, Explained, Stage},
+    explain::{Call, Caller, Explained, Stage, TokenWanted},
     journal::Query,
 };
 use attache_policy::explain::{Check, Standing, Subject};
@@ -82,11 +82,11 @@ pub(super) fn find(dir: &Path, id: &str) -> anyhow::Result<Event> {
     })
 }
 
-/// Whether an event tells of a call: who asks for a token makes none.
+/// Whether an event tells of something that can be asked again.
 pub(super) fn check(event: &Event) -> anyhow::Result<()> {
-    if event.listener == LISTENER {
+    if event.listener == LISTENER && event.token_request.is_none() {
         bail!(
-            "event {} is of the token endpoint, and such an access cannot be explained yet; the event itself tells its code and its policy",
+            "event {} is of the token endpoint, and of a time when such events did not keep what was asked for; the event itself tells its code and its policy",
             event.event_id
         );
     }
@@ -115,11 +115,18 @@ pub(super) fn call(event: &Event) -> Call {
         origin: origin.unwrap_or_else(|| format!("https://{authority}")),
         authority,
         headers: Vec::new(),
-        source: event.source_address.as_deref().and_then(address),
+        source: match &event.token_request {
+            None => event.source_address.as_deref().and_then(address),
+            Some(request) => request.address.as_deref().and_then(|it| it.parse().ok()),
+        },
         country: None,
         at: Some(event.timestamp),
         listener: None,
         policies: None,
+        token: event.token_request.as_ref().map(|request| TokenWanted {
+            audience: request.audience.clone(),
+            resource: request.resource.clone(),
+        }),
         caller: caller(event),
     }
 }
@@ -166,7 +173,8 @@ pub(super) fn compare(event: &Event, explained: &mut Explained) -> (EventTold, V
             "the proxy answered this call from its memory, as {lease} had been decided; the conditions stand in that event"
         ));
     }
-    if event.target_origin.is_none() && explained.stage != Stage::Request {
+    let is_call = explained.token.is_none();
+    if event.target_origin.is_none() && is_call && explained.stage != Stage::Request {
         notes.push(
             "the event does not tell port and transport; 443 and TLS are supposed".to_owned(),
         );
@@ -215,11 +223,10 @@ fn differs(event: &Event, explained: &Explained) -> bool {
         .filter(|code| !BEYOND_POLICY.contains(code));
     decided != verdict.code.as_deref()
         || event.policy_matched != verdict.policy_matched
-        || event.credential_provider
-            != verdict
-                .credential
-                .as_ref()
-                .map(|credential| credential.provider.clone())
+        // A denial of the token endpoint names the credential that it is about.
+        || (verdict.outcome == Outcome::Permitted
+            && event.credential_provider.as_deref()
+                != verdict.credential.as_ref().map(|it| it.provider.as_str()))
 }
 
 /// Attributes that a policy asks for today and the event says nothing of.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use anyhow::{Context as _, bail};
 use attache_core::{request::Authority, time::Timestamp};
-use attache_edge::explain::{Call, Caller};
+use attache_edge::explain::{Call, Caller, TokenWanted};
 use clap::Args;
 
 use super::curl::Curl;
@@ -46,7 +46,24 @@ pub(super) struct RequestArgs {
     /// The request as a curl command line, its words or one quoted text.
     #[arg(last = true, value_name = "curl …", conflicts_with = "host")]
     curl: Vec<String>,
+    #[command(flatten)]
+    token: TokenArgs,
 }
+
+/// A token that is asked for at the issuer's token endpoint.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Or a token for the caller's own hands")]
+struct TokenArgs {
+    /// Whom the token is to be for, as `audience` at the token endpoint.
+    #[arg(long, value_name = "AUDIENCE", conflicts_with_all = NOT_OF_A_TOKEN)]
+    token_audience: Option<String>,
+    /// Where it is to be used, as `resource` there: https://api.example.com.
+    #[arg(long, value_name = "ORIGIN", conflicts_with_all = NOT_OF_A_TOKEN)]
+    token_resource: Option<String>,
+}
+
+/// What only a request has.
+const NOT_OF_A_TOKEN: [&str; 5] = ["host", "curl", "port", "plaintext", "headers"];
 
 /// A request line, wherever it was written.
 struct Line {
@@ -67,8 +84,8 @@ enum Scheme {
 
 impl RequestArgs {
     /// Whether a request is given at all.
-    pub(super) const fn is_given(&self) -> bool {
-        self.host.is_some() || !self.curl.is_empty()
+    pub(super) fn is_given(&self) -> bool {
+        self.host.is_some() || !self.curl.is_empty() || self.token.wanted().is_some()
     }
 
     /// The moment that was asked for.
@@ -78,6 +95,9 @@ impl RequestArgs {
 
     /// The call as `caller` would make it, and what was not read of it.
     pub(super) fn call(&self, caller: Caller) -> anyhow::Result<(Call, Vec<String>)> {
+        if let Some(wanted) = self.token.wanted() {
+            return Ok((self.token_call(wanted, caller), Vec::new()));
+        }
         let mut line = match &self.host {
             Some(host) => self.line(host),
             None if self.curl.is_empty() => {
@@ -98,9 +118,27 @@ impl RequestArgs {
             at: self.at,
             listener: None,
             policies: None,
+            token: None,
             caller,
         };
         Ok((call, line.notes))
+    }
+
+    fn token_call(&self, wanted: TokenWanted, caller: Caller) -> Call {
+        Call {
+            method: "POST".to_owned(),
+            target: "/token".to_owned(),
+            authority: String::new(),
+            origin: String::new(),
+            headers: Vec::new(),
+            source: self.source,
+            country: self.country.clone(),
+            at: self.at,
+            listener: None,
+            policies: None,
+            token: Some(wanted),
+            caller,
+        }
     }
 
     fn line(&self, host: &str) -> Line {
@@ -145,6 +183,16 @@ impl RequestArgs {
             Err(_ambiguous) => line.authority.clone(),
         };
         format!("{scheme}://{host}:{port}")
+    }
+}
+
+impl TokenArgs {
+    fn wanted(&self) -> Option<TokenWanted> {
+        let wanted = TokenWanted {
+            audience: self.token_audience.clone(),
+            resource: self.token_resource.clone(),
+        };
+        (wanted.audience.is_some() || wanted.resource.is_some()).then_some(wanted)
     }
 }
 

@@ -5,11 +5,12 @@ use std::fmt::{self, Write as _};
 
 use attache_core::event::{Mode, Outcome};
 use attache_edge::{
-    explain::{Explained, Proof, Stage},
+    explain::{CallTold, Explained, Proof, Stage, TokenTold},
     journal::text::printable,
 };
 use attache_policy::explain::{
-    Check, Considered, CredentialTold, Explanation, Part, PlaceTold, Standing, Subject, Verdict,
+    Check, Considered, CredentialTold, Explanation, Part, PlaceTold, ServedCall, Standing, Subject,
+    Verdict,
 };
 
 use super::event::EventTold;
@@ -76,24 +77,11 @@ pub(crate) fn explained(out: &mut String, explained: &Explained) -> fmt::Result 
 }
 
 fn call(out: &mut String, explained: &Explained) -> fmt::Result {
+    match &explained.token {
+        Some(token) => token_asked(out, token)?,
+        None => request(out, &explained.call)?,
+    }
     let call = &explained.call;
-    let scheme = match call.transport.as_deref() {
-        Some("plaintext") => "http",
-        _tls_or_unknown => "https",
-    };
-    let port = call.port.map(|port| format!(":{port}")).unwrap_or_default();
-    let bracketed = call.port.is_some() && call.host.contains(':');
-    let host = if bracketed {
-        format!("[{}]", call.host)
-    } else {
-        plain(&call.host)
-    };
-    writeln!(
-        out,
-        "{} {scheme}://{host}{port}{}",
-        plain(&call.method),
-        plain(&call.path)
-    )?;
     match &explained.caller {
         Some(caller) => {
             let proof = match caller.proof {
@@ -118,6 +106,61 @@ fn call(out: &mut String, explained: &Explained) -> fmt::Result {
         out,
         "  policies  revision {}",
         plain(&explained.policy_revision)
+    )
+}
+
+fn token_asked(out: &mut String, token: &TokenTold) -> fmt::Result {
+    let audience = token
+        .audience
+        .as_deref()
+        .map(|it| format!(" for {}", plain(it)));
+    let resource = token
+        .resource
+        .as_deref()
+        .map(|it| format!(" at {}", plain(it)));
+    let (audience, resource) = (audience.unwrap_or_default(), resource.unwrap_or_default());
+    writeln!(out, "a token{audience}{resource} in the caller's own hands")
+}
+
+/// One of the calls that a token would serve for.
+fn served(call: &ServedCall) -> String {
+    let scheme = match call.transport.as_str() {
+        "plaintext" => "http",
+        _tls => "https",
+    };
+    let host = if call.host.contains(':') {
+        format!("[{}]", call.host)
+    } else {
+        plain(&call.host)
+    };
+    let method = call
+        .method
+        .as_deref()
+        .map_or("any other method".to_owned(), plain);
+    format!(
+        "{method} {scheme}://{host}:{}{}",
+        call.port,
+        plain(&call.path)
+    )
+}
+
+fn request(out: &mut String, call: &CallTold) -> fmt::Result {
+    let scheme = match call.transport.as_deref() {
+        Some("plaintext") => "http",
+        _tls_or_unknown => "https",
+    };
+    let port = call.port.map(|port| format!(":{port}")).unwrap_or_default();
+    let bracketed = call.port.is_some() && call.host.contains(':');
+    let host = if bracketed {
+        format!("[{}]", call.host)
+    } else {
+        plain(&call.host)
+    };
+    writeln!(
+        out,
+        "{} {scheme}://{host}{port}{}",
+        plain(&call.method),
+        plain(&call.path)
     )
 }
 
@@ -154,6 +197,15 @@ fn verdict(out: &mut String, explained: &Explained) -> fmt::Result {
             "  nearest: {name} expected {expected}, actual {actual}"
         )?;
     }
+    if let Some(token) = &explained.token {
+        if let Some(call) = &token.rests_on {
+            writeln!(out, "  one of its calls: {}", served(call))?;
+        }
+        return match credential {
+            Some(credential) if *outcome == Outcome::Permitted => given(out, credential),
+            Some(_) | None => Ok(()),
+        };
+    }
     match stage(explained.stage) {
         Some(stage) => writeln!(out, "  settled by {stage}")?,
         None if *outcome == Outcome::Permitted => attached(out, credential.as_ref())?,
@@ -176,15 +228,7 @@ fn attached(out: &mut String, credential: Option<&CredentialTold>) -> fmt::Resul
     let Some(credential) = credential else {
         return writeln!(out, "  no credential is attached");
     };
-    let mut words = vec![plain(&credential.kind)];
-    words.extend(
-        credential
-            .audience
-            .as_deref()
-            .map(|audience| format!("audience {}", plain(audience))),
-    );
-    words.extend(credential.ttl_seconds.map(|ttl| format!("{ttl} s")));
-    let (provider, words) = (plain(&credential.provider), words.join(", "));
+    let (provider, words) = (plain(&credential.provider), kind_of(credential));
     let place = |place: &PlaceTold| match (&place.header, &place.parameter) {
         (None, Some(parameter)) => format!("?{}=…", plain(parameter)),
         (header, _) => {
@@ -204,6 +248,20 @@ fn attached(out: &mut String, credential: Option<&CredentialTold>) -> fmt::Resul
     let places: Vec<String> = places.iter().map(place).collect();
     let places = places.join(" and ");
     writeln!(out, "  attaches  {places} from {provider} ({words})")
+}
+
+/// A token that goes nowhere but to whoever asked.
+fn given(out: &mut String, credential: &CredentialTold) -> fmt::Result {
+    let (provider, words) = (plain(&credential.provider), kind_of(credential));
+    writeln!(out, "  gives     a token from {provider} ({words})")
+}
+
+fn kind_of(credential: &CredentialTold) -> String {
+    let mut words = vec![plain(&credential.kind)];
+    let audience = credential.audience.as_deref();
+    words.extend(audience.map(|audience| format!("audience {}", plain(audience))));
+    words.extend(credential.ttl_seconds.map(|ttl| format!("{ttl} s")));
+    words.join(", ")
 }
 
 const fn stage(stage: Stage) -> Option<&'static str> {
@@ -227,6 +285,7 @@ fn policies(out: &mut String, policy: &Explanation) -> fmt::Result {
     }
     let (shown, all) = (policy.policies.len(), policy.policy_count);
     match shown {
+        0 if all > 0 => return writeln!(out, "\nno policy in force gives such a token"),
         0 => return writeln!(out, "\nthe set has no policy"),
         _ if shown < all => writeln!(out, "\n{shown} of {all} policies, the most telling first:")?,
         _ => writeln!(out, "\npolicies:")?,

@@ -117,6 +117,22 @@ fn pod(set: &Set, name: &str) -> Result<String> {
     set.cluster.sign(&claims)
 }
 
+/// What `attache explain --event` says of an access of the token endpoint.
+fn explained(set: &Set, event: &Value) -> Result<Value> {
+    let id = event["event_id"].as_str().context("no id")?;
+    let output = set
+        .installation
+        .run(&["explain", "--output", "json", "--event", id])?;
+    ensure!(output.status.success(), "{output:?}");
+    let explained: Value = serde_json::from_slice(&output.stdout)?;
+    assert_eq!(explained["verdict"]["code"], event["code"], "{explained}");
+    // The text form comes, too.
+    let text = set.installation.run(&["explain", "--event", id])?;
+    let text = String::from_utf8(text.stdout)?;
+    ensure!(text.contains("in the caller's own hands"), "{text}");
+    Ok(explained)
+}
+
 async fn ask(set: &Set, fields: &[(&str, &str)]) -> Result<(u16, Value)> {
     ask_through(set, fields, "127.0.0.1").await
 }
@@ -231,6 +247,16 @@ async fn an_exchange_is_decided_and_recorded_like_a_call() -> Result<()> {
             .as_str()
             .is_some_and(|address| address.starts_with("127.0.0.1:"))
     );
+    let request =
+        json!({"audience": null, "resource": "https://books.example.com:443", "address": null});
+    assert_eq!(event["token_request"], request);
+    let told = explained(&set, &event)?;
+    assert_eq!(told["event"]["differs"], false, "{told}");
+    assert_eq!(
+        told["verdict"]["policy_matched"],
+        "allow:payments:books:all"
+    );
+    assert_eq!(told["token"]["rests_on"]["host"], "books.example.com");
     assert!(
         !event
             .to_string()
@@ -277,6 +303,13 @@ async fn an_exchange_that_is_denied_says_why_and_is_recorded() -> Result<()> {
             (&json!("denied"), &json!(code))
         );
         assert_eq!(event["token_issued"], false);
+        let told = explained(&set, &event)?;
+        // Whether evidence would be accepted today is not known: no event keeps it.
+        let differs = match code {
+            "token-signature-invalid" => json!(null),
+            _ => json!(false),
+        };
+        assert_eq!(told["event"]["differs"], differs, "{told}");
     }
     Ok(())
 }
@@ -342,6 +375,9 @@ async fn an_address_counts_only_where_the_configuration_says_whose_it_is() -> Re
         for (seen, code) in [("127.0.0.1", here), ("192.0.2.1", elsewhere)] {
             let (_, answer) = ask_through(&set, &asked, seen).await?;
             assert_eq!(answer["code"], code, "{settings:?} {seen}: {answer}");
+            let event = set.installation.last_event()?;
+            let told = explained(&set, &event)?;
+            assert_eq!(told["event"]["differs"], false, "{told}");
             assert_eq!(answer["access_token"].is_string(), code.is_null());
         }
     }

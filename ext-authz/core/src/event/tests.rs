@@ -41,6 +41,7 @@ fn permitted() -> Event {
         record: Record::Access,
         lease: None,
         reported: None,
+        token_request: None,
     }
 }
 

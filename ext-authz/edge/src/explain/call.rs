@@ -35,8 +35,24 @@ pub struct Call {
     /// How many policies are told of; a few if it is not given.
     #[serde(default)]
     pub policies: Option<usize>,
+    /// No call is made: a token is asked for, for the caller's own hands. Of the fields above those say nothing then
+    /// that are about a request: `method`, `target`, `authority`, `origin`, `headers`.
+    #[serde(default)]
+    pub token: Option<TokenWanted>,
     /// Who calls.
     pub caller: Caller,
+}
+
+/// A token that somebody asks for, as the token endpoint takes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenWanted {
+    /// Whom it is for.
+    #[serde(default)]
+    pub audience: Option<String>,
+    /// Where it is used, as an origin: `https://api.example.com`.
+    #[serde(default)]
+    pub resource: Option<String>,
 }
 
 /// Who would make a call.

@@ -11,11 +11,16 @@ use attache_core::{
 use attache_policy::{Compiled, Nowhere, Settings, Source, compile};
 use attache_trust::{Trust, TrustSettings};
 
-use super::{Call, Caller, Explained, Explainer, Proof, Stage, Token, Unexplainable, Verification};
+use super::{
+    Call, Caller, Explained, Explainer, Proof, Stage, Token, TokenWanted, Unexplainable,
+    Verification,
+};
 use crate::settings::{
     Bind, DestinationRule, Enforcement, EvidenceSource, ListenerSettings, OverrideHeaders,
     UnixBind, Unmatched,
 };
+
+mod tokens;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
@@ -89,7 +94,11 @@ fn set() -> Compiled {
         name: name.to_owned(),
         text: text.as_bytes().to_vec(),
     };
-    let sources = [source("set.yaml", SET), source("open.yaml", OPEN)];
+    let sources = [
+        source("set.yaml", SET),
+        source("open.yaml", OPEN),
+        source("tokens.yaml", tokens::SET),
+    ];
     compile(&sources, &settings).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
@@ -144,6 +153,7 @@ fn call(caller: Caller) -> Call {
         at: None,
         listener: None,
         policies: None,
+        token: None,
         caller,
     }
 }
@@ -320,7 +330,7 @@ async fn an_observing_edge_is_told_beside_the_verdict() {
 }
 
 /// A token that nobody signed.
-fn token(claims: &str) -> Token {
+fn jwt(claims: &str) -> Token {
     use base64ct::{Base64UrlUnpadded, Encoding as _};
     let part = |text: &str| Base64UrlUnpadded::encode_string(text.as_bytes());
     Token(Secret::new(format!(
@@ -336,7 +346,7 @@ const JOB: &str = r#"{"iss":"https://forge.example","sub":"job-1","team":"red"}"
 #[tokio::test]
 async fn evidence_that_is_not_verified_is_told_as_such_and_never_repeated() {
     let skip = Caller::Evidence {
-        token: token(JOB),
+        token: jwt(JOB),
         verification: Verification::Skip,
     };
     let told = explain(&call(skip)).await;
@@ -348,7 +358,7 @@ async fn evidence_that_is_not_verified_is_told_as_such_and_never_repeated() {
             "spiffe://cluster.local/oidc/forge/sub/job-1"
         )
     );
-    let secret = token(JOB);
+    let secret = jwt(JOB);
     let signature = secret.0.expose().rsplit('.').next().unwrap().to_owned();
     for text in [serde_json::to_string(&told).unwrap(), format!("{told:?}")] {
         assert!(
@@ -358,7 +368,7 @@ async fn evidence_that_is_not_verified_is_told_as_such_and_never_repeated() {
     }
     // Verified, the same token is worth nothing: no key of its issuer is known.
     let verify = Caller::Evidence {
-        token: token(JOB),
+        token: jwt(JOB),
         verification: Verification::Verify,
     };
     let told = explain(&call(verify)).await;
@@ -371,7 +381,7 @@ async fn evidence_that_is_not_verified_is_told_as_such_and_never_repeated() {
 #[tokio::test]
 async fn evidence_stands_where_the_listener_looks_for_it() {
     let skip = || Caller::Evidence {
-        token: token(JOB),
+        token: jwt(JOB),
         verification: Verification::Skip,
     };
     let mut call = call(skip());
@@ -456,7 +466,7 @@ async fn a_recorded_caller_whose_provider_is_gone_would_not_be_known_any_more() 
 #[test]
 fn a_question_is_read_as_it_was_written() {
     let mut asked = call(Caller::Evidence {
-        token: token(JOB),
+        token: jwt(JOB),
         verification: Verification::Skip,
     });
     asked.source = Some("2001:db8::1".parse().unwrap());
@@ -467,9 +477,9 @@ fn a_question_is_read_as_it_was_written() {
     let Caller::Evidence { token: read, .. } = &read.caller else {
         panic!("evidence")
     };
-    assert_eq!(read.0.expose(), token(JOB).0.expose());
+    assert_eq!(read.0.expose(), jwt(JOB).0.expose());
     // Not in a log, though.
-    assert!(!format!("{asked:?}").contains(token(JOB).0.expose()));
+    assert!(!format!("{asked:?}").contains(jwt(JOB).0.expose()));
     assert!(serde_json::from_str::<Call>(&text.replace("\"method\"", "\"methud\"")).is_err());
 }
 

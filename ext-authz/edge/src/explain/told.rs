@@ -9,7 +9,7 @@ use attache_core::{
     request::{Request, Transport},
     time::Timestamp,
 };
-use attache_policy::explain::{Explanation, Verdict};
+use attache_policy::explain::{Explanation, ServedCall, Verdict};
 use serde::{Deserialize, Serialize};
 
 use super::Call;
@@ -30,6 +30,9 @@ pub struct Explained {
     pub policy_revision: String,
     /// The call as it was understood.
     pub call: CallTold,
+    /// The token that was asked for; left out if a call was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenTold>,
     /// Who calls; `null` if that is not known.
     pub caller: Option<CallerTold>,
     /// What policy says; `null` if it was not asked.
@@ -50,6 +53,18 @@ pub enum Stage {
     Evidence,
     /// Policy.
     Policy,
+}
+
+/// A token that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenTold {
+    /// Whom it is to be for; `null` if that is not said.
+    pub audience: Option<String>,
+    /// Where it is to be used; `null` if that is not said.
+    pub resource: Option<String>,
+    /// The call, of all that the token would serve for, that the answer rests on, and that `policy` is about; `null`
+    /// if no policy gives such a token.
+    pub rests_on: Option<ServedCall>,
 }
 
 /// A call as it was understood.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use attache_core::{
     attributes::{AttributeValue, Attributes},
-    event::Event,
+    event::{Event, TokenRequest},
 };
 
 /// Longest text field that an event keeps, in bytes.
@@ -141,6 +141,7 @@ fn texts(event: &mut Event) -> impl Iterator<Item = &mut String> {
         record: _,
         lease,
         reported,
+        token_request,
     } = event;
     let always = [
         event_id,
@@ -171,6 +172,14 @@ fn texts(event: &mut Event) -> impl Iterator<Item = &mut String> {
         lease,
     ];
     let epoch = reported.iter_mut().map(|reported| &mut reported.epoch);
+    let requested = token_request.iter_mut().flat_map(|request| {
+        let TokenRequest {
+            audience,
+            resource,
+            address,
+        } = request;
+        [audience, resource, address].into_iter().flatten()
+    });
     let names = conditions.iter_mut().map(|condition| &mut condition.name);
     let sometimes = sometimes.into_iter().flatten();
     always
@@ -179,6 +188,7 @@ fn texts(event: &mut Event) -> impl Iterator<Item = &mut String> {
         .chain(names)
         .chain(attested_by)
         .chain(epoch)
+        .chain(requested)
 }
 
 /// What is printed at once.

@@ -1,11 +1,9 @@
 //! May this workload hold a token itself? A token in its own hands is good for every call that the target
 //! takes, so one is given only where policy allows every call, and not if any of them is denied.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    mem,
-    sync::Arc,
-};
+mod audiences;
+
+use std::collections::BTreeSet;
 
 use attache_core::{
     attestation::Attestation,
@@ -14,39 +12,22 @@ use attache_core::{
     token::TokenTarget,
 };
 
-use super::{Compiled, TargetId};
+pub(crate) use audiences::ANY_LABEL;
+pub(super) use audiences::{Audiences, any_below, audiences};
+
+use super::Compiled;
 use crate::{
-    compile::Binding,
     condition::Seen,
     context::Context,
     decision::{Decided, Decision},
-    document::{CredentialProvider, Effect, HostPattern, MethodSet, TlsRule},
-    hash::{Map, Set},
+    document::{CredentialProvider, HostPattern, MethodSet},
 };
+use audiences::{User, audiences_of};
 
 /// Stands for every method that no policy names.
-const ANY_METHOD: &str = "ATTACHE-ANY";
+pub(crate) const ANY_METHOD: &str = "ATTACHE-ANY";
 /// Most calls that are looked at for one target. More kinds of calls than that are not allowed all alike.
 const MAX_CALLS: usize = 4096;
-
-/// Stands for every host below a domain that no policy names.
-const ANY_LABEL: &str = "attache-any";
-
-/// Where tokens are used, of the policies in force.
-#[derive(Debug, Default)]
-pub(super) struct Audiences {
-    /// The targets that take tokens, by audience.
-    users: HashMap<Box<str>, Vec<User>>,
-    /// The targets of which calls are denied.
-    denied: Vec<User>,
-}
-
-/// A target of policies. Below a domain it is a host that no policy names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct User {
-    target: TargetId,
-    transport: Transport,
-}
 
 /// What is asked about every call of.
 #[derive(Clone, Copy)]
@@ -57,86 +38,29 @@ struct Place<'a> {
     seen: Seen,
 }
 
-/// The index of `bindings`.
-pub(super) fn audiences(bindings: &[Binding]) -> Audiences {
-    let mut index = Audiences::default();
-    // Many targets may share one audience, and many policies one credential.
-    let (mut known, mut denied) = (Set::default(), Set::default());
-    let mut numbers: Map<String, usize> = Map::default();
-    let mut of_credential: Map<usize, Vec<usize>> = Map::default();
-    let mut users: Vec<Vec<User>> = Vec::new();
-    for binding in bindings.iter().filter(|it| it.rule.is_enforced()) {
-        let user = User::of(binding);
-        if binding.rule.effect == Effect::Deny && denied.insert(user) {
-            index.denied.push(user);
-        }
-        let Some(credential) = &binding.rule.credential else {
-            continue;
-        };
-        let address = Arc::as_ptr(credential).addr();
-        let audiences = of_credential.entry(address).or_insert_with(|| {
-            let audiences = audiences_of(credential).into_iter().map(|audience| {
-                let next = numbers.len();
-                *numbers.entry(audience).or_insert(next)
-            });
-            audiences.collect()
-        });
-        users.resize_with(numbers.len(), Vec::new);
-        for audience in audiences {
-            if known.insert((*audience, user))
-                && let Some(users) = users.get_mut(*audience)
-            {
-                users.push(user);
-            }
-        }
-    }
-    let users = |(audience, number): (String, usize)| {
-        let users = users.get_mut(number).map(mem::take);
-        (audience.into_boxed_str(), users.unwrap_or_default())
-    };
-    index.users = numbers.into_iter().map(users).collect();
-    index
-}
-
-impl Audiences {
-    /// The targets that take tokens for `audience`.
-    fn users(&self, audience: &str) -> impl Iterator<Item = User> {
-        self.users.get(audience).into_iter().flatten().copied()
-    }
-}
-
-impl User {
-    fn of(binding: &Binding) -> Self {
-        Self {
-            target: binding.target,
-            transport: match binding.server.tls {
-                TlsRule::Required => Transport::Tls,
-                TlsRule::PlaintextAllowed => Transport::Plaintext,
-            },
-        }
-    }
-}
-
-/// A host below `domain` that no policy names. Where no label fits before it, the domain itself, which no policy
-/// below it allows.
-pub(super) fn any_below(domain: &Host) -> Host {
-    let any = Host::parse(&format!("{ANY_LABEL}.{}", domain.as_str()));
-    any.unwrap_or_else(|_too_long| domain.clone())
-}
-
-fn audiences_of(credential: &CredentialProvider) -> Vec<String> {
-    // SECURITY: other people's credentials are attached, and never handed out.
-    let plan = credential.kind.token_plan();
-    plan.map_or_else(Vec::new, |plan| plan.audiences.clone())
-}
-
 /// Why a workload gets no token into its own hands.
 #[derive(Debug)]
 pub struct NotHandedOut<'a> {
     /// Why.
     pub why: Withheld,
-    /// The call that it rests on, for the event; `None` if no policy is about such a token.
+    /// What is decided of a call, for the event; `None` if no policy is about such a token.
     pub decided: Option<Box<Decided<'a>>>,
+    /// The call that tells most about why.
+    pub(crate) call: Option<Box<Example<'a>>>,
+}
+
+/// One of the calls that stand for all of a target.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Example<'a> {
+    pub(crate) request: Request<'a>,
+    /// What of it is a real call's.
+    pub(crate) seen: Seen,
+}
+
+/// A decision that allows, with a credential.
+pub(crate) struct Given<'a> {
+    pub(crate) decided: Decided<'a>,
+    pub(crate) call: Example<'a>,
 }
 
 /// A denial or a fault.
@@ -148,8 +72,7 @@ pub enum Withheld {
     Unavailable(Fault),
 }
 
-/// A decision that allows, with a credential; or none.
-type HandedOut<'a> = Result<Decided<'a>, NotHandedOut<'a>>;
+type HandedOut<'a> = Result<Given<'a>, NotHandedOut<'a>>;
 
 impl Compiled {
     /// Decides whether the caller may hold a token itself: one for `target`, one for `audience` wherever it is
@@ -164,6 +87,18 @@ impl Compiled {
         target: Option<&'a TokenTarget>,
         context: &Context<'a>,
     ) -> Result<Decided<'a>, NotHandedOut<'a>> {
+        let given = self.give(attestation, audience, target, context)?;
+        Ok(given.decided)
+    }
+
+    /// The same, with the call that tells most about it.
+    pub(crate) fn give<'a>(
+        &'a self,
+        attestation: &'a Attestation,
+        audience: Option<&str>,
+        target: Option<&'a TokenTarget>,
+        context: &Context<'a>,
+    ) -> HandedOut<'a> {
         let granted = match (target, audience) {
             (Some(target), _) => {
                 let place = Place {
@@ -178,7 +113,7 @@ impl Compiled {
             (None, None) => return Err(no_policy()),
         };
         let mut narrow = None;
-        for audience in credential(&granted).map_or_else(Vec::new, audiences_of) {
+        for audience in credential(&granted.decided).map_or_else(Vec::new, audiences_of) {
             for user in self.audiences.users(&audience) {
                 let below = self.denied_below(user);
                 let below = below.map(|user| self.all_of(attestation, user, &audience, context));
@@ -278,35 +213,44 @@ impl Compiled {
         context: &Context<'a>,
     ) -> HandedOut<'a> {
         let calls = self.kinds_of_calls(attestation, place);
-        let mut allowed: Option<Decided<'a>> = None;
-        let mut narrow = calls.len() > MAX_CALLS;
-        let mut refused = None;
+        let mut allowed: Option<Given<'a>> = None;
+        let is_too_much = calls.len() > MAX_CALLS;
+        let (mut other, mut refused) = (None, None);
         for request in calls.into_iter().take(MAX_CALLS) {
-            let decided = self.decide_seeing(place.seen, attestation, &request, context);
+            let seen = place.seen;
+            let call = Example { request, seen };
+            let decided = self.decide_seeing(seen, attestation, &request, context);
             match refusal(&decided, audience) {
                 None => match &allowed {
-                    Some(before) => narrow |= credential(before) != credential(&decided),
-                    None => allowed = Some(decided),
+                    Some(before) if credential(&before.decided) == credential(&decided) => {}
+                    Some(_) => other = other.or(Some(call)),
+                    None => allowed = Some(Given { decided, call }),
                 },
-                Some(
-                    why @ (Withheld::Denied(DenyReason::DeniedByPolicy) | Withheld::Unavailable(_)),
-                ) => {
-                    return Err(NotHandedOut {
+                Some(why) => {
+                    let settles = matches!(
+                        why,
+                        Withheld::Denied(DenyReason::DeniedByPolicy) | Withheld::Unavailable(_)
+                    );
+                    let refusal = NotHandedOut {
                         why,
                         decided: Some(Box::new(decided)),
-                    });
-                }
-                Some(why) => {
-                    let decided = Some(Box::new(decided));
-                    refused.get_or_insert(NotHandedOut { why, decided });
+                        call: Some(Box::new(call)),
+                    };
+                    if settles {
+                        return Err(refusal);
+                    }
+                    refused.get_or_insert(refusal);
                 }
             }
         }
         match (allowed, refused) {
-            (Some(decided), None) if !narrow => Ok(decided),
-            (Some(decided), _) => Err(NotHandedOut {
+            (Some(given), None) if other.is_none() && !is_too_much => Ok(given),
+            (Some(given), refused) => Err(NotHandedOut {
                 why: Withheld::Denied(DenyReason::PolicyTooNarrow),
-                decided: Some(Box::new(decided)),
+                decided: Some(Box::new(given.decided)),
+                call: refused
+                    .and_then(|it| it.call)
+                    .or_else(|| Some(Box::new(other.unwrap_or(given.call)))),
             }),
             (None, refused) => Err(refused.unwrap_or_else(no_policy)),
         }
@@ -372,6 +316,7 @@ const fn no_policy<'a>() -> NotHandedOut<'a> {
     NotHandedOut {
         why: Withheld::Denied(DenyReason::NoPolicy),
         decided: None,
+        call: None,
     }
 }
 
@@ -387,10 +332,11 @@ fn too_narrow(refused: NotHandedOut<'_>) -> NotHandedOut<'_> {
 /// Of two targets one that allows is enough; they must not give different tokens.
 fn together<'a>(one: HandedOut<'a>, other: HandedOut<'a>) -> HandedOut<'a> {
     match (one, other) {
-        (Ok(one), Ok(other)) if credential(&one) == credential(&other) => Ok(one),
-        (Ok(one), Ok(_)) => Err(NotHandedOut {
+        (Ok(one), Ok(other)) if credential(&one.decided) == credential(&other.decided) => Ok(one),
+        (Ok(one), Ok(other)) => Err(NotHandedOut {
             why: Withheld::Unavailable(Fault::CredentialConflict),
-            decided: Some(Box::new(one)),
+            decided: Some(Box::new(one.decided)),
+            call: Some(Box::new(other.call)),
         }),
         (Ok(allowed), Err(refused)) | (Err(refused), Ok(allowed)) => match refused.why {
             Withheld::Unavailable(_) => Err(refused),

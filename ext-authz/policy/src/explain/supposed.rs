@@ -25,6 +25,10 @@ impl Supposed {
         Self(Attestation::attested(proven))
     }
 
+    pub(super) const fn attestation(&self) -> &Attestation {
+        &self.0
+    }
+
     /// Explains one call of this caller: the decision, and at most `limit` policies.
     pub fn explain(
         &self,

@@ -196,9 +196,30 @@ fn what_the_event_cannot_tell_is_said() {
 }
 
 #[test]
-fn an_access_of_the_token_endpoint_is_said_to_be_none_that_can_be_explained() {
-    let exchange = event(json!({"listener": "token-endpoint"}));
-    let told = check(&exchange).unwrap_err().to_string();
+fn a_token_is_asked_for_again_as_it_was() {
+    let older = event(json!({"listener": "token-endpoint"}));
+    let told = check(&older).unwrap_err().to_string();
     assert!(told.contains("of the token endpoint"), "{told}");
     assert!(check(&event(json!({}))).is_ok());
+
+    let request = json!({"audience": "api", "resource": null, "address": "192.0.2.7"});
+    let exchange = event(json!({"listener": "token-endpoint", "token_request": request}));
+    check(&exchange).unwrap();
+    let call = call(&exchange);
+    // What conditions read, and not the proxy before the port.
+    assert_eq!(call.source, Some("192.0.2.7".parse().unwrap()));
+    let wanted = call.token.unwrap();
+    assert_eq!(
+        (wanted.audience.as_deref(), wanted.resource),
+        (Some("api"), None)
+    );
+}
+
+#[test]
+fn a_denial_may_name_the_credential_that_it_is_about() {
+    let then =
+        json!({"listener": "token-endpoint", "outcome": "denied", "code": "policy-too-narrow"});
+    let now = json!({"outcome": "denied", "code": "policy-too-narrow", "credential": null});
+    let (told, _) = compare(&event(then), &mut today(now));
+    assert_eq!(told.differs, Some(false));
 }

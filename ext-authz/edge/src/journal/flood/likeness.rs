@@ -119,6 +119,9 @@ pub(super) fn generalise(latest: &mut Event, earlier: &Event) {
     or_nothing(&mut latest.policy_matched, &earlier.policy_matched);
     or_nothing(&mut latest.would_be_policy, &earlier.would_be_policy);
     or_nothing(&mut latest.target_origin, &earlier.target_origin);
+    if latest.token_request != earlier.token_request {
+        latest.token_request = None;
+    }
     if address(latest) != address(earlier) {
         latest.source_address = None;
     }

@@ -81,7 +81,7 @@ fn asked_by(account: &str, policies: &str, audience: Option<&str>, target: Optio
     code(decided)
 }
 
-fn code(decided: HandedOut<'_>) -> String {
+fn code(decided: Result<Decided<'_>, NotHandedOut<'_>>) -> String {
     match decided {
         Ok(decided) => {
             let credential = credential(&decided).expect("an allow has a credential");
