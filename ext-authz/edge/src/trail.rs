@@ -219,7 +219,7 @@ impl Trail {
 
     /// The caller is proven. What `policies` ask about is kept, so that the access can be explained later.
     pub(crate) fn attested(&mut self, attestation: &Attestation, policies: &Compiled) {
-        self.event.attributes = Some(kept::attributes(attestation.attributes(), policies));
+        self.event.attributes = Some(kept::of(attestation, policies));
         self.event.workload_svid = Some(attestation.spiffe_id().as_str().to_owned());
         self.event.workload_type = Some(attestation.kind().workload_type().to_owned());
         self.event.trust_provider = Some(attestation.provider().to_owned());

@@ -105,7 +105,7 @@ impl Compiled {
             bindings,
         } = meaning;
         let policy_count = bindings.len();
-        let asked_about = asked::about(&selectors, &bindings);
+        let asked_about = asked::about(&selectors, &bindings, &trust_providers);
         let unproven = (0..u32::MAX).map(ClientId).zip(&selectors);
         let unproven = unproven.filter(|(_, selector)| selector.is_unproven());
         let unproven_clients = unproven.map(|(client, _)| client).collect();
@@ -146,7 +146,7 @@ impl Compiled {
         }
     }
 
-    /// Whether any policy asks about an attribute of that name.
+    /// Whether any policy, or a trust provider's `match`, asks about an attribute of that name.
     pub fn asks_about(&self, attribute: &str) -> bool {
         self.asked_about.contains(attribute)
     }

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use attache_core::{
-    attributes::{Attributes, SPIFFE_ID, kubernetes},
+    attributes::{Attributes, kubernetes},
     event::{CheckedCondition, ConditionOutcome, Event, Mode, Outcome, Record},
     request::Authority,
     spiffe_id::SpiffeId,
@@ -136,23 +136,25 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 fn caller(event: &Event) -> Caller {
-    let (Some(svid), Some(provider)) = (&event.workload_svid, &event.trust_provider) else {
+    let spiffe_id = event.workload_svid.as_deref();
+    let spiffe_id = spiffe_id.and_then(|svid| SpiffeId::parse(svid).ok());
+    let (Some(spiffe_id), Some(provider)) = (spiffe_id, &event.trust_provider) else {
         // What was said of it stands where else what was proven does.
         let said = event.attributes.clone().unwrap_or_default();
         return Caller::Unproven { said };
     };
     Caller::Recorded {
         trust_provider: provider.clone(),
-        attributes: attributes(event, svid),
+        also_by: event.attested_by.iter().skip(1).cloned().collect(),
+        attributes: attributes(event, &spiffe_id),
+        spiffe_id: spiffe_id.as_str().to_owned(),
     }
 }
 
 /// What the event keeps, and what the SPIFFE ID is made of.
-fn attributes(event: &Event, svid: &str) -> Attributes {
+fn attributes(event: &Event, id: &SpiffeId) -> Attributes {
     let mut attributes = event.attributes.clone().unwrap_or_default();
-    let id = SpiffeId::parse(svid).ok();
-    let path = id.as_ref().map(SpiffeId::path).unwrap_or_default();
-    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    let segments: Vec<&str> = id.path().split('/').skip(1).collect();
     match segments.as_slice() {
         ["ns", namespace, "sa", account] => {
             attributes.set(kubernetes::NAMESPACE, namespace);
@@ -160,7 +162,7 @@ fn attributes(event: &Event, svid: &str) -> Attributes {
         }
         ["oidc", .., "sub", subject] => attributes.set("claims.sub", subject),
         // Its subject is kept only as a hash.
-        _other => attributes.set(SPIFFE_ID, svid),
+        _other => {}
     }
     attributes
 }

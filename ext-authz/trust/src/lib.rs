@@ -84,5 +84,5 @@ pub use provider::{
     check,
 };
 pub use sequences::{Sequences, UnreadableSequences};
-pub use supposed::{NotSupposable, Voucher, supposed, unverified};
+pub use supposed::{NotSupposable, Voucher, recorded, supposed, unverified};
 pub use workload::Unnameable;

@@ -10,7 +10,7 @@ use attache_core::{
     evidence::Evidence,
     identity::{Naming, NotDerivable},
     jwt::{RejectedToken, Unverified},
-    pattern::vouched_for,
+    pattern::{Requirement, vouched_for},
     spiffe_id::{InvalidSpiffeId, SpiffeId, TrustDomain},
     time::Timestamp,
 };
@@ -184,6 +184,44 @@ pub fn supposed(naming: Naming<'_>, attributes: &Attributes) -> Result<Proven, N
         return Err(NotSupposable::NotVouchedFor(naming.provider.to_owned()));
     }
     Ok(proven(naming, spiffe_id, own))
+}
+
+/// What a provider of today proves of a caller whom it proved once, as the audit log tells: `spiffe_id`, and of its
+/// attributes those that are known. What is not known is not held against it.
+pub fn recorded(
+    naming: Naming<'_>,
+    spiffe_id: &SpiffeId,
+    attributes: &Attributes,
+) -> Result<Proven, DenyReason> {
+    let mut own = Attributes::new();
+    for (name, value) in attributes.iter() {
+        if name != SPIFFE_ID && naming.kind.proves(name) {
+            own.insert(name, value.clone());
+        }
+    }
+    if let Some(cluster) = naming.cluster {
+        own.set(CLUSTER, cluster);
+    }
+    let id = if is_spiffe(naming.kind) {
+        if spiffe_id.trust_domain() != naming.trust_domain.as_str() {
+            return Err(DenyReason::TrustDomainUnknown);
+        }
+        own.join(&spiffe::attributes(spiffe_id));
+        spiffe_id.clone()
+    } else {
+        // Its path may be made of an attribute that the event does not keep.
+        self::spiffe_id(naming, &own).unwrap_or_else(|_unknown| spiffe_id.clone())
+    };
+    let may_hold = |requirement: &Requirement| {
+        let is_known =
+            requirement.attribute == SPIFFE_ID || own.value(&requirement.attribute).is_some();
+        !is_known || requirement.holds(&id, &own)
+    };
+    let mut entries = naming.only.iter();
+    if !naming.only.is_empty() && !entries.any(|entry| entry.iter().all(may_hold)) {
+        return Err(DenyReason::NotVouchedFor);
+    }
+    Ok(proven(naming, id, own))
 }
 
 impl From<Unnameable> for NotSupposable {

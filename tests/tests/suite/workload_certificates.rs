@@ -106,6 +106,18 @@ impl Mesh {
         })
     }
 
+    /// `attache explain --event` finds the caller of `event` proven by the same, and decides alike.
+    fn is_explained_alike(&self, event: &Value) -> Result<()> {
+        let id = event["event_id"].as_str().context("no id")?;
+        let installation = &self.stage.set.installation;
+        let output = installation.run(&["explain", "--output", "json", "--event", id])?;
+        ensure!(output.status.success(), "{output:?}");
+        let told: Value = serde_json::from_slice(&output.stdout)?;
+        assert_eq!(told["event"]["differs"], false, "{told}");
+        assert_eq!(told["caller"]["spiffe_id"], event["workload_svid"]);
+        Ok(())
+    }
+
     /// Asks for a record with `identity`, and with `headers` beside.
     async fn ask(&self, identity: Option<&Identity>, headers: &[(&str, &str)]) -> Result<Reply> {
         self.ask_at(self.stage.address, identity, headers).await
@@ -393,6 +405,7 @@ async fn a_token_beside_a_certificate_must_prove_the_same_workload() -> Result<(
     assert_eq!(answer(&reply), (200, None));
     let event = mesh.last_event()?;
     assert_eq!(event["attested_by"], json!(["mesh-tokens", "mesh"]));
+    mesh.is_explained_alike(&event)?;
 
     let reply = with(mesh.token(JOB)?).await?;
     assert_eq!(answer(&reply), denied("evidence-conflict"));
@@ -421,6 +434,7 @@ async fn two_workloads_pass_where_the_listener_and_the_policy_say_so() -> Result
     assert_eq!(answer(&reply), (200, None));
     let event = mesh.last_event()?;
     assert_eq!(event["attested_by"], json!(["cluster", "mesh"]));
+    mesh.is_explained_alike(&event)?;
     // The first piece names the workload.
     assert_eq!(
         event["workload_svid"],

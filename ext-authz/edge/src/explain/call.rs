@@ -80,7 +80,12 @@ pub enum Caller {
     Recorded {
         /// By which provider.
         trust_provider: String,
-        /// A text, or a list of texts.
+        /// By which others, too.
+        #[serde(default)]
+        also_by: Vec<String>,
+        /// Its SPIFFE ID.
+        spiffe_id: String,
+        /// A text, or a list of texts: what is known of all that was proven.
         attributes: Attributes,
     },
     /// Nobody that is proven.

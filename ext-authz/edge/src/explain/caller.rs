@@ -1,12 +1,13 @@
 //! Who would make a call: proven as for a real request, or only supposed.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use attache_core::{
     attestation::{Attestation, ProviderKind},
-    attributes::Attributes,
+    attributes::{AttributeValue, Attributes, SPIFFE_ID},
     decision::DenyReason,
     evidence::Evidence,
+    spiffe_id::SpiffeId,
     time::Timestamp,
 };
 use attache_policy::{document::TrustProvider, explain::Supposed};
@@ -48,11 +49,14 @@ impl Explainer<'_> {
             }
             Caller::Recorded {
                 trust_provider,
+                also_by,
+                spiffe_id,
                 attributes,
             } => {
-                let provider = self.find(|provider| provider.name == *trust_provider);
-                let provider = provider.ok_or(DenyReason::IssuerUnknown)?;
-                return supposed(provider, attributes, Proof::Recorded);
+                let spiffe_id = SpiffeId::parse(spiffe_id);
+                let spiffe_id = spiffe_id.map_err(|_invalid| DenyReason::WorkloadUnnameable)?;
+                let providers = iter::once(trust_provider).chain(also_by);
+                return self.recorded(providers, &spiffe_id, attributes);
             }
             Caller::Unproven { said } => return Ok((Known::Unproven(said.clone()), None)),
             Caller::Evidence {
@@ -85,6 +89,35 @@ impl Explainer<'_> {
                 Ok((Known::Supposed(Supposed::caller(proven)), Some(told)))
             }
         }
+    }
+
+    /// A caller whom these providers proved once. The first one's word is its identity.
+    fn recorded<'n>(
+        &self,
+        providers: impl Iterator<Item = &'n String>,
+        spiffe_id: &SpiffeId,
+        attributes: &Attributes,
+    ) -> Result<(Known, Option<CallerTold>), Nobody> {
+        // Where two workloads were proven, the IDs stand in the order of the providers.
+        let ids = match attributes.value(SPIFFE_ID) {
+            Some(AttributeValue::Many(ids)) => ids.as_slice(),
+            Some(AttributeValue::One(_)) | None => &[],
+        };
+        let mut proven = Vec::new();
+        for (place, name) in providers.enumerate() {
+            let provider = self.find(|provider| provider.name == *name);
+            let provider = provider.ok_or(DenyReason::IssuerUnknown)?;
+            let naming = provider.naming();
+            let own = ids.get(place).and_then(|id| SpiffeId::parse(id).ok());
+            let own = own.as_ref().unwrap_or(spiffe_id);
+            proven.push(attache_trust::recorded(naming, own, attributes)?);
+        }
+        let told = proven.first().map(|first| CallerTold {
+            attributes: attributes.clone(),
+            ..CallerTold::of(first, Proof::Recorded)
+        });
+        let supposed = Supposed::together(proven).ok_or(DenyReason::EvidenceConflict)?;
+        Ok((Known::Supposed(supposed), told))
     }
 
     fn find(&self, wanted: impl Fn(&TrustProvider) -> bool) -> Option<&TrustProvider> {

@@ -449,6 +449,8 @@ async fn a_recorded_caller_whose_provider_is_gone_would_not_be_known_any_more() 
     let by = |trust_provider: &str| {
         call(Caller::Recorded {
             trust_provider: trust_provider.to_owned(),
+            also_by: Vec::new(),
+            spiffe_id: "spiffe://cluster.local/ns/shop/sa/web".to_owned(),
             attributes: attributes.clone(),
         })
     };

@@ -1,19 +1,28 @@
-//! Which attributes of a caller any policy asks about. An audit event keeps those, so that the access can be
+//! Which attributes of a caller any policy asks about, or a trust provider before it vouches for the caller. An audit event keeps those, so that the access can be
 //! explained later, and no others.
 
 use std::collections::HashSet;
 
 use attache_core::attributes;
 
-use crate::{compile::Binding, condition::Test, selector::Selector};
+use crate::{compile::Binding, condition::Test, document::TrustProvider, selector::Selector};
 
 /// The names that selectors have, and the texts that stand in expressions: an expression can look up an
 /// attribute by such a text alone.
-pub(super) fn about(selectors: &[Selector], bindings: &[Binding]) -> HashSet<Box<str>> {
+pub(super) fn about(
+    selectors: &[Selector],
+    bindings: &[Binding],
+    trust_providers: &[TrustProvider],
+) -> HashSet<Box<str>> {
     let mut names = HashSet::new();
     let entries = selectors.iter().flat_map(|selector| &selector.entries);
     for condition in entries.flat_map(|entry| &entry.conditions) {
         add(&mut names, &condition.attribute);
+    }
+    let vouching = trust_providers.iter();
+    let vouching = vouching.flat_map(|provider| provider.only.iter().flatten());
+    for requirement in vouching {
+        add(&mut names, &requirement.attribute);
     }
     let conditions = bindings.iter().flat_map(|binding| &binding.rule.conditions);
     for condition in conditions {

@@ -1,7 +1,7 @@
 //! A caller of whom nothing was verified, for questions of the kind "what if".
 
 use attache_core::{
-    attestation::{Attestation, Proven},
+    attestation::{Agreement, Attestation, Proven},
     request::Request,
 };
 
@@ -23,6 +23,22 @@ impl Supposed {
     )]
     pub fn caller(proven: Proven) -> Self {
         Self(Attestation::attested(proven))
+    }
+
+    /// A caller of whom all of these would have been proven; `None` if they cannot be about one call.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it is explained and never acted upon; the attestation does not leave this module"
+    )]
+    pub fn together(proven: Vec<Proven>) -> Option<Self> {
+        let mut attested = proven.into_iter().map(Attestation::attested);
+        let first = attested.next()?;
+        let others: Vec<Attestation> = attested.collect();
+        // What agreed when it was proven is not judged again by the listener's own rule.
+        first
+            .together(&others, Agreement::NamedByPolicy)
+            .ok()
+            .map(Self)
     }
 
     pub(super) const fn attestation(&self) -> &Attestation {

@@ -100,7 +100,7 @@ fn the_spiffe_id_tells_what_it_is_made_of() {
         json!({"claims.sub": "job-1"})
     );
     let hashed = "spiffe://td/oidc/forge/sha256/00ff";
-    assert_eq!(of(hashed), json!({"spiffe.id": hashed}));
+    assert_eq!(of(hashed), json!({}));
     assert!(matches!(
         caller(&event(json!({"workload_svid": null}))),
         Caller::Unproven { .. }
@@ -222,4 +222,23 @@ fn a_denial_may_name_the_credential_that_it_is_about() {
     let now = json!({"outcome": "denied", "code": "policy-too-narrow", "credential": null});
     let (told, _) = compare(&event(then), &mut today(now));
     assert_eq!(told.differs, Some(false));
+}
+
+#[test]
+fn everyone_who_proved_the_caller_is_named_again() {
+    let by_two = event(json!({"attested_by": ["cluster", "mesh"]}));
+    let Caller::Recorded {
+        trust_provider,
+        also_by,
+        spiffe_id,
+        ..
+    } = caller(&by_two)
+    else {
+        panic!("{by_two:?}");
+    };
+    assert_eq!(
+        (trust_provider.as_str(), also_by),
+        ("cluster", vec!["mesh".to_owned()])
+    );
+    assert_eq!(spiffe_id, "spiffe://cluster.local/ns/prod/sa/web");
 }

@@ -4,11 +4,12 @@ use attache_core::{
     decision::DenyReason,
     evidence::Evidence,
     jwt::RejectedToken,
+    pattern::{Pattern, Requirement},
     secret::Secret,
-    spiffe_id::TrustDomain,
+    spiffe_id::{SpiffeId, TrustDomain},
 };
 
-use super::{Naming, NotSupposable, Voucher, supposed, unverified};
+use super::{Naming, NotSupposable, Voucher, recorded, supposed, unverified};
 
 fn attributes(written: &[(&str, &str)]) -> Attributes {
     let mut attributes = Attributes::new();
@@ -147,4 +148,42 @@ fn a_token_that_nobody_signed_is_read_for_those_who_ask_for_it() {
         unverified(&nothing, by_issuer).unwrap_err(),
         DenyReason::EvidenceRejected(RejectedToken::Malformed(_))
     ));
+}
+
+#[test]
+fn what_the_audit_log_does_not_keep_is_not_held_against_a_recorded_caller() {
+    let domain = domain();
+    let requirement = |attribute: &str, value: &str| Requirement {
+        attribute: attribute.to_owned(),
+        patterns: vec![Pattern::parse(value)],
+    };
+    let only = [vec![
+        requirement("claims.team", "red"),
+        requirement("claims.org", "acme"),
+    ]];
+    let forge = Naming {
+        only: &only,
+        ..naming(ProviderKind::Oidc, &domain)
+    };
+    let id = SpiffeId::parse("spiffe://cluster.local/oidc/them/sha256/00ff").unwrap();
+    let job = recorded(forge, &id, &attributes(&[("claims.org", "acme")])).unwrap();
+    assert_eq!((&job.spiffe_id, job.attributes.iter().count()), (&id, 1));
+    let other = recorded(forge, &id, &attributes(&[("claims.org", "other")]));
+    assert_eq!(other.unwrap_err(), DenyReason::NotVouchedFor);
+    // Of several provers each has proven what is its own.
+    let cluster = naming(ProviderKind::KubernetesServiceAccount, &domain);
+    let together = [POD.as_slice(), &[("claims.org", "acme")]].concat();
+    let pod = recorded(cluster, &id, &attributes(&together)).unwrap();
+    assert_eq!(
+        pod.spiffe_id.as_str(),
+        "spiffe://cluster.local/ns/shop/sa/web"
+    );
+    assert_eq!(pod.attributes.value("claims.org"), None);
+    let foreign = SpiffeId::parse("spiffe://other/x").unwrap();
+    let mesh = recorded(
+        naming(ProviderKind::SpiffeX509, &domain),
+        &foreign,
+        &attributes(&[]),
+    );
+    assert_eq!(mesh.unwrap_err(), DenyReason::TrustDomainUnknown);
 }
