@@ -42,7 +42,7 @@ use crate::{
     name::{self, QualifiedName},
     problem::{Code, Spot, did_you_mean, quoted},
     schema::Shape,
-    yaml::{At, Fields},
+    yaml::{At, Fields, Label},
 };
 
 /// The accepted `apiVersion`s: ours, and that of the published quick start.
@@ -125,7 +125,8 @@ pub(crate) enum Spec {
 
 /// Reads one document. `None` if its kind or name is refused; its problems are reported either way.
 pub(crate) fn lower(root: &At<'_>, trust_domain: &TrustDomain) -> Option<Document> {
-    let at = root.labelled(label).described(Shape::DOCUMENT);
+    let label = Label::new(label);
+    let at = root.labelled(&label).described(Shape::DOCUMENT);
     at.refuse_secrets();
     let mut fields = at.fields()?;
     let version = fields.required("apiVersion", |at| {

@@ -28,6 +28,6 @@ mod values;
 mod tests;
 
 pub(crate) use at::FixedPath;
-pub use at::{At, File};
+pub use at::{At, File, Label};
 pub use fields::Fields;
 pub use tree::{MAX_DEPTH, MAX_FILE_BYTES};

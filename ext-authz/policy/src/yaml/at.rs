@@ -2,6 +2,7 @@
 //! that a whole document is checked in one pass.
 
 use std::{
+    cell::OnceCell,
     fmt::{self, Display, Write as _},
     sync::Arc,
 };
@@ -74,12 +75,27 @@ pub struct At<'a> {
     shape: Option<&'static Shape>,
     /// The document.
     root: &'a Node<'a>,
-    /// What messages call the document; made where something is told.
-    label: Option<fn(&At<'_>) -> String>,
+    /// What messages call the document.
+    label: Option<&'a Label>,
     /// From the root, the place in each mapping or list. It becomes a text only where something is told.
     path: SmallVec<[u32; USUAL_DEPTH]>,
     /// The field that was asked for last.
     field: &'static str,
+}
+
+/// What messages call a document: made of its root, where something is told for the first time.
+// SECURITY: once. A document of a million mistakes is looked through for its name, and not a million times.
+pub struct Label {
+    of: fn(&At<'_>) -> String,
+    made: OnceCell<String>,
+}
+
+impl Label {
+    /// One that `of` makes.
+    pub const fn new(of: fn(&At<'_>) -> String) -> Self {
+        let made = OnceCell::new();
+        Self { of, made }
+    }
 }
 
 /// The path of a value whose document is no longer there.
@@ -118,8 +134,11 @@ impl<'a> At<'a> {
     /// The same value in a document that messages call as `label` says of its root:
     /// `AccessPolicy payment-to-stripe`.
     #[must_use]
-    pub fn labelled(&self, label: fn(&At<'_>) -> String) -> Self {
-        Self {
+    pub fn labelled<'l>(&self, label: &'l Label) -> At<'l>
+    where
+        'a: 'l,
+    {
+        At {
             label: Some(label),
             ..self.clone()
         }
@@ -149,7 +168,8 @@ impl<'a> At<'a> {
 
     fn place_of(&self, node: &Node<'_>) -> Place {
         let root = || Self::root(self.origin, self.root);
-        let mut path = self.label.map(|label| label(&root())).unwrap_or_default();
+        let label = |label: &'a Label| label.made.get_or_init(|| (label.of)(&root())).as_str();
+        let mut path = self.label.map(label).unwrap_or_default().to_owned();
         if !path.is_empty() && !self.path.is_empty() {
             path.push_str(": ");
         }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use attache_core::spiffe_id::TrustDomain;
 
-use super::{At, File, MAX_DEPTH, MAX_FILE_BYTES};
+use super::{At, File, Label, MAX_DEPTH, MAX_FILE_BYTES};
 use crate::problem::{Code, Report};
 
 /// Reads the field `it` of a one-line mapping; gives what was read and what was said.
@@ -369,4 +369,28 @@ fn json_escapes_a_character_in_two_halves_and_places_stay_those_of_the_file() {
 
 fn text_of(at: &At<'_>) -> Option<String> {
     text(at)
+}
+
+thread_local! {
+    static LABELS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+#[test]
+fn a_document_of_many_mistakes_is_looked_through_for_its_name_once() {
+    let text: String = (0..500).map(|number| format!("k{number}: 1\n")).collect();
+    let report = Report::new();
+    let file = File::read("many.yaml", text.as_bytes(), &report);
+    let label = Label::new(|_root| {
+        LABELS.set(LABELS.get() + 1);
+        "it".to_owned()
+    });
+    let root = file.documents().next().unwrap().labelled(&label);
+    drop(root.fields());
+    let problems = report.into_problems();
+    assert_eq!((problems.error_count(), LABELS.get()), (500, 1));
+    assert!(
+        problems
+            .iter()
+            .all(|problem| problem.place.path.starts_with("it: k"))
+    );
 }
