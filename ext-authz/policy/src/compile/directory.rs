@@ -18,6 +18,10 @@ use crate::{
     selector::Selector,
 };
 
+/// How many trust providers a set may have, those of the configuration among them.
+// SECURITY: whether two could yield one SPIFFE ID is asked of each pair.
+const MAX_TRUST_PROVIDERS: usize = 1000;
+
 /// What a client's name means.
 pub(super) struct Client {
     /// Its place in [`Directory::selectors`].
@@ -304,6 +308,16 @@ impl<'r> Directory<'r> {
         let short = Some(provider.name.as_str().into());
         if let Err(taken) = self.providers.insert((kind, name), &place.spot(), short) {
             self.report_taken(place.clone(), taken);
+            return;
+        }
+        if self.trust_providers.len() >= MAX_TRUST_PROVIDERS {
+            let message = format!(
+                "the set has more than {MAX_TRUST_PROVIDERS} trust providers, each of which is compared with every other"
+            );
+            let way_out = "have one provider vouch for several workloads, or divide the set";
+            let (place, way_out) = (place.clone(), Some(way_out.to_owned()));
+            self.report
+                .error_with(place, Code::OutOfRange, message, way_out);
             return;
         }
         let same_issuer = |earlier: &&TrustProvider| {

@@ -222,3 +222,18 @@ fn the_mesh_that_the_page_shows_is_sound() {
     let (example, _) = example.split_once("```").unwrap();
     assert_eq!(compiled(example).trust_providers().len(), 2);
 }
+
+#[test]
+fn so_many_providers_that_comparing_them_takes_long_are_refused() {
+    let provider = |number: usize| {
+        format!(
+            "apiVersion: attache.dev/v1\nkind: TrustProvider\nmetadata: {{name: p{number}}}\n\
+             spec: {{type: oidc, issuer: https://p{number}.example, trustDomain: p{number}.example}}\n---\n"
+        )
+    };
+    let set = |count: usize| (0..count).map(provider).collect::<String>();
+    assert_eq!(compiled(&set(1000)).trust_providers().len(), 1000);
+    let problems = refused(&set(1002));
+    let codes: Vec<Code> = problems.iter().map(|problem| problem.code).collect();
+    assert_eq!(codes, [Code::OutOfRange; 2], "{problems}");
+}
