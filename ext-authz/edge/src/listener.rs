@@ -4,11 +4,8 @@
 use std::{
     collections::VecDeque,
     fs, io,
-    os::unix::fs::{FileTypeExt as _, PermissionsExt as _, chown},
-    path::{Path, PathBuf},
-    pin::Pin,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -16,26 +13,29 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use thiserror::Error;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{Semaphore, mpsc, watch},
     task::{AbortHandle, JoinSet},
     time::Instant,
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::Connected;
 use tracing::{info, warn};
 
 use crate::{
     journal::text::{MAX_FIELD_BYTES, printable},
-    settings::{Bind, ListenerSettings, UnixBind},
+    settings::{Bind, ListenerSettings},
 };
 
-use self::renewal::Renewal;
+use self::{connection::Pipe, renewal::Renewal, socket::bind_unix};
 
+pub use self::connection::Connection;
+pub(crate) use self::socket::bind_private;
+
+mod connection;
 mod renewal;
+mod socket;
 mod tls;
 
 #[cfg(test)]
@@ -371,107 +371,6 @@ impl Accepted {
                 stream.set_nodelay(true).map_err(Stranger::Handshake)?;
                 Ok(Pipe::Plaintext(stream))
             }
-        }
-    }
-}
-
-fn bind_unix(unix: &UnixBind) -> io::Result<UnixListener> {
-    let listener = bind_private(&unix.path)?;
-    if let Some(group) = unix.group {
-        chown(&unix.path, None, Some(group))?;
-    }
-    fs::set_permissions(&unix.path, fs::Permissions::from_mode(unix.mode))?;
-    Ok(listener)
-}
-
-/// Binds a unix socket that only this user may reach, from its first moment on.
-pub(crate) fn bind_private(path: &Path) -> io::Result<UnixListener> {
-    remove_stale(path)?;
-    // SECURITY: between bind and chmod the umask alone keeps strangers out.
-    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
-    let listener = UnixListener::bind(path);
-    rustix::process::umask(before);
-    listener
-}
-
-/// Removes a socket file on which nobody listens; anything else stays.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-        Ok(metadata) if !metadata.file_type().is_socket() => Err(io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            "the path exists and is no socket",
-        )),
-        Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => Err(io::Error::new(
-                io::ErrorKind::AddrInUse,
-                "another process listens there",
-            )),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-            Err(error) => Err(error),
-        },
-    }
-}
-
-/// A connection whose peer is known.
-pub struct Connection {
-    stream: Pipe,
-    _slot: tokio::sync::OwnedSemaphorePermit,
-}
-
-enum Pipe {
-    Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
-    Plaintext(TcpStream),
-}
-
-impl Connected for Connection {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) -> Self::ConnectInfo {}
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Pipe::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-            Pipe::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-            Pipe::Plaintext(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Pipe::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
-            Pipe::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-            Pipe::Plaintext(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Pipe::Unix(stream) => Pin::new(stream).poll_flush(context),
-            Pipe::Tls(stream) => Pin::new(stream).poll_flush(context),
-            Pipe::Plaintext(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Pipe::Unix(stream) => Pin::new(stream).poll_shutdown(context),
-            Pipe::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-            Pipe::Plaintext(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

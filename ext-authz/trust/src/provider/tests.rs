@@ -187,7 +187,9 @@ fn inline_keys_must_be_a_key_set() {
     assert_eq!(inline(r#"{"keys":[]}"#), []);
     assert_eq!(
         inline("{}"),
-        [ProviderProblem::InlineKeys(InvalidKeySet::NoKeys)]
+        [ProviderProblem::InlineKeys(
+            attache_core::jwks::InvalidKeySet::NoKeys
+        )]
     );
 }
 
