@@ -6,11 +6,14 @@ use anyhow::{Context as _, Result, ensure};
 use attache_proto::token::v1::{Decision, VerifyRequest};
 use attache_tests::{
     authority::Authority,
+    filter::https,
     kept::tokens,
     service::{AUDIENCE, Plan, Service, may_ask},
     svid::SvidSigner,
     wait::until,
 };
+use bytes::Bytes;
+use http_body_util::Full;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -78,6 +81,31 @@ async fn the_edges_policies_let_a_caller_in_and_every_access_stands_in_its_log()
         (refused.status, refused.code()),
         (401, Some("token-expired"))
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_body_that_comes_before_the_edges_verdict_lets_nobody_in() -> Result<()> {
+    let signer = SvidSigner::new("jwt-1")?;
+    let (authority, service) = service(&signer).await?;
+    let caller = signer.good(CALLER, AUDIENCE);
+    service
+        .ready(&authority, "/v1/orders/warm", &caller)
+        .await?;
+    for number in 0..6 {
+        // Nobody was asked about this token yet.
+        let change =
+            |_: &mut serde_json::Value, claims: &mut serde_json::Value| claims["n"] = json!(number);
+        let stranger = signer.svid(change, STRANGER, AUDIENCE);
+        let mut request = http::Request::post("http://orders.example/v1/orders/new")
+            .header("host", "orders.example")
+            .header("content-type", "application/x-www-form-urlencoded");
+        request = request.header("authorization", format!("Bearer {stranger}"));
+        let request = request.body(Full::new(Bytes::from("a=1&b=2")))?;
+        let refused = https(service.address, &authority, request).await?;
+        assert_eq!(refused.status, 403, "{refused:?}");
+    }
+    ensure!(service.application.last_of("/v1/orders/new").is_none());
     Ok(())
 }
 

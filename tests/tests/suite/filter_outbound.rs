@@ -4,12 +4,15 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use attache_proto::token::v1::{Decision, FetchResponse, RevalidateResponse, Revalidated};
+use attache_proto::token::v1::{
+    Decision, EndedEpoch, FetchResponse, RevalidateResponse, Revalidated,
+};
 use attache_tests::{
     client::{self, Reply},
     filter,
     outbound_stage::{OutboundStage, allowed, allowing, request},
     quickstart::STRIPE,
+    scripted_edge::acknowledged,
     wait::until,
 };
 use tokio::{
@@ -497,5 +500,51 @@ async fn a_worker_whose_vm_traps_comes_back_and_what_it_answered_is_not_forgotte
             .then_some(())
     })
     .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_report_that_is_refused_for_one_access_loses_that_one_alone() -> Result<()> {
+    let stage = OutboundStage::open().await?;
+    let taken = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sink = std::sync::Arc::clone(&taken);
+    stage.edge.report(move |report| {
+        if report.accesses.iter().any(|it| it.path == "/v1/bad") {
+            return Err(tonic::Status::invalid_argument("one of them is none"));
+        }
+        let mut sink = sink
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        sink.push(report.clone());
+        Ok(acknowledged(report))
+    });
+    stage.warm("/v1/x").await?;
+    for number in 0..60 {
+        let path = if number == 30 {
+            "/v1/bad".to_owned()
+        } else {
+            format!("/v1/{number}")
+        };
+        assert_eq!(stage.ask(&path).await?.status, 200);
+    }
+    let reports = until("every other access, and word of the one", async || {
+        let reports = taken.lock().ok()?.clone();
+        let accesses: usize = reports.iter().map(|report| report.accesses.len()).sum();
+        let told = reports.iter().any(|report| {
+            let own = |ended: &EndedEpoch| ended.epoch == report.epoch;
+            report.ended.iter().any(own)
+        });
+        (accesses == 16 + 59 && told).then_some(reports)
+    })
+    .await?;
+    let paths = reports.iter().flat_map(|report| &report.accesses);
+    assert!(paths.clone().all(|access| access.path != "/v1/bad"));
+    let lost = until("the count", async || {
+        let name = "wasmcustom.attache_outbound_accesses_lost";
+        stage.envoy.stat(name).await.ok().filter(|count| *count > 0)
+    })
+    .await?;
+    assert_eq!(lost, 1);
+    assert_eq!(stage.ask("/v1/y").await?.status, 200);
     Ok(())
 }

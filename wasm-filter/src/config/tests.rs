@@ -179,3 +179,18 @@ fn exactly_one_says_what_callers_may_do() {
     let found = problems(&settings);
     assert!(found[0].contains("`inbound.edge` must name"), "{found:?}");
 }
+
+#[test]
+fn every_example_of_the_documentation_is_read() {
+    let page = include_str!("../../../docs/filter.md");
+    let blocks = page.split("```json\n").skip(1);
+    let examples: Vec<&str> = blocks
+        .filter_map(|rest| rest.split("\n```").next())
+        .collect();
+    assert!(examples.len() >= 3, "{examples:?}");
+    for example in examples {
+        if let Err(invalid) = parse(example.as_bytes()) {
+            panic!("{example}: {invalid}");
+        }
+    }
+}

@@ -14,6 +14,8 @@ const SLOTS: u64 = 64;
 /// How often a life shows that it goes on, and after how long it counts as ended.
 const PULSE: Duration = Duration::from_secs(2);
 const DEAD: Duration = Duration::from_secs(15);
+/// Most lives that one report ends: an edge takes 16, and one of them may be this life's own gap.
+const MOST_ENDED: usize = 15;
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Life {
@@ -133,7 +135,7 @@ impl Epochs {
             };
             let life = Life::decode(bytes.as_slice()).unwrap_or_default();
             let silent = now.since(Timestamp::from_millis(life.seen_at));
-            if life.epoch.len() == 16 && silent >= DEAD && self.ended.len() < 16 {
+            if life.epoch.len() == 16 && silent >= DEAD && self.ended.len() < MOST_ENDED {
                 let ended = EndedEpoch {
                     epoch: life.epoch,
                     last_sequence: life.answered,

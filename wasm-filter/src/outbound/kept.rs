@@ -41,6 +41,8 @@ pub(super) struct Passing {
     pub(super) headers: Vec<(String, String)>,
     /// Parameters of the query, percent-encoded.
     pub(super) query: Vec<(String, String)>,
+    /// Parameters that go, by their names as the query spells them.
+    pub(super) remove_parameters: Vec<String>,
 }
 
 /// An answer that may be given again.
@@ -231,6 +233,7 @@ fn passing(response: &FetchResponse, inject: &[HeaderName]) -> Option<Passing> {
         remove: response.remove.clone(),
         headers: Vec::new(),
         query: Vec::new(),
+        remove_parameters: response.remove_parameters.clone(),
     };
     for injection in &response.inject {
         let (name, value) = (injection.name.clone(), injection.value.clone());

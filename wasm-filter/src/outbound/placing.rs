@@ -16,22 +16,24 @@ pub(super) fn place<H: Host>(host: &H, seen: &Seen<'_>, passing: &Passing) -> Op
     for (name, value) in &passing.headers {
         host.set_header(name, value.as_bytes()).ok()?;
     }
-    if !passing.query.is_empty() {
-        let target = with_parameters(seen.written(), &passing.query);
+    if !passing.query.is_empty() || !passing.remove_parameters.is_empty() {
+        let target = with_parameters(seen.written(), &passing.query, &passing.remove_parameters);
         host.set_header(":path", target.as_bytes()).ok()?;
     }
     Some(())
 }
 
-/// `target` with these parameters at the end of its query, in the place of all of their names.
-fn with_parameters(target: &str, parameters: &[(String, String)]) -> String {
+/// `target` with these parameters at the end of its query, in the place of all of their names, and without those that
+/// are `removed`.
+fn with_parameters(target: &str, parameters: &[(String, String)], removed: &[String]) -> String {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let named = |part: &&str| {
         let name = part.split('=').next().unwrap_or_default();
         // SECURITY: the target may decode names; what could be another spelling of ours goes, too.
-        !parameters
+        let ours = parameters
             .iter()
-            .any(|(ours, _)| decoded(name) == decoded(ours))
+            .any(|(ours, _)| decoded(name) == decoded(ours));
+        !ours && !removed.iter().any(|removed| removed == name)
     };
     let kept = query
         .split('&')
@@ -41,6 +43,9 @@ fn with_parameters(target: &str, parameters: &[(String, String)]) -> String {
         .iter()
         .map(|(name, value)| format!("{name}={value}"));
     let all: Vec<String> = kept.map(str::to_owned).chain(ours).collect();
+    if all.is_empty() {
+        return path.to_owned();
+    }
     format!("{path}?{}", all.join("&"))
 }
 

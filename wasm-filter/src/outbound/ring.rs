@@ -387,7 +387,7 @@ impl Ring {
 
     /// Whether everything is acknowledged.
     pub(super) fn is_empty(&self) -> bool {
-        self.running.is_empty() && self.done.is_empty()
+        self.running.is_empty() && self.done.is_empty() && self.given_up.is_none()
     }
 
     /// How many bytes wait.
