@@ -17,6 +17,8 @@ PEERS := tests/peers
 VENV := target/venv
 KUBERNETES_VERSION := $(shell sed -n 's|^.k8s.io/kubernetes v||p' $(PEERS)/kubernetes/go.mod)
 KUBERNETES := target/kubernetes-$(KUBERNETES_VERSION)
+# The promtool in prometheus 2.42.0+ds-5+deb12u1 (amd64).
+PROMTOOL_SHA256 := 14d9c8acdc5d1321dc2092400111c586f09ac350f23f2383d1679b2bf256e583
 DENY_VERSION := 0.20.2
 DENY_ROOT := target/tools/cargo-deny-$(DENY_VERSION)
 DENY := $(DENY_ROOT)/bin/cargo-deny
@@ -164,20 +166,21 @@ target/spiffe-peer/spiffe: $(wildcard $(PEERS)/spiffe/*)
 		GOFLAGS="-modcacherw -mod=readonly" $(GO) build -trimpath -o $(CURDIR)/$@ .
 	rm -rf target/go-spiffe
 
-# Prometheus's own judge of metrics and rules. On Debian and Ubuntu the distribution's package is unpacked, in
-# seconds and without root; elsewhere it is built from its modules, three minutes of a processor.
+# Prometheus's own judge of metrics and rules, pinned: that of Debian 12's package, byte by byte, which is unpacked in
+# seconds and without root; wherever apt has another one or there is none, it is built from its pinned modules, three
+# minutes of a processor.
 target/promtool: $(wildcard $(PEERS)/prometheus/*)
 	@mkdir -p target/promtool-package
-	@if (cd target/promtool-package && apt-get download -qq prometheus) 2>/dev/null; then \
-		dpkg-deb --fsys-tarfile target/promtool-package/prometheus_*.deb | tar -xO ./usr/bin/promtool > $@.new; \
-	else \
+	@(cd target/promtool-package && apt-get download -qq prometheus) >/dev/null 2>&1 \
+		&& dpkg-deb --fsys-tarfile target/promtool-package/prometheus_*.deb \
+			| tar -xO ./usr/bin/promtool > $@.new && chmod +x $@.new || true
+	@if ! echo "$(PROMTOOL_SHA256)  $@.new" | sha256sum --check --status 2>/dev/null; then \
 		cd $(PEERS)/prometheus && CGO_ENABLED=0 GOPATH=$(CURDIR)/target/go-prometheus \
 			GOCACHE=$(CURDIR)/target/go-prometheus/build GOFLAGS="-modcacherw -mod=readonly" \
 			nice -n 19 $(GO) build -trimpath -ldflags="-s -w" -tags remove_all_sd -o $(CURDIR)/$@.new \
 			github.com/prometheus/prometheus/cmd/promtool; \
 	fi
 	rm -rf target/promtool-package target/go-prometheus
-	chmod +x $@.new
 	$@.new --version
 	mv $@.new $@
 
