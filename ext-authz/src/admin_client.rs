@@ -171,13 +171,15 @@ fn text(status: &Status) -> Result<String, std::fmt::Error> {
     for provider in &status.credential_providers {
         writeln!(
             text,
-            "credentials      {}: {} kept, {} waited for, {} failed; asked {} times, {} of them in vain{}",
+            "credentials      {}: {} kept, {} waited for, {} failed; asked {} times, {} of them in vain, and {} times ahead, {} in vain{}",
             provider.name,
             provider.kept,
             provider.awaited,
             provider.failed,
             provider.fetched.saturating_add(provider.fetches_failed),
             provider.fetches_failed,
+            provider.refreshed.saturating_add(provider.refreshes_failed),
+            provider.refreshes_failed,
             if provider.failing { "; FAILING" } else { "" }
         )?;
     }

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use attache_core::spiffe_id::TrustDomain;
-use attache_credentials::SecretRoots;
+use attache_credentials::{SecretRoots, VaultSettings};
 use attache_edge::{geography::GeographySettings, reload::PolicySource, settings::EdgeSettings};
 use attache_issuer::{IssuerConfig, config::Environment as EnvironmentName};
 use attache_outbound::Reach;
@@ -38,6 +38,7 @@ mod outbound;
 mod secrets;
 mod taken;
 mod traces;
+mod vault;
 
 /// The configuration file with every setting, its default and its reason.
 pub(crate) const EXAMPLE: &str = include_str!("../attache.example.yaml");
@@ -87,6 +88,8 @@ pub(crate) struct Config {
     pub(crate) file_roots: Vec<PathBuf>,
     /// Where documents may refer to secrets.
     pub(crate) secrets: SecretRoots,
+    /// The Vault that `vault:` leads to.
+    pub(crate) vault: Option<VaultSettings>,
 }
 
 /// What a start does when the policy directory is refused.
@@ -213,6 +216,7 @@ fn lower(mut root: Section<'_>, base: &Path) -> Option<Config> {
     let (policies, policies_refused) = policies?;
     let (edge, drain) = edge?;
     let (trust_providers, file_roots) = trust?;
+    let (secrets, vault) = secrets?;
     Some(Config {
         data_dir: data_dir?,
         policies,
@@ -234,7 +238,8 @@ fn lower(mut root: Section<'_>, base: &Path) -> Option<Config> {
         reach: reach?,
         trust_providers,
         file_roots,
-        secrets: secrets?,
+        secrets,
+        vault,
     })
 }
 

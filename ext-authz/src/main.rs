@@ -17,6 +17,7 @@ mod log;
 mod mint;
 mod open_files;
 mod policy_test;
+mod proxy;
 mod schema;
 mod serve;
 mod signing_keys;

@@ -2,7 +2,9 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use attache_credentials::{Mint, MintFailed, Minted, Order};
+use attache_core::secret::Secret;
+use attache_credentials::{EdgeIdentity, Mint, MintFailed, Minted, Order};
+use attache_edge::clock;
 use attache_issuer::{Issuer, MintOrder};
 
 /// The issuer in this process.
@@ -48,6 +50,29 @@ impl Mint for LocalIssuer {
                 claims,
                 lifetime,
             })
+        })
+    }
+}
+
+/// The edge in this process, by its name in audit events.
+pub(crate) struct OwnIdentity {
+    pub(crate) name: String,
+    pub(crate) issuer: Arc<Issuer>,
+}
+
+impl EdgeIdentity for OwnIdentity {
+    fn generation(&self) -> u64 {
+        self.issuer.generation()
+    }
+
+    fn token<'a>(
+        &'a self,
+        audience: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Result<Secret, MintFailed>> + Send + 'a>> {
+        Box::pin(async move {
+            let now = clock::now();
+            let minted = self.issuer.mint_for_edge(&self.name, audience, now).await;
+            minted.map_err(|not_minted| MintFailed::Unavailable(not_minted.fault()))
         })
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use attache_control::{Store, TokenEndpoint};
-use attache_credentials::{Credentials, SecretStore};
+use attache_credentials::{Credentials, EdgeVault, SecretStore};
 use attache_edge::{
     admin::{self, Admin},
     admission::Calls,
@@ -43,7 +43,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    config::Config, exchange::LocalEdge, log, mint::LocalIssuer, open_files,
+    config::Config,
+    exchange::LocalEdge,
+    log,
+    mint::{LocalIssuer, OwnIdentity},
+    open_files, proxy,
     signing_keys::LocalKeys,
 };
 
@@ -115,6 +119,7 @@ struct Started {
 
 impl Started {
     async fn start(config: Arc<Config>) -> anyhow::Result<Self> {
+        proxy::tell_if_unused(&config.reach);
         let readiness = Readiness::new();
         let starting = readiness.block("start");
         let State {
@@ -124,7 +129,7 @@ impl Started {
             geography,
         } = State::read(&config).await?;
         let issuer = Arc::new(open_issuer(&config, Arc::clone(&trust)).await?);
-        let secrets = Arc::new(SecretStore::new(config.secrets.clone()));
+        let secrets = Arc::new(secrets(&config, &issuer));
         tokio::spawn(Arc::clone(&secrets).follow());
         let tokens = open_tokens(&config, &issuer).await?;
         let drained = CancellationToken::new();
@@ -273,6 +278,20 @@ fn known_places(database: Option<Arc<GeographyDatabase>>) -> Arc<dyn Geography> 
         Some(database) => database,
         None => Arc::new(Nowhere),
     }
+}
+
+/// What documents refer to, with the Vault of the configuration.
+fn secrets(config: &Config, issuer: &Arc<Issuer>) -> SecretStore {
+    let store = SecretStore::new(config.secrets.clone());
+    let Some(vault) = config.vault.clone() else {
+        return store;
+    };
+    let identity = Arc::new(OwnIdentity {
+        name: config.edge.name.clone(),
+        issuer: Arc::clone(issuer),
+    });
+    let reach = config.reach.clone();
+    store.with_vault(EdgeVault::new(vault, identity, reach, Arc::new(clock::now)))
 }
 
 fn credentials(issuer: &Arc<Issuer>, secrets: &Arc<SecretStore>, reach: Reach) -> Credentials {

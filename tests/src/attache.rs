@@ -80,6 +80,9 @@ impl Default for EdgePlan {
     }
 }
 
+/// The variable of an edge that waits for long, for tests in which nobody is to be late.
+pub const PATIENT: &str = "ATTACHE_EDGE_ANSWER_WITHIN=20s";
+
 /// A folder with configuration, policies and state, which outlives the processes that run on it.
 #[derive(Debug)]
 pub struct Installation {

@@ -13,6 +13,7 @@ pub mod authorize;
 pub mod authorizer;
 pub mod bench;
 pub mod bootstrap;
+pub mod canaries;
 pub mod client;
 pub mod cluster;
 pub mod collector;

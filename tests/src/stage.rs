@@ -90,6 +90,14 @@ impl Set {
         })
     }
 
+    /// [`Self::bootstrap`] of an Envoy that waits for long: whatever the edge says in time, it passes on, however busy
+    /// this machine is.
+    pub fn patient_bootstrap(&self) -> Result<Bootstrap> {
+        let usual = "cluster_name: attache }, timeout: 0.5s";
+        self.bootstrap()?
+            .replace(usual, "cluster_name: attache }, timeout: 30s")
+    }
+
     /// The bootstrap that fits the edge: sidecar, mutual TLS, or gateway.
     pub fn bootstrap(&self) -> Result<Bootstrap> {
         let socket = self.installation.socket();

@@ -6,6 +6,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -15,6 +16,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use rustls::ServerConfig;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::{
     attache::published,
@@ -26,6 +28,10 @@ use crate::{
 
 /// The role that may log in, by JWT and by AppRole.
 pub const ROLE: &str = "shop";
+/// The role of the edge itself, by JWT.
+pub const EDGE_ROLE: &str = "attache";
+/// `sub` of the edge's own tokens.
+const EDGE: &str = "attache:edge:edge-1";
 /// The secret of that AppRole.
 pub const SECRET_ID: &str = "canary-secret-id";
 /// `aud` of tokens that log in.
@@ -49,6 +55,21 @@ struct State {
     /// Tokens of logins.
     tokens: Mutex<Vec<String>>,
     requests: Mutex<Vec<String>>,
+    mood: Mutex<Mood>,
+}
+
+/// How it answers reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mood {
+    /// As a Vault does.
+    #[default]
+    Well,
+    /// 403, whatever was asked.
+    Forbidding,
+    /// A proxy's page with status 200.
+    Garbage,
+    /// As a Vault does, after a second.
+    Slow,
 }
 
 impl Vault {
@@ -66,6 +87,7 @@ impl Vault {
             secrets: Mutex::default(),
             tokens: Mutex::default(),
             requests: Mutex::default(),
+            mood: Mutex::default(),
         };
         let mut vault = Self {
             reserved,
@@ -96,6 +118,15 @@ impl Vault {
     pub fn requests(&self) -> Vec<String> {
         let requests = self.state.requests.lock();
         requests.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Answers reads so from now on.
+    pub fn is(&self, mood: Mood) {
+        *self
+            .state
+            .mood
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = mood;
     }
 
     /// Goes away.
@@ -148,12 +179,16 @@ impl State {
     }
 
     async fn proven(&self, body: &Value) -> Result<()> {
-        anyhow::ensure!(body["role"] == ROLE, "role could not be found");
+        let subject = match body["role"].as_str() {
+            Some(ROLE) => self.subject.as_str(),
+            Some(EDGE_ROLE) => EDGE,
+            _ => anyhow::bail!("role could not be found"),
+        };
         let token = body["jwt"].as_str().context("missing token")?;
         let (address, issuer) = &self.issuer;
         let keys = published(*address, "/keys").await?;
         let claims = verify::claims(token, &keys, issuer, AUDIENCE)?;
-        anyhow::ensure!(claims["sub"] == *self.subject, "sub claim does not match");
+        anyhow::ensure!(claims["sub"] == subject, "sub claim does not match");
         Ok(())
     }
 
@@ -217,11 +252,24 @@ impl Site for State {
         let body = serde_json::from_slice(&body.unwrap_or_default()).unwrap_or(Value::Null);
         let (method, path) = (head.method.as_str(), head.uri.path());
         self.note(format!("{method} {path}"));
-        let (status, answer) = self.reply(method, path, &head.headers, &body).await;
+        let mood = *self.mood.lock().unwrap_or_else(PoisonError::into_inner);
+        let (status, answer) = match mood {
+            Mood::Forbidding if method == "GET" => (403, json!({"errors": ["permission denied"]})),
+            Mood::Well | Mood::Forbidding | Mood::Garbage | Mood::Slow => {
+                self.reply(method, path, &head.headers, &body).await
+            }
+        };
+        if mood == Mood::Slow {
+            sleep(Duration::from_secs(1)).await;
+        }
+        let media_type = match mood {
+            Mood::Garbage => "text/html",
+            Mood::Well | Mood::Forbidding | Mood::Slow => "application/json",
+        };
         let mut response = Response::new(Full::new(Bytes::from(answer.to_string())).boxed());
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
-        let json = http::HeaderValue::from_static("application/json");
-        response.headers_mut().insert("content-type", json);
+        let media_type = http::HeaderValue::from_static(media_type);
+        response.headers_mut().insert("content-type", media_type);
         response
     }
 }

@@ -4,7 +4,7 @@
 //! INVARIANT: nobody waits for a fetch who can be given a value that is still good. What cannot be fetched is not
 //! asked for with every call, but after pauses that grow, to a few seconds at most.
 
-mod pause;
+pub(crate) mod pause;
 
 use std::{
     collections::HashMap,
@@ -66,6 +66,23 @@ struct Kept<V> {
 
 type Outcome<V> = Result<Arc<V>, NotObtained>;
 
+/// Why something is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// Somebody waits for it.
+    Awaited,
+    /// It is the successor of what still serves.
+    Ahead,
+}
+
+/// How long a caller waits, and what it is told then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    pub(crate) until: time::Instant,
+    /// What is told where nothing is known of how the last fetch ended.
+    pub(crate) late: Fault,
+}
+
 /// A fetch under way: `None` until it has landed.
 type Flight<V> = watch::Receiver<Option<Outcome<V>>>;
 
@@ -109,17 +126,19 @@ where
     /// The value of `key` that is good at `now`; `fetch` makes one if there is none.
     ///
     /// The fetch runs in a task of its own: callers that go away do not take it from those that stay.
-    /// A failure goes to all who wait for it, and to those who come while it is not asked again.
+    /// A failure goes to all who wait for it, and to those who come while it is not asked again. Whoever loses
+    /// patience is told what the last fetch failed of, if it did.
     pub(crate) async fn obtain<F>(
         &self,
         key: &K,
         now: Timestamp,
-        fetch: impl Fn() -> F,
+        patience: Patience,
+        fetch: impl Fn(Occasion) -> F,
     ) -> Outcome<V>
     where
         F: Future<Output = Result<V, NotObtained>> + Send + 'static,
     {
-        if let Some(value) = self.kept(key, now, &fetch) {
+        if let Some(value) = self.kept(key, now, patience.late, &fetch) {
             return Ok(value);
         }
         if let Some(failing) = self.shared.failing.get(key)
@@ -128,14 +147,24 @@ where
             return Err(failing.why(left));
         }
         let began = time::Instant::now();
-        let boarded = self.shared.board(key, now, &fetch);
-        let outcome = self.arrive(boarded, key, now, &fetch).await;
+        let boarded = self.shared.board(key, now, patience.late, &fetch);
+        let arriving = self.arrive(boarded, key, now, patience.late, &fetch);
+        let outcome = match time::timeout_at(patience.until, arriving).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => Err(self.shared.under_way(key, patience.late)),
+        };
         // The wait counts: what expired meanwhile does not leave.
         outcome.and_then(|value| still_good(value, now.plus(began.elapsed())))
     }
 
     /// What is kept, if it is good; begins to fetch its successor when that is due.
-    fn kept<F>(&self, key: &K, now: Timestamp, fetch: &impl Fn() -> F) -> Option<Arc<V>>
+    fn kept<F>(
+        &self,
+        key: &K,
+        now: Timestamp,
+        late: Fault,
+        fetch: &impl Fn(Occasion) -> F,
+    ) -> Option<Arc<V>>
     where
         F: Future<Output = Result<V, NotObtained>> + Send + 'static,
     {
@@ -143,7 +172,7 @@ where
         match kept.at(now) {
             Freshness::Fresh => {}
             Freshness::Expired => return None,
-            Freshness::RefreshDue => self.shared.refresh(key, now, fetch),
+            Freshness::RefreshDue => self.shared.refresh(key, now, late, fetch),
         }
         Some(Arc::clone(&kept.value))
     }
@@ -154,7 +183,8 @@ where
         (flight, seat): (Flight<V>, Seat),
         key: &K,
         now: Timestamp,
-        fetch: &impl Fn() -> F,
+        late: Fault,
+        fetch: &impl Fn(Occasion) -> F,
     ) -> Outcome<V>
     where
         F: Future<Output = Result<V, NotObtained>> + Send + 'static,
@@ -162,7 +192,7 @@ where
         match landing(flight).await {
             // One caller's evidence is no verdict on another's: who only joined tries once with its own.
             Err(refused) if refused.cause == Cause::EvidenceRefused && seat == Seat::Joined => {
-                landing(self.shared.board(key, now, fetch).0).await
+                landing(self.shared.board(key, now, late, fetch).0).await
             }
             outcome => outcome,
         }
@@ -203,8 +233,13 @@ where
     V: Perishable,
 {
     /// Begins to fetch the successor of a value that is good, unless that failed a moment ago.
-    fn refresh<F>(self: &Arc<Self>, key: &K, now: Timestamp, fetch: &impl Fn() -> F)
-    where
+    fn refresh<F>(
+        self: &Arc<Self>,
+        key: &K,
+        now: Timestamp,
+        late: Fault,
+        fetch: &impl Fn(Occasion) -> F,
+    ) where
         F: Future<Output = Result<V, NotObtained>> + Send + 'static,
     {
         let pauses = |failing: Failing| failing.pause_left().is_some();
@@ -216,7 +251,7 @@ where
         // struck off.
         let is_due = |kept: Arc<Kept<V>>| kept.at(now) == Freshness::RefreshDue;
         if self.kept.get(key).is_some_and(is_due) {
-            self.begin(&mut flights, key, fetch);
+            self.begin(&mut flights, key, late, || fetch(Occasion::Ahead));
         }
     }
 
@@ -225,7 +260,8 @@ where
         self: &Arc<Self>,
         key: &K,
         now: Timestamp,
-        fetch: &impl Fn() -> F,
+        late: Fault,
+        fetch: &impl Fn(Occasion) -> F,
     ) -> (Flight<V>, Seat)
     where
         F: Future<Output = Result<V, NotObtained>> + Send + 'static,
@@ -242,7 +278,8 @@ where
             let landed = Some(Ok(Arc::clone(&kept.value)));
             return (watch::channel(landed).1, Seat::Joined);
         }
-        (self.begin(&mut flights, key, fetch), Seat::Began)
+        let flight = self.begin(&mut flights, key, late, || fetch(Occasion::Awaited));
+        (flight, Seat::Began)
     }
 
     /// Begins a flight unless one is under way.
@@ -250,7 +287,8 @@ where
         self: &Arc<Self>,
         flights: &mut HashMap<K, Flight<V>>,
         key: &K,
-        fetch: &impl Fn() -> F,
+        late: Fault,
+        fetch: impl FnOnce() -> F,
     ) -> Flight<V>
     where
         F: Future<Output = Result<V, NotObtained>> + Send + 'static,
@@ -270,26 +308,33 @@ where
         tokio::spawn(async move {
             match timeout(patience, fetch).await {
                 Ok(fetched) => landing.land(fetched.map(Arc::new)),
-                Err(_elapsed) => drop(landing),
+                Err(_elapsed) => landing.land(Err(NotObtained::broken(late))),
             }
         });
         flight
     }
 
-    /// Notes how a fetch ended, for those who come next.
-    fn note(&self, key: &K, outcome: &Outcome<V>) {
-        match outcome {
+    /// What is told of a fetch that is under way.
+    fn under_way(&self, key: &K, late: Fault) -> NotObtained {
+        let before = self.failing.get(key);
+        before.map_or(NotObtained::broken(late), Failing::known)
+    }
+
+    /// Notes how a fetch ended, for those who come next; those who waited are told when to come again.
+    fn note(&self, key: &K, outcome: Outcome<V>) -> Outcome<V> {
+        match &outcome {
             Ok(value) => {
                 let kept = Arc::new(Kept::new(Arc::clone(value)));
                 self.kept.insert(key.clone(), kept);
                 self.failing.invalidate(key);
+                outcome
             }
             // It says nothing about the next caller's evidence.
-            Err(why) if why.cause == Cause::EvidenceRefused => {}
+            Err(why) if why.cause == Cause::EvidenceRefused => outcome,
             Err(why) => {
-                let before = self.failing.get(key);
-                self.failing
-                    .insert(key.clone(), Failing::after(before, *why));
+                let failing = Failing::after(self.failing.get(key), *why);
+                self.failing.insert(key.clone(), failing);
+                Err(failing.told())
             }
         }
     }
@@ -330,7 +375,7 @@ where
     fn drop(&mut self) {
         let broken = NotObtained::broken(Fault::CredentialUnavailable);
         let outcome = self.outcome.take().unwrap_or(Err(broken));
-        self.shared.note(&self.key, &outcome);
+        let outcome = self.shared.note(&self.key, outcome);
         self.shared.flights().remove(&self.key);
         self.sender.send_replace(Some(outcome));
     }

@@ -11,6 +11,8 @@ use std::{
 
 use attache_core::time::Timestamp;
 
+use crate::cache::Occasion;
+
 #[cfg(test)]
 mod tests;
 
@@ -26,14 +28,34 @@ pub struct ProviderCounts {
     pub awaited: u64,
     /// Calls that got none.
     pub failed: u64,
-    /// Fetches that brought a credential, those ahead of time included.
-    pub fetched: u64,
-    /// Fetches that brought none.
-    pub fetches_failed: u64,
+    /// Fetches that calls waited for.
+    pub fetches: Fetches,
+    /// Fetches ahead of time, while the credential before served.
+    pub refreshes: Fetches,
     /// Whether the newest fetch that ended brought none.
     pub failing: bool,
     /// When a credential was asked for that came, last.
     pub obtained_at: Option<Timestamp>,
+}
+
+/// How often a provider was asked, and how that went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fetches {
+    /// It gave a credential.
+    pub obtained: u64,
+    /// It gave none.
+    pub failed: u64,
+}
+
+impl Fetches {
+    const fn ended(&mut self, came: bool) {
+        let count = if came {
+            &mut self.obtained
+        } else {
+            &mut self.failed
+        };
+        *count = count.saturating_add(1);
+    }
 }
 
 /// The counts of all providers.
@@ -69,14 +91,21 @@ impl Counts {
     }
 
     /// A fetch that was begun at `asked_at` has ended.
-    pub(crate) fn fetched(&self, provider: &str, came: bool, asked_at: Timestamp) {
+    pub(crate) fn fetched(
+        &self,
+        provider: &str,
+        occasion: Occasion,
+        came: bool,
+        asked_at: Timestamp,
+    ) {
         self.change(provider, |counts| {
             counts.failing = !came;
+            match occasion {
+                Occasion::Awaited => counts.fetches.ended(came),
+                Occasion::Ahead => counts.refreshes.ended(came),
+            }
             if came {
-                counts.fetched = counts.fetched.saturating_add(1);
                 counts.obtained_at = Some(asked_at);
-            } else {
-                counts.fetches_failed = counts.fetches_failed.saturating_add(1);
             }
         });
     }

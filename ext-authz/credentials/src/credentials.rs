@@ -18,14 +18,16 @@ use attache_policy::{
     document::{CredentialKind, CredentialProvider, Placement},
 };
 
+use tokio::time::{Instant, timeout_at};
+
 use crate::{
-    cache::{Cache, Perishable},
+    cache::{Cache, Occasion, Patience, Perishable},
     counts::{Counts, ProviderCounts},
     credential::Credential,
     mint::Mint,
     provider::{NotObtained, Wanted},
     providers::Providers,
-    secrets::{SecretStore, Secrets},
+    secrets::{SecretCounts, SecretStore, Secrets},
 };
 
 /// How often a token is obtained again because a signing key was revoked meanwhile.
@@ -134,12 +136,14 @@ impl Credentials {
     /// The credential that `grant` allows; `None` if it allows the call without one.
     ///
     /// `evidence` is what the caller's attestation was made from; what the grant does not count of it goes
-    /// nowhere. The credential is good at `now`.
+    /// nowhere. The credential is good at `now`. Nobody waits longer than `until`; what is fetched by then goes on
+    /// being fetched, for the next call.
     pub async fn obtain(
         &self,
         grant: &Grant<'_>,
         evidence: &Evidence,
         now: Timestamp,
+        until: Instant,
     ) -> Result<Option<Arc<Credential>>, Unobtained> {
         let Some(provider) = grant.credential() else {
             return Ok(None);
@@ -148,7 +152,7 @@ impl Credentials {
         if Self::is_assertion(grant) {
             return Err(Fault::CredentialNotEncodable.into());
         }
-        let obtaining = self.obtain_of(provider, grant, evidence, now);
+        let obtaining = self.obtain_of(provider, grant, evidence, now, until);
         self.counts.of_call(&provider.name, obtaining).await
     }
 
@@ -157,27 +161,32 @@ impl Credentials {
         self.counts.all()
     }
 
+    /// How the secrets stand that credentials are made of.
+    pub fn secrets(&self) -> SecretCounts {
+        self.secrets.counts()
+    }
+
     async fn obtain_of(
         &self,
         provider: &CredentialProvider,
         grant: &Grant<'_>,
         evidence: &Evidence,
         now: Timestamp,
+        until: Instant,
     ) -> Result<Option<Arc<Credential>>, Unobtained> {
         let evidence = grant.evidence(evidence);
         let evidence = evidence.ok_or(Fault::CredentialUnavailable)?;
-        let (mut key, secrets) = self.key(grant, provider).await?;
+        let keyed = timeout_at(until, self.key(grant, provider)).await;
+        let (mut key, secrets) = keyed.map_err(|_elapsed| Fault::SecretUnavailable)??;
+        let late = Providers::late(&key.parameters);
+        let patience = Patience { until, late };
         let source = self.providers.of(&key.parameters);
         for _ in 0..MAX_GENERATIONS {
-            let fetch = || {
-                self.fetch(
-                    key.clone(),
-                    secrets.clone(),
-                    Evidence::clone(&evidence),
-                    now,
-                )
+            let fetch = |occasion| {
+                let evidence = Evidence::clone(&evidence);
+                self.fetch(key.clone(), secrets.clone(), evidence, now, occasion)
             };
-            let obtained = self.cache.obtain(&key, now, fetch).await;
+            let obtained = self.cache.obtain(&key, now, patience, fetch).await;
             let generation = source.generation();
             // SECURITY: a token of a key that was revoked while it was obtained does not leave.
             if obtained.is_err() || generation == key.generation {
@@ -222,7 +231,8 @@ impl Credentials {
         // It stands in the request's body, where whoever sends the request puts it.
         key.placements = Arc::from([]);
         let (source, generation) = (self.providers.of(&key.parameters), key.generation);
-        let fetched = self.fetch(key, secrets, evidence.into_owned(), now).await?;
+        let (evidence, occasion) = (evidence.into_owned(), Occasion::Awaited);
+        let fetched = self.fetch(key, secrets, evidence, now, occasion).await?;
         // SECURITY: as above. The client asks for another.
         if source.generation() != generation {
             return Err(Fault::CredentialUnavailable.into());
@@ -276,6 +286,7 @@ impl Credentials {
         secrets: Secrets,
         evidence: Evidence,
         now: Timestamp,
+        occasion: Occasion,
     ) -> impl Future<Output = Result<Credential, NotObtained>> + Send + use<> {
         let (providers, counts) = (Arc::clone(&self.providers), Arc::clone(&self.counts));
         let name = key.provider.clone();
@@ -295,10 +306,34 @@ impl Credentials {
             Ok(Credential::new(obtained, audience, &key.placements)?)
         };
         async move {
+            // One that takes too long is dropped, and counted all the same.
+            let mut counted = Counted {
+                counts,
+                name,
+                occasion,
+                now,
+                came: false,
+            };
             let fetched = fetching.await;
-            counts.fetched(&name, fetched.is_ok(), now);
+            counted.came = fetched.is_ok();
             fetched
         }
+    }
+}
+
+/// Counts a fetch when it ends, also when it is given up.
+struct Counted {
+    counts: Arc<Counts>,
+    name: String,
+    occasion: Occasion,
+    now: Timestamp,
+    came: bool,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.counts
+            .fetched(&self.name, self.occasion, self.came, self.now);
     }
 }
 

@@ -23,10 +23,13 @@ mod providers;
 pub use attache_outbound::Reach;
 
 pub use crate::{
-    counts::ProviderCounts,
+    counts::{Fetches, ProviderCounts},
     credential::Credential,
     credentials::{Credentials, Settings, Unobtained},
     injection::Injection,
-    mint::{Mint, MintFailed, Minted, Order},
-    secrets::{SecretRoots, SecretStore},
+    mint::{EdgeIdentity, Mint, MintFailed, Minted, Order},
+    secrets::{
+        EdgeLogin, EdgeVault, SecretCounts, SecretRoots, SecretStore, VaultRoot, VaultRoots,
+        VaultSettings,
+    },
 };

@@ -24,6 +24,18 @@ pub trait Mint: Send + Sync {
     ) -> Pin<Box<dyn Future<Output = Result<Minted, MintFailed>> + Send + 'a>>;
 }
 
+/// What the edge shows of itself to its own Vault. It is nobody that policies know, and no workload.
+pub trait EdgeIdentity: Send + Sync {
+    /// Changes when a signing key is revoked.
+    fn generation(&self) -> u64;
+
+    /// A token that names the edge, for `audience` alone, to be shown at once.
+    fn token<'a>(
+        &'a self,
+        audience: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Result<Secret, MintFailed>> + Send + 'a>>;
+}
+
 /// What to mint.
 #[derive(Clone)]
 pub struct Order {

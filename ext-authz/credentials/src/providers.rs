@@ -1,22 +1,23 @@
 //! The providers, one file for each family, and which of them is for what.
 
-mod calls;
+pub(crate) mod calls;
 mod kubernetes;
 mod oauth2;
 mod stored;
 mod svid;
 mod token;
-mod vault;
+pub(crate) mod vault;
 
 #[cfg(test)]
 pub(crate) mod contract;
 #[cfg(test)]
 mod drills;
 #[cfg(test)]
-mod peer;
+pub(crate) mod peer;
 
 use std::sync::Arc;
 
+use attache_core::decision::Fault;
 use attache_outbound::Reach;
 use attache_policy::document::CredentialKind;
 
@@ -61,6 +62,20 @@ impl Providers {
     /// `iss` of our own tokens.
     pub(crate) fn issuer(&self) -> &str {
         self.token.issuer()
+    }
+
+    /// What a caller is told that waited in vain for a provider of that kind, of which nothing more is known.
+    pub(crate) const fn late<T>(kind: &CredentialKind<T>) -> Fault {
+        match kind {
+            CredentialKind::Token(_) => Fault::CredentialUnavailable,
+            CredentialKind::ApiKey(_)
+            | CredentialKind::UsernamePassword(_)
+            | CredentialKind::StaticHeaders(_) => Fault::SecretUnavailable,
+            CredentialKind::ClientCredentials(_)
+            | CredentialKind::TokenExchange(_)
+            | CredentialKind::Vault(_)
+            | CredentialKind::KubernetesToken(_) => Fault::ProviderTimeout,
+        }
     }
 
     /// The provider of that kind.

@@ -2,9 +2,14 @@
 //! kept in memory, and looked at again while they are in use.
 //!
 //! A secret has a version, which is a part of the key that credentials are kept under: what was made of an older
-//! version is not used again. A secret that cannot be read any more has no version, and nothing is made of it.
+//! version is not used again. A secret that cannot be read any more has no version, and nothing is made of it. One in
+//! a Vault is read again at an interval, and serves for a while where the Vault itself is away ([`schedule`]).
 
 mod file;
+mod reading;
+mod roots;
+mod schedule;
+mod vault;
 
 use std::{
     collections::HashMap,
@@ -15,13 +20,22 @@ use std::{
 
 use attache_core::{decision::Fault, secret::Secret};
 use attache_policy::document::SecretReference;
-use thiserror::Error;
 use tokio::{
     task::spawn_blocking,
     time::{Instant, sleep},
 };
 
+use crate::{credentials::Unobtained, providers::calls::Failure};
+
 use file::Stamp;
+use reading::Readings;
+use roots::Place;
+use schedule::Schedule;
+
+pub use self::{
+    roots::{ForeignSecret, SecretRoots, VaultRoot, VaultRoots},
+    vault::{Clock, EdgeLogin, EdgeVault, VaultSettings},
+};
 
 /// Longest secret that is read, in bytes.
 pub const MAX_SECRET_BYTES: usize = 64 * 1024;
@@ -31,132 +45,6 @@ const PACE: Duration = Duration::from_millis(500);
 
 /// For how long a secret that nobody asks for is kept in memory.
 const UNUSED: Duration = Duration::from_mins(10);
-
-/// Where documents may point to: the edge's own configuration says it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretRoots {
-    /// Where relative paths start.
-    pub base: PathBuf,
-    /// Folders that `file:` may lead into, absolute.
-    pub folders: Vec<PathBuf>,
-    /// What the names of variables begin with that `env:` may name.
-    pub variables: Vec<String>,
-    /// The folder in which Secrets are mounted under their names, for `kubernetes:`.
-    pub mounted: PathBuf,
-}
-
-/// Why a document must not refer to a secret.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum ForeignSecret {
-    /// Outside of the folders.
-    #[error("{} lies outside {}", .path.display(), told(.folders))]
-    Folder {
-        /// The file.
-        path: PathBuf,
-        /// The folders.
-        folders: Vec<PathBuf>,
-    },
-    /// Another variable than those.
-    #[error("the variable {name} does not begin with {}", .prefixes.join(" or "))]
-    Variable {
-        /// The variable.
-        name: String,
-        /// What such names begin with.
-        prefixes: Vec<String>,
-    },
-    /// There is no Vault for references.
-    #[error("`vault:` is not resolved by this version")]
-    Vault,
-}
-
-impl ForeignSecret {
-    /// What to do.
-    pub const fn way_out(&self) -> &'static str {
-        match self {
-            Self::Folder { .. } => {
-                "put it there, or list its folder in `secrets.file_roots` of the configuration"
-            }
-            Self::Variable { .. } => {
-                "rename it, or list its beginning in `secrets.env_prefixes` of the configuration"
-            }
-            Self::Vault => "use env:, file: or kubernetes:",
-        }
-    }
-}
-
-fn told(folders: &[PathBuf]) -> String {
-    let folders: Vec<_> = folders.iter().map(|it| it.display().to_string()).collect();
-    folders.join(", ")
-}
-
-/// Where a secret is, once that is allowed.
-enum Place {
-    Variable(String),
-    /// A file, and the folders that it may really lie in.
-    File(PathBuf, Vec<PathBuf>),
-}
-
-impl SecretRoots {
-    /// Everything is allowed: for those who judge documents without an edge, and read no secret.
-    pub fn everything() -> Self {
-        Self {
-            folders: vec![PathBuf::from("/")],
-            variables: vec![String::new()],
-            ..Self::nothing()
-        }
-    }
-
-    /// Nothing is allowed.
-    pub fn nothing() -> Self {
-        Self {
-            base: PathBuf::from("/"),
-            folders: Vec::new(),
-            variables: Vec::new(),
-            mounted: PathBuf::from("/nonexistent"),
-        }
-    }
-
-    /// Whether a document may refer to `reference`, as far as its text says.
-    pub fn check(&self, reference: &SecretReference) -> Result<(), ForeignSecret> {
-        self.place(reference).map(|_| ())
-    }
-
-    fn place(&self, reference: &SecretReference) -> Result<Place, ForeignSecret> {
-        match reference {
-            SecretReference::Environment(name) => {
-                // SECURITY: a prefix that is the whole name names nothing.
-                let is_ours = |prefix: &String| {
-                    name.len() > prefix.len() && name.starts_with(prefix.as_str())
-                };
-                if self.variables.iter().any(is_ours) {
-                    return Ok(Place::Variable(name.clone()));
-                }
-                Err(ForeignSecret::Variable {
-                    name: name.clone(),
-                    prefixes: self.variables.clone(),
-                })
-            }
-            SecretReference::File(path) => {
-                let path = self.base.join(path);
-                if self.folders.iter().any(|folder| is_below(&path, folder)) {
-                    return Ok(Place::File(path, self.folders.clone()));
-                }
-                let folders = self.folders.clone();
-                Err(ForeignSecret::Folder { path, folders })
-            }
-            SecretReference::Kubernetes { secret, key } => {
-                let path = self.mounted.join(secret).join(key);
-                Ok(Place::File(path, vec![self.mounted.clone()]))
-            }
-            SecretReference::Vault { .. } => Err(ForeignSecret::Vault),
-        }
-    }
-}
-
-/// The reference has no `..`, so that the text says it, but for links.
-fn is_below(path: &Path, folder: &Path) -> bool {
-    path != folder && path.starts_with(folder)
-}
 
 /// Some secrets as they were at one moment, by reference.
 #[derive(Clone, Default)]
@@ -188,15 +76,90 @@ struct Entry {
     held: Option<Held>,
     /// Of the file when it was read.
     stamp: Option<Stamp>,
+    /// Of a secret in the Vault.
+    schedule: Option<Schedule>,
     asked_at: Instant,
     /// Whether the log has told that it cannot be read.
     is_told: bool,
 }
 
+impl Entry {
+    fn new() -> Self {
+        Self {
+            held: None,
+            stamp: None,
+            schedule: None,
+            asked_at: Instant::now(),
+            is_told: false,
+        }
+    }
+
+    fn holds(&mut self, reference: &SecretReference, secret: Secret) {
+        let is_same = self.held.as_ref().is_some_and(|it| *it.secret == secret);
+        if !is_same {
+            let held = Held {
+                secret: Arc::new(secret),
+                version: next_version(),
+            };
+            if self.held.replace(held).is_some() || self.is_told {
+                tracing::info!(secret = %reference, "a secret changed; credentials made of the old one are dropped");
+            }
+        } else if self.is_told {
+            tracing::info!(secret = %reference, "a secret can be read again");
+        }
+        self.is_told = false;
+    }
+
+    fn is_unreadable(&mut self, reference: &SecretReference, why: &str) {
+        if self.held.take().is_some() || !self.is_told {
+            tracing::warn!(secret = %reference, %why, "a secret cannot be read; nothing is made of it until it can");
+        }
+        self.is_told = true;
+    }
+}
+
+/// How the secrets in use stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SecretCounts {
+    /// They are as they were read last.
+    pub read: u64,
+    /// They serve, and could not be read again: their Vault is away.
+    pub kept: u64,
+    /// They cannot be read, and nothing is made of them.
+    pub unreadable: u64,
+}
+
+/// What is known of a secret without reading it.
+enum Known {
+    /// It was never asked for, or it is time to ask again.
+    Unread,
+    Held(Held),
+    /// It cannot be read; the pause until it is asked for again, if that is known.
+    Unreadable(Option<Duration>),
+}
+
+impl Known {
+    fn held(self) -> Option<Held> {
+        match self {
+            Self::Held(held) => Some(held),
+            Self::Unread | Self::Unreadable(_) => None,
+        }
+    }
+
+    const fn pause(&self) -> Option<Duration> {
+        match self {
+            Self::Unreadable(pause) => *pause,
+            Self::Unread | Self::Held(_) => None,
+        }
+    }
+}
+
 /// Reads secrets and keeps them.
 pub struct SecretStore {
     roots: SecretRoots,
+    vault: Option<EdgeVault>,
     entries: Mutex<HashMap<SecretReference, Entry>>,
+    readings: Readings,
 }
 
 /// What reading came to.
@@ -210,7 +173,18 @@ impl SecretStore {
     pub fn new(roots: SecretRoots) -> Self {
         Self {
             roots,
+            vault: None,
             entries: Mutex::default(),
+            readings: Readings::default(),
+        }
+    }
+
+    /// With the Vault that `vault:` leads to.
+    #[must_use]
+    pub fn with_vault(self, vault: EdgeVault) -> Self {
+        Self {
+            vault: Some(vault),
+            ..self
         }
     }
 
@@ -223,25 +197,60 @@ impl SecretStore {
     pub async fn current(
         self: &Arc<Self>,
         references: &[&SecretReference],
-    ) -> Result<Secrets, Fault> {
+    ) -> Result<Secrets, Unobtained> {
         let mut secrets = Vec::with_capacity(references.len());
         for reference in references {
             let held = match self.known(reference) {
-                Some(held) => held,
-                None => self.look_at(reference).await,
+                Known::Held(held) => Ok(held),
+                Known::Unreadable(pause) => Err(pause),
+                Known::Unread => match self.look_at(reference).await {
+                    Some(held) => Ok(held),
+                    None => Err(self.known(reference).pause()),
+                },
             };
-            let held = held.ok_or(Fault::SecretUnavailable)?;
+            let held = held.map_err(|retry_after| Unobtained {
+                fault: Fault::SecretUnavailable,
+                retry_after,
+            })?;
             secrets.push(((*reference).clone(), held));
         }
         Ok(Secrets(secrets))
     }
 
-    /// `None` if it was never asked for.
-    fn known(&self, reference: &SecretReference) -> Option<Option<Held>> {
+    /// How many secrets are in use, and how many of them cannot be read now.
+    pub fn counts(&self) -> SecretCounts {
+        let now = Instant::now();
+        let mut counts = SecretCounts::default();
+        for entry in self.entries().values() {
+            let serves = entry.schedule.is_none_or(|it| it.serves(now));
+            let count = match (&entry.held, entry.is_told) {
+                (Some(_), false) => &mut counts.read,
+                (Some(_), true) if serves => &mut counts.kept,
+                (Some(_) | None, _) => &mut counts.unreadable,
+            };
+            *count = count.saturating_add(1);
+        }
+        counts
+    }
+
+    /// What is in memory.
+    fn known(&self, reference: &SecretReference) -> Known {
         let mut entries = self.entries();
-        let entry = entries.get_mut(reference)?;
-        entry.asked_at = Instant::now();
-        Some(entry.held.clone())
+        let Some(entry) = entries.get_mut(reference) else {
+            return Known::Unread;
+        };
+        let now = Instant::now();
+        entry.asked_at = now;
+        match (&entry.schedule, &entry.held) {
+            // A minute's silence of whoever reads it again must not keep it for longer.
+            (Some(schedule), Some(held)) if schedule.serves(now) => Known::Held(held.clone()),
+            (Some(schedule), _) => match schedule.pause_left(now) {
+                Some(pause) => Known::Unreadable(Some(pause)),
+                None => Known::Unread,
+            },
+            (None, Some(held)) => Known::Held(held.clone()),
+            (None, None) => Known::Unreadable(None),
+        }
     }
 
     /// Looks at what is in use for as long as it is polled.
@@ -256,15 +265,32 @@ impl SecretStore {
     pub async fn look(self: &Arc<Self>) {
         let references: Vec<_> = {
             let mut entries = self.entries();
-            entries.retain(|_, entry| entry.asked_at.elapsed() < UNUSED);
+            // What serves while the Vault is away, serves those too who call now and then.
+            let keep = self
+                .vault
+                .as_ref()
+                .map_or(UNUSED, |it| it.keep().max(UNUSED));
+            entries.retain(|_, entry| {
+                let most = entry.schedule.map_or(UNUSED, |_| keep);
+                entry.asked_at.elapsed() < most
+            });
             entries.keys().cloned().collect()
         };
         for reference in &references {
-            self.look_at(reference).await;
+            match reference {
+                // It may take seconds, and nobody waits for it.
+                SecretReference::Vault { .. } => self.read_again(reference),
+                SecretReference::Environment(_)
+                | SecretReference::File(_)
+                | SecretReference::Kubernetes { .. } => drop(self.look_at(reference).await),
+            }
         }
     }
 
     async fn look_at(self: &Arc<Self>, reference: &SecretReference) -> Option<Held> {
+        if let SecretReference::Vault { .. } = reference {
+            return self.read_now(reference).await;
+        }
         let before = self.entries().get(reference).and_then(|entry| entry.stamp);
         let (roots, wanted) = (self.roots.clone(), reference.clone());
         // A disk can hang, and takes this thread alone.
@@ -272,7 +298,7 @@ impl SecretStore {
         let read = match reading.await {
             Ok(Some(read)) => read,
             // As it was.
-            Ok(None) => return self.known(reference).flatten(),
+            Ok(None) => return self.known(reference).held(),
             Err(_ended) => return None,
         };
         self.keep(reference, read)
@@ -280,34 +306,11 @@ impl SecretStore {
 
     fn keep(&self, reference: &SecretReference, read: Read) -> Option<Held> {
         let mut entries = self.entries();
-        let entry = entries.entry(reference.clone()).or_insert_with(|| Entry {
-            held: None,
-            stamp: None,
-            asked_at: Instant::now(),
-            is_told: false,
-        });
+        let entry = entries.entry(reference.clone()).or_insert_with(Entry::new);
         entry.stamp = read.stamp;
         match read.secret {
-            Ok(secret) => {
-                let same = entry.held.as_ref().filter(|held| *held.secret == secret);
-                if same.is_none() {
-                    let held = Held {
-                        secret: Arc::new(secret),
-                        version: next_version(),
-                    };
-                    if entry.held.replace(held).is_some() || entry.is_told {
-                        tracing::info!(secret = %reference, "a secret changed; credentials made of the old one are dropped");
-                    }
-                }
-                entry.is_told = false;
-            }
-            Err(why) => {
-                entry.held = None;
-                if !entry.is_told {
-                    tracing::warn!(secret = %reference, %why, "a secret cannot be read; nothing is made of it until it can");
-                }
-                entry.is_told = true;
-            }
+            Ok(secret) => entry.holds(reference, secret),
+            Err(why) => entry.is_unreadable(reference, &why),
         }
         entry.held.clone()
     }
@@ -334,6 +337,7 @@ fn read(roots: &SecretRoots, reference: &SecretReference, before: Option<Stamp>)
     };
     match roots.place(reference) {
         Err(foreign) => broken(foreign.to_string()),
+        Ok(Place::Vault(_)) => broken("it is in the Vault".to_owned()),
         Ok(Place::Variable(name)) => match std::env::var(&name) {
             Ok(text) => Some(Read {
                 stamp: None,

@@ -173,8 +173,10 @@ impl Admin {
                 kept: counts.kept,
                 awaited: counts.awaited,
                 failed: counts.failed,
-                fetched: counts.fetched,
-                fetches_failed: counts.fetches_failed,
+                fetched: counts.fetches.obtained,
+                fetches_failed: counts.fetches.failed,
+                refreshed: counts.refreshes.obtained,
+                refreshes_failed: counts.refreshes.failed,
                 obtained_at: counts.obtained_at,
             })
             .collect()

@@ -117,6 +117,7 @@ impl Edge {
         let verdict = match &slot {
             None => Err(NotHandedOut::Unavailable(Fault::Overloaded)),
             Some(_) => {
+                trail.answers_by(began + EXCHANGE_LIMIT);
                 let obtaining = self.obtain_for(wanted, &mut trail);
                 let late = |_elapsed| NotHandedOut::Unavailable(Fault::CredentialUnavailable);
                 let obtained = timeout(EXCHANGE_LIMIT, obtaining).await;
@@ -193,7 +194,8 @@ impl Edge {
             return Err(NotHandedOut::Target(DenyReason::NoPolicy));
         };
         trail.granted(&grant);
-        let obtained = self.credentials.obtain(&grant, &wanted.evidence, now).await;
+        let (evidence, until) = (&wanted.evidence, trail.answered_by());
+        let obtained = self.credentials.obtain(&grant, evidence, now, until).await;
         let credential = obtained.map_err(|why| NotHandedOut::Unavailable(why.fault))?;
         let credential = credential.ok_or(NotHandedOut::Target(DenyReason::NoPolicy))?;
         trail.obtained(&grant, &credential);

@@ -127,6 +127,7 @@ impl Edge {
             Enforcement::Enforce => self.answer_within,
             Enforcement::Observe => self.answer_within.min(OBSERVATION_LIMIT),
         };
+        trail.answers_by(began + patience);
         let decision = self.decide(wanted, listener, question, &mut trail);
         let verdict = match tokio::time::timeout(patience, decision).await {
             Ok(verdict) => verdict,
@@ -274,14 +275,15 @@ impl Edge {
         trail: &mut Trail,
     ) -> Result<Option<Arc<Credential>>, Refusal> {
         trail.enter(Stage::Credential);
-        let (credentials, now) = (&self.credentials, trail.asked_at());
+        let (now, until) = (trail.asked_at(), trail.answered_by());
+        let credentials = &self.credentials;
         let obtained = match wanted.purpose {
             Purpose::Assert => {
                 wanted.check_client(grant.attestation())?;
                 credentials.assertion(grant, evidence, now).await
             }
             Purpose::Attach | Purpose::Fetch | Purpose::Judge => {
-                credentials.obtain(grant, evidence, now).await
+                credentials.obtain(grant, evidence, now, until).await
             }
         };
         let credential = obtained.map_err(|why| {

@@ -41,6 +41,7 @@ const MAX_CONDITIONS: usize = 32;
 /// One access in progress.
 pub(crate) struct Trail {
     began: Instant,
+    answered_by: Instant,
     /// The moment of the decision under way.
     judged_at: Timestamp,
     /// When a grant ends; `None` if there is none.
@@ -77,6 +78,7 @@ impl Trail {
         };
         Self {
             began,
+            answered_by: began,
             judged_at: now,
             granted_until: None,
             outcome: Outcome::Permitted,
@@ -134,6 +136,16 @@ impl Trail {
     /// How long it has taken.
     pub(crate) fn elapsed(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// It is answered by then, whatever is missing.
+    pub(crate) const fn answers_by(&mut self, then: Instant) {
+        self.answered_by = then;
+    }
+
+    /// By when it is answered.
+    pub(crate) const fn answered_by(&self) -> Instant {
+        self.answered_by
     }
 
     /// When it arrived.

@@ -21,6 +21,8 @@ use aws_lc_rs::rand;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
+mod own;
+
 use crate::{
     config::{IssuerConfig, MIN_TTL},
     custody::{Custody, NotRevoked, Urgency},
@@ -256,9 +258,6 @@ impl Issuer {
             .map_err(not_attested)?;
         self.check_subject(order.plan.form, &attestation)?;
         let custom = order.plan.claims.render(&attestation)?;
-        let mut random = [0; 16];
-        rand::fill(&mut random).map_err(|_no_cause| NotMinted::Signing)?;
-        let iat = now.as_seconds();
         let workload = attestation.spiffe_id().as_str();
         let issuer = match order.plan.form {
             TokenForm::OidcToken | TokenForm::JwtSvid => self.config.url.as_str(),
@@ -266,13 +265,8 @@ impl Issuer {
         };
         let claims = Claims {
             iss: issuer.to_owned(),
-            sub: workload.to_owned(),
-            aud: Audience::of(&order.plan.audiences),
-            iat,
-            nbf: iat,
-            exp: iat.saturating_add(ttl),
-            jti: id::token_id(self.config.environment.as_str(), random),
             custom: custom.clone(),
+            ..self.claims(workload, &order.plan.audiences, ttl, now)?
         };
         let lifetime = Lifetime {
             issued_at: Timestamp::from_seconds(claims.iat),
@@ -286,6 +280,29 @@ impl Issuer {
             spiffe_id: attestation.spiffe_id().clone(),
             claims: custom,
             lifetime,
+        })
+    }
+
+    /// The registered claims of a token of ours.
+    fn claims(
+        &self,
+        subject: &str,
+        audiences: &[String],
+        ttl: i64,
+        now: Timestamp,
+    ) -> Result<Claims, NotMinted> {
+        let mut random = [0; 16];
+        rand::fill(&mut random).map_err(|_no_cause| NotMinted::Signing)?;
+        let iat = now.as_seconds();
+        Ok(Claims {
+            iss: self.config.url.as_str().to_owned(),
+            sub: subject.to_owned(),
+            aud: Audience::of(audiences),
+            iat,
+            nbf: iat,
+            exp: iat.saturating_add(ttl),
+            jti: id::token_id(self.config.environment.as_str(), random),
+            custom: RenderedClaims::default(),
         })
     }
 

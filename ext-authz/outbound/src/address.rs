@@ -37,12 +37,36 @@ pub struct ForbiddenAddress {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
     networks: Vec<IpNet>,
+    proxy: Proxy,
+}
+
+/// Whether `HTTPS_PROXY` and its relatives count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proxy {
+    /// Straight to the target.
+    #[default]
+    None,
+    /// They do. SECURITY: then the proxy resolves the names of targets, and their addresses are its business; what
+    /// is checked here is its own address, and the addresses that stand in URLs.
+    Environment,
 }
 
 impl Reach {
     /// Besides, addresses in one of `networks`, which the operator lists.
     pub const fn with(networks: Vec<IpNet>) -> Self {
-        Self { networks }
+        let proxy = Proxy::None;
+        Self { networks, proxy }
+    }
+
+    /// The same through the proxy of the environment, or not.
+    #[must_use]
+    pub fn through(self, proxy: Proxy) -> Self {
+        Self { proxy, ..self }
+    }
+
+    /// Whether calls go through the proxy of the environment.
+    pub const fn proxy(&self) -> Proxy {
+        self.proxy
     }
 
     /// Besides, this machine itself.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use attache_core::json::{self, InvalidJson};
 use reqwest::{
     StatusCode,
-    header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
+    header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER},
 };
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -70,15 +70,26 @@ impl Answer {
         Ok(json::object(&self.body)?)
     }
 
-    /// How long the other side asks to be left alone (RFC 9110 §10.2.3). A date is not read.
+    /// How long the other side asks to be left alone (RFC 9110 §10.2.3). A moment counts from the one at which the
+    /// answer was made, by its own `Date`: that both are told by one clock is all that is known of it.
     pub fn retry_after(&self) -> Option<Duration> {
-        let seconds = self.headers.get(RETRY_AFTER)?.to_str().ok()?;
-        Some(Duration::from_secs(seconds.trim().parse().ok()?))
+        let text = self.text(RETRY_AFTER)?;
+        if let Ok(seconds) = text.parse() {
+            return Some(Duration::from_secs(seconds));
+        }
+        let then = httpdate::parse_http_date(text).ok()?;
+        let made = httpdate::parse_http_date(self.text(DATE)?).ok()?;
+        // One that is over asks for nothing.
+        Some(then.duration_since(made).unwrap_or_default())
+    }
+
+    fn text(&self, name: HeaderName) -> Option<&str> {
+        Some(self.headers.get(name)?.to_str().ok()?.trim())
     }
 
     /// `Content-Type` without its parameters.
     fn media_type(&self) -> Option<&str> {
-        let value = self.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        let value = self.text(CONTENT_TYPE)?;
         Some(value.split(';').next().unwrap_or_default().trim())
     }
 }

@@ -9,7 +9,7 @@ use tokio::{sync::Semaphore, time::timeout};
 use url::Url;
 
 use crate::{
-    address::Reach,
+    address::{Proxy, Reach},
     answer::{Answer, Body},
     call::Call,
     failed::{CallFailed, InvalidClient, printable, reason},
@@ -39,7 +39,7 @@ pub struct Settings {
     pub reach: Reach,
     /// Whose servers it believes.
     pub roots: Roots,
-    /// Whether it goes through the proxy that the environment names.
+    /// Whether it goes through the proxy that the environment names, if `reach` says so too.
     pub proxy: Proxy,
     /// What each call is held to.
     pub limits: Limits,
@@ -68,15 +68,6 @@ pub enum Roots {
     Pem(Vec<u8>),
     /// A whole TLS configuration, such as one that verifies SVIDs or shows a certificate of ours.
     Tls(Box<ClientConfig>),
-}
-
-/// Whether `HTTPS_PROXY` and its relatives count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proxy {
-    /// They do. SECURITY: the proxy's address is checked, and the proxy resolves the name of the target.
-    Environment,
-    /// Straight to the target.
-    None,
 }
 
 impl Default for Limits {
@@ -128,9 +119,9 @@ impl Client {
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(MAX_IDLE)
             .user_agent("attache");
-        let builder = match proxy {
-            Proxy::Environment => builder,
-            Proxy::None => builder.no_proxy(),
+        let builder = match (proxy, reach.proxy()) {
+            (Proxy::Environment, Proxy::Environment) => builder,
+            (Proxy::None, _) | (_, Proxy::None) => builder.no_proxy(),
         };
         let builder = match roots {
             Roots::System => builder,

@@ -13,10 +13,10 @@ mod failed;
 mod resolver;
 mod target;
 
-pub use address::{ForbiddenAddress, Reach};
+pub use address::{ForbiddenAddress, Proxy, Reach};
 pub use answer::{Answer, UnreadableAnswer};
 pub use call::{Call, NotAHeader};
-pub use client::{Client, Limits, Proxy, Roots, Settings};
+pub use client::{Client, Limits, Roots, Settings};
 pub use failed::{CallFailed, InvalidClient};
 pub use ipnet::IpNet;
 pub use reqwest::{

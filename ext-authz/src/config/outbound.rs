@@ -1,6 +1,6 @@
 //! The section `outbound`: where calls of ours may go.
 
-use attache_outbound::{IpNet, Reach};
+use attache_outbound::{IpNet, Proxy, Reach};
 
 use super::layers::Section;
 
@@ -16,5 +16,8 @@ pub(super) fn lower(mut section: Section<'_>) -> Option<Reach> {
             })
         })
     });
-    networks.map(Reach::with)
+    let proxies = [("none", Proxy::None), ("environment", Proxy::Environment)];
+    let proxy = section.or("proxy", Proxy::None, |at| at.one_of(&proxies));
+    let (networks, proxy) = (networks?, proxy?);
+    Some(Reach::with(networks).through(proxy))
 }

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use attache_credentials::SecretRoots;
+use attache_credentials::{SecretRoots, VaultRoots, VaultSettings};
 use attache_policy::{
     problem::{Code, quoted},
     yaml::At,
 };
 
-use super::{layers::Section, path};
+use super::{layers::Section, path, vault};
 
 /// What the names of variables begin with, unless the file says otherwise.
 const USUAL_PREFIX: &str = "ATTACHE_SECRET_";
@@ -16,7 +16,10 @@ const USUAL_PREFIX: &str = "ATTACHE_SECRET_";
 /// Where Secrets are mounted, unless the file says otherwise.
 const USUAL_MOUNT: &str = "/var/run/secrets/attache/secrets";
 
-pub(super) fn lower(mut section: Section<'_>, base: &Path) -> Option<SecretRoots> {
+pub(super) fn lower(
+    mut section: Section<'_>,
+    base: &Path,
+) -> Option<(SecretRoots, Option<VaultSettings>)> {
     let usual_folders = || Some(vec![base.join("secrets")]);
     let folders = section
         .field("file_roots")
@@ -28,12 +31,16 @@ pub(super) fn lower(mut section: Section<'_>, base: &Path) -> Option<SecretRoots
     let mounted = section.or("kubernetes_root", PathBuf::from(USUAL_MOUNT), |at| {
         path(at, base)
     });
-    Some(SecretRoots {
+    let vault = vault::lower(section.section("vault"), base);
+    let (vault, in_vault) = vault?.unzip();
+    let roots = SecretRoots {
         base: base.to_path_buf(),
         folders: folders?,
         variables: variables?,
         mounted: mounted?,
-    })
+        vault: VaultRoots::Below(in_vault.unwrap_or_default()),
+    };
+    Some((roots, vault))
 }
 
 /// SECURITY: a short prefix is soon one of variables that somebody else put there.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use attache_core::spiffe_id::SpiffeId;
+use attache_credentials::EdgeLogin;
 use attache_edge::settings::{Bind, EvidenceSource, OwnSvid, Unmatched};
 
 use super::{Config, EXAMPLE};
@@ -44,6 +45,8 @@ fn every_setting_of_the_example_that_is_commented_out_is_a_setting_too() {
         .replace("# monitoring:\n#   listen", "monitoring:\n  listen")
         .replace("  # endpoint: http", "  endpoint: http")
         .replace("  # ca_file: /etc", "  ca_file: /etc")
+        .replace("  # vault:\n", "  vault:\n")
+        .replace("\n  #   ", "\n    ")
         .replace("  providers: []\n    # - name", "  providers:\n    - name");
     let config = read(&commented, &[]).unwrap();
     let binds: Vec<_> = config
@@ -71,6 +74,9 @@ fn every_setting_of_the_example_that_is_commented_out_is_a_setting_too() {
     assert_eq!(config.trust_providers.len(), 1);
     assert_eq!(config.monitoring_listen, Some(([0, 0, 0, 0], 9464).into()));
     assert_eq!(config.traces.unwrap().endpoint, "http://127.0.0.1:4317");
+    let vault = config.vault.unwrap();
+    assert_eq!(vault.address, "https://vault.example.com:8200");
+    assert!(vault.ca_file.is_some() && vault.namespace.is_some());
     let geography = config.geography.unwrap();
     assert_eq!(
         geography.database,
@@ -548,4 +554,87 @@ fn what_may_be_called_besides_is_listed_as_networks() {
     assert!(!allows("169.254.169.254") && !allows("127.0.0.1"));
     let refused = read("outbound: { allow_networks: [localhost] }", &[]).unwrap_err();
     assert!(refused[0].contains("127.0.0.0/8"), "{refused:?}");
+}
+
+#[test]
+fn a_vault_for_references_is_described_in_full_or_not_at_all() {
+    let login = "login: {method: approle, role_id: attache, secret_id_file: vault-secret-id}";
+    let roots = "roots: [{mount: kv, path: attache}, {mount: old, path: '*', engine: kv-v1}]";
+    let vault = |parts: &[&str]| format!("secrets: {{vault: {{{}}}}}", parts.join(", "));
+    let address = "address: https://vault.example.com:8200";
+    let config = read(&vault(&[address, login, roots]), &[]).unwrap();
+    let described = config.vault.unwrap();
+    assert_eq!(
+        described.login,
+        EdgeLogin::AppRole {
+            mount: "approle".to_owned(),
+            role_id: "attache".to_owned(),
+            secret_id_file: PathBuf::from("/etc/attache/vault-secret-id"),
+        }
+    );
+    assert_eq!(
+        (described.read_again.as_secs(), described.keep.as_secs()),
+        (300, 3600)
+    );
+    let by_variable = [("ATTACHE_SECRETS_VAULT_ADDRESS", "https://other.example.com")];
+    let config = read(&vault(&[login, roots]), &by_variable).unwrap();
+    assert_eq!(config.vault.unwrap().address, "https://other.example.com");
+    for parts in [
+        vec![address],
+        vec![address, login],
+        vec![address, roots],
+        vec![login, roots],
+    ] {
+        tells(
+            &vault(&parts),
+            &[("attache.yaml:1:", "`address`, `login` and `roots`")],
+        );
+    }
+    assert_eq!(read("{}", &[]).unwrap().vault, None);
+}
+
+#[test]
+fn a_vault_is_called_over_tls_and_its_roots_say_how_far_they_reach() {
+    let vault = |address: &str, login: &str, root: &str| {
+        format!(
+            "secrets:\n  vault:\n    address: {address}\n    login: {login}\n    roots: [{root}]\n"
+        )
+    };
+    let (address, login) = (
+        "https://vault.example.com",
+        "{method: jwt, role: a, audience: b}",
+    );
+    for (text, told) in [
+        (
+            vault("http://vault.example.com", login, "{mount: kv, path: a}"),
+            ("vault.address", "only https"),
+        ),
+        (
+            vault(address, "{method: userpass}", "{mount: kv, path: a}"),
+            ("login.method", "approle"),
+        ),
+        (
+            vault(address, "{method: jwt, role: a}", "{mount: kv, path: a}"),
+            ("login", "audience"),
+        ),
+        (
+            vault(address, login, "{mount: kv}"),
+            ("roots[0]", "`path` is missing"),
+        ),
+        (
+            vault(address, login, "{mount: kv, path: ../sys}"),
+            ("roots[0].path", "not a plain path"),
+        ),
+        (vault(address, login, ""), ("roots", "the list is empty")),
+        (
+            vault(
+                address,
+                login,
+                "{mount: kv, path: a}, {mount: kv, path: b, engine: kv-v1}",
+            ),
+            ("roots", "two engines"),
+        ),
+    ] {
+        tells(&text, &[told]);
+    }
 }

@@ -53,6 +53,7 @@ mod token_requests_for_real;
 mod tokens_of_others;
 mod traces;
 mod under_load;
+mod vault_references;
 mod vectors;
 mod workload_certificates;
 mod workspace;

@@ -1,53 +1,23 @@
 //! Traces: ours below Envoy's, Envoy's below the caller's; nothing without a sampled parent.
 
-use std::fs;
-
 use anyhow::{Context as _, Result, ensure};
 use attache_tests::{
     attache::EdgePlan,
     authority::Authority,
-    bootstrap::Bootstrap,
+    canaries::{traced, tracing},
     client,
     collector::{Collector, Received, text},
     quickstart::STRIPE,
     stage::{CHARGES, Script, Set, Stage},
     wait::until,
-    workspace,
 };
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 
-/// The examples of the page about traces, as they stand there.
-fn examples() -> Result<Vec<String>> {
-    let page = fs::read_to_string(workspace::root().join("docs/traces.md"))?;
-    let blocks = page.split("```yaml\n").skip(1);
-    let texts = blocks.filter_map(|block| Some(block.split_once("```")?.0.to_owned()));
-    Ok(texts.collect())
-}
-
-/// A bootstrap whose Envoy traces as the page says.
-fn tracing(bootstrap: Bootstrap, collector: &Collector) -> Result<Bootstrap> {
-    let [tracer, cluster] = examples()?.try_into().ok().context("two examples")?;
-    let address = collector.address();
-    let place = "address: collector.observability, port_value: 4317";
-    ensure!(cluster.contains(place), "{cluster}");
-    let here = format!("address: {}, port_value: {}", address.ip(), address.port());
-    let cluster = cluster.replace(place, &here);
-    bootstrap
-        .replace(
-            "          stat_prefix: egress\n",
-            &format!("          stat_prefix: egress\n{tracer}"),
-        )?
-        .replace("  clusters:\n", &format!("  clusters:\n{cluster}"))
-}
-
 async fn stage(collector: &Collector) -> Result<Stage> {
     let plan = EdgePlan {
-        settings: vec![format!(
-            "traces: {{ endpoint: \"http://{}\" }}",
-            collector.address()
-        )],
+        settings: vec![traced(collector)],
         ..EdgePlan::default()
     };
     let script = Script {
@@ -134,10 +104,7 @@ async fn our_spans_stand_below_envoys_call_which_stands_below_the_callers_span()
 async fn what_nobody_samples_and_what_has_no_parent_is_not_traced() -> Result<()> {
     let collector = Collector::start().await?;
     let plan = EdgePlan {
-        settings: vec![format!(
-            "traces: {{ endpoint: \"http://{}\" }}",
-            collector.address()
-        )],
+        settings: vec![traced(&collector)],
         ..EdgePlan::default()
     };
     let script = Script {

@@ -32,11 +32,9 @@ impl Failing {
     /// One failure more.
     pub(super) fn after(before: Option<Self>, why: NotObtained) -> Self {
         let count = before.map_or(0, |before| before.count).saturating_add(1);
-        let asked = why.retry_after.unwrap_or_default().min(LONGEST_ASKED);
-        let pause = jittered(growing(count), random()).max(asked);
         Self {
             count,
-            until: Instant::now() + pause,
+            until: Instant::now() + after_failures(count, why.retry_after),
             why,
         }
     }
@@ -47,6 +45,23 @@ impl Failing {
         (!left.is_zero()).then_some(left)
     }
 
+    /// What those are told who waited for it.
+    pub(super) fn told(self) -> NotObtained {
+        let retry_after = self.pause_left();
+        NotObtained {
+            cause: self.why.cause,
+            retry_after,
+        }
+    }
+
+    /// How the newest one failed, where another is under way.
+    pub(super) const fn known(self) -> NotObtained {
+        NotObtained {
+            cause: self.why.cause,
+            retry_after: None,
+        }
+    }
+
     /// What a caller is told for whom nothing is asked.
     pub(super) const fn why(self, left: Duration) -> NotObtained {
         NotObtained {
@@ -54,6 +69,17 @@ impl Failing {
             retry_after: Some(left),
         }
     }
+}
+
+/// The pause after so many failures in a row; a longer one if somebody asked for it.
+pub(crate) fn after_failures(count: u32, asked: Option<Duration>) -> Duration {
+    let asked = asked.unwrap_or_default().min(LONGEST_ASKED);
+    jittered(growing(count), random()).max(asked)
+}
+
+/// Shortens `pause` by up to a fifth, another part each time.
+pub(crate) fn jittered_by_a_fifth(pause: Duration) -> Duration {
+    jittered(pause, random())
 }
 
 /// 0.5 s, 1 s, 2 s, 4 s, 5 s.

@@ -94,9 +94,17 @@ async fn obtain(
     now: Timestamp,
 ) -> Result<usize, NotObtained> {
     cache
-        .obtain(&key, now, || source.fetch(now))
+        .obtain(&key, now, patience(), |_| source.fetch(now))
         .await
         .map(|token| token.number)
+}
+
+/// Longer than any fetch takes.
+fn patience() -> Patience {
+    Patience {
+        until: time::Instant::now() + Duration::from_hours(1),
+        late: Fault::ProviderTimeout,
+    }
 }
 
 /// Lets every task that can run do so.
@@ -163,7 +171,9 @@ async fn a_fetch_whose_callers_all_went_away_is_there_for_the_next() {
 #[tokio::test]
 async fn a_value_that_comes_expired_is_not_given_out() {
     let (cache, source) = (cache(), Arc::new(Source::default()));
-    let fetched = cache.obtain(&"key", at(100), || source.fetch(at(0))).await;
+    let fetched = cache
+        .obtain(&"key", at(100), patience(), |_| source.fetch(at(0)))
+        .await;
     assert_eq!(fetched.map(|token| token.number), Err(BROKEN));
 }
 
@@ -194,9 +204,13 @@ async fn one_callers_refused_evidence_does_not_fail_another() {
 async fn a_fetch_that_never_ends_is_given_up() {
     let cache = cache();
     let given_up = cache
-        .obtain(&"key", at(0), pending::<Result<Token, NotObtained>>)
+        .obtain(&"key", at(0), patience(), |_| {
+            pending::<Result<Token, NotObtained>>()
+        })
         .await;
-    assert_eq!(given_up.map(|token| token.number), Err(BROKEN));
+    let given_up = given_up.map(|token| token.number).unwrap_err();
+    assert_eq!(given_up.cause, Cause::Broken(Fault::ProviderTimeout));
+    assert!(given_up.retry_after.is_some());
     assert!(cache.shared.flights().is_empty());
 }
 
@@ -214,7 +228,7 @@ async fn memory_stays_within_its_bound_however_many_keys_come() {
     let cache: Cache<u32, Token> = Cache::new(100 * 50, PATIENCE);
     for key in 0..1000 {
         cache
-            .obtain(&key, at(0), || source.fetch(at(0)))
+            .obtain(&key, at(0), patience(), |_| source.fetch(at(0)))
             .await
             .unwrap();
     }
@@ -279,7 +293,7 @@ async fn what_expires_while_it_is_waited_for_does_not_leave() {
             fetch.await
         }
     };
-    let late = cache.obtain(&"key", at(99), slow).await;
+    let late = cache.obtain(&"key", at(99), patience(), |_| slow()).await;
     assert_eq!(told(late.map(|token| token.number)), Err(BROKEN.cause));
 }
 
@@ -336,7 +350,11 @@ async fn a_failure_goes_to_all_who_wait_and_to_those_who_come_while_it_is_not_as
     settle().await;
     gate.notify_one();
     let outcomes = callers.join_all().await;
-    assert!(outcomes.into_iter().all(|outcome| outcome == Err(BROKEN)));
+    for outcome in outcomes {
+        let refused = outcome.unwrap_err();
+        assert_eq!(refused.cause, BROKEN.cause);
+        assert!(refused.retry_after.is_some());
+    }
     source.fail(None);
     for _ in 0..100 {
         let refused = obtain(&cache, &source, "key", at(0)).await.unwrap_err();
@@ -354,8 +372,8 @@ async fn a_failure_goes_to_all_who_wait_and_to_those_who_come_while_it_is_not_as
 async fn a_fetch_that_panics_fails_its_callers_and_blocks_nobody() {
     let (cache, source) = (cache(), Arc::new(Source::default()));
     let panics = || async { panic!("a fetch that panics") };
-    let failed = cache.obtain(&"key", at(0), panics).await;
-    assert_eq!(failed.map(|token| token.number), Err(BROKEN));
+    let failed = cache.obtain(&"key", at(0), patience(), |_| panics()).await;
+    assert_eq!(told(failed.map(|token| token.number)), Err(BROKEN.cause));
     time::advance(Duration::from_secs(1)).await;
     assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
 }
@@ -379,7 +397,72 @@ async fn what_has_no_lifetime_is_fetched_once() {
             fetches.fetch_add(1, SeqCst);
             async { Ok(Key) }
         };
-        assert!(cache.obtain(&"key", at(second), fetch).await.is_ok());
+        assert!(
+            cache
+                .obtain(&"key", at(second), patience(), |_| fetch())
+                .await
+                .is_ok()
+        );
     }
     assert_eq!(fetches.load(SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_loses_patience_is_told_what_is_known_and_the_fetch_goes_on() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    let soon = |late| Patience {
+        until: time::Instant::now() + Duration::from_millis(400),
+        late,
+    };
+    let broken = |fault| Err(Cause::Broken(fault));
+    let gate = source.hold();
+    let fetch = |_| source.fetch(at(0));
+    let late = cache
+        .obtain(&"key", at(0), soon(Fault::ProviderTimeout), fetch)
+        .await;
+    assert_eq!(told(late.map(|_| ())), broken(Fault::ProviderTimeout));
+    // It fails once nobody waits, which whoever comes next is told, also while it is asked again.
+    source.fail(Some(NotObtained::broken(Fault::ProviderRefused)));
+    gate.notify_one();
+    settle().await;
+    let refused = cache
+        .obtain(&"key", at(1), soon(Fault::ProviderTimeout), fetch)
+        .await;
+    assert_eq!(told(refused.map(|_| ())), broken(Fault::ProviderRefused));
+    time::advance(Duration::from_secs(1)).await;
+    source.fail(None);
+    let gate = source.hold();
+    let again = cache
+        .obtain(&"key", at(2), soon(Fault::ProviderTimeout), fetch)
+        .await;
+    assert_eq!(told(again.map(|_| ())), broken(Fault::ProviderRefused));
+    gate.notify_one();
+    settle().await;
+    let fetches = source.fetches();
+    assert!(
+        cache
+            .obtain(&"key", at(3), soon(Fault::ProviderTimeout), fetch)
+            .await
+            .is_ok()
+    );
+    assert_eq!(source.fetches(), fetches);
+}
+
+#[tokio::test]
+async fn a_fetch_knows_whether_somebody_waits_for_it() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    let occasions = Mutex::new(Vec::new());
+    let fetch = |occasion| {
+        occasions.lock().unwrap().push(occasion);
+        source.fetch(at(0))
+    };
+    for second in [0, 81, 200] {
+        let _ = cache.obtain(&"key", at(second), patience(), fetch).await;
+        settle().await;
+    }
+    let occasions = occasions.into_inner().unwrap();
+    assert_eq!(
+        occasions,
+        [Occasion::Awaited, Occasion::Ahead, Occasion::Awaited]
+    );
 }

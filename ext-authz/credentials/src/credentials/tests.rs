@@ -273,6 +273,11 @@ fn credentials(mint: &Arc<TestMint>) -> Credentials {
     Credentials::new(mint, secrets, Reach::default(), Settings::default())
 }
 
+/// More patience than anything takes.
+fn later() -> Instant {
+    Instant::now() + Duration::from_hours(1)
+}
+
 /// What `caller`, proven by `provider`, is given for `host` at `now`.
 async fn call(
     credentials: &Credentials,
@@ -317,7 +322,7 @@ async fn call_of(
         Decision::Allow(grant) => grant,
         refused @ (Decision::Deny(_) | Decision::Unavailable(_)) => panic!("{refused:?}"),
     };
-    let given = credentials.obtain(&grant, evidence, now).await;
+    let given = credentials.obtain(&grant, evidence, now, later()).await;
     given.map_err(|why| why.fault)
 }
 
@@ -472,12 +477,13 @@ async fn a_token_for_another_workload_is_neither_given_out_nor_kept() {
         panic!()
     };
     let refused = credentials
-        .obtain(&grant, &evidence("ledger-svc"), NOW)
+        .obtain(&grant, &evidence("ledger-svc"), NOW, later())
         .await;
-    assert_eq!(refused.err(), Some(Fault::CredentialUnavailable.into()));
+    let fault = refused.err().map(|why| why.fault);
+    assert_eq!(fault, Some(Fault::CredentialUnavailable));
     tokio::time::advance(Duration::from_secs(1)).await;
     let given = credentials
-        .obtain(&grant, &evidence("payment-svc"), NOW)
+        .obtain(&grant, &evidence("payment-svc"), NOW, later())
         .await
         .unwrap()
         .unwrap();

@@ -35,16 +35,19 @@ const MAX_CLIENTS: usize = 32;
 
 /// Why a provider gave nothing: for the caller, and for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
-    pub(super) why: NotObtained,
+pub(crate) struct Failure {
+    pub(crate) why: NotObtained,
     told: String,
+    /// What the provider answered, if it is that.
+    status: Option<StatusCode>,
 }
 
 impl Failure {
-    pub(super) fn new(fault: Fault, told: impl Into<String>) -> Self {
+    pub(crate) fn new(fault: Fault, told: impl Into<String>) -> Self {
         Self {
             why: NotObtained::broken(fault),
             told: told.into(),
+            status: None,
         }
     }
 
@@ -73,8 +76,13 @@ impl Failure {
         self.why
     }
 
-    /// Whether the provider itself refused, so that showing it something else may help.
-    pub(super) fn is_refusal(&self) -> bool {
+    /// Whether what it was shown does not count, or not for this: another login may help.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.status == Some(StatusCode::FORBIDDEN)
+    }
+
+    /// Whether the provider itself refused: it is there, and it does not give this.
+    pub(crate) fn is_refusal(&self) -> bool {
         matches!(
             self.why.cause,
             Cause::Broken(Fault::ProviderRefused | Fault::OauthRefused(_))
@@ -128,7 +136,11 @@ pub(super) fn refused(what: &str, answer: &Answer) -> Failure {
     } else {
         Fault::ProviderAnswerInvalid
     };
-    Failure::new(fault, format!("{what} answers {}", status.as_u16())).after(answer.retry_after())
+    let failure = Failure::new(fault, format!("{what} answers {}", status.as_u16()));
+    Failure {
+        status: Some(status),
+        ..failure.after(answer.retry_after())
+    }
 }
 
 /// A URL of a document, or one that a provider published.
@@ -140,14 +152,14 @@ pub(super) fn target(text: &str) -> Result<Url, Failure> {
 }
 
 /// Makes calls, with one client for each set of authorities.
-pub(super) struct Callers {
+pub(crate) struct Callers {
     reach: Reach,
     limits: Limits,
     clients: Mutex<Vec<(Option<String>, Client)>>,
 }
 
 impl Callers {
-    pub(super) const fn new(reach: Reach) -> Self {
+    pub(crate) const fn new(reach: Reach) -> Self {
         Self {
             reach,
             limits: LIMITS,
@@ -157,7 +169,7 @@ impl Callers {
 
     /// With other limits.
     #[cfg(test)]
-    pub(super) const fn within(reach: Reach, limits: Limits) -> Self {
+    pub(crate) const fn within(reach: Reach, limits: Limits) -> Self {
         Self {
             reach,
             limits,
@@ -176,7 +188,7 @@ impl Callers {
     }
 
     /// A client that believes the authorities of `pem`, or those of the system.
-    pub(super) async fn client_of(&self, pem: Option<&str>) -> Result<Client, Failure> {
+    pub(crate) async fn client_of(&self, pem: Option<&str>) -> Result<Client, Failure> {
         if let Some(client) = self.known(pem) {
             return Ok(client);
         }

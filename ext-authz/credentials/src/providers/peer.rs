@@ -40,14 +40,14 @@ pub(super) const ISSUED: &str = "canary-issued";
 
 /// One request.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
-    pub(super) line: String,
+pub(crate) struct Asked {
+    pub(crate) line: String,
     head: String,
-    pub(super) body: String,
+    pub(crate) body: String,
 }
 
 impl Asked {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines();
         lines.find_map(|line| {
             let (found, value) = line.split_once(':')?;
@@ -56,34 +56,34 @@ impl Asked {
     }
 
     /// The values of a field of the form.
-    pub(super) fn fields(&self, name: &str) -> Vec<String> {
+    pub(crate) fn fields(&self, name: &str) -> Vec<String> {
         let pairs = form_urlencoded::parse(self.body.as_bytes());
         let found = pairs.filter(|(found, _)| found == name);
         found.map(|(_, value)| value.into_owned()).collect()
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
 }
 
 /// What is answered.
 #[derive(Clone)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Says(String),
     /// The connection stays, and nothing comes.
     Nothing,
 }
 
 impl Reply {
-    pub(super) fn of(status: &str, headers: &str, body: &str) -> Self {
+    pub(crate) fn of(status: &str, headers: &str, body: &str) -> Self {
         let length = body.len();
         Self::Says(format!(
             "HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\n\r\n{body}"
         ))
     }
 
-    pub(super) fn json(status: &str, body: &Value) -> Self {
+    pub(crate) fn json(status: &str, body: &Value) -> Self {
         let headers = "content-type: application/json\r\n";
         Self::of(status, headers, &body.to_string())
     }
@@ -91,8 +91,8 @@ impl Reply {
 
 type Script = Arc<dyn Fn(&Asked) -> Reply + Send + Sync>;
 
-pub(super) struct Peer {
-    pub(super) address: SocketAddr,
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
     _task: JoinSet<()>,
 }
@@ -104,7 +104,7 @@ struct Shared {
 }
 
 impl Peer {
-    pub(super) async fn start(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
@@ -127,35 +127,35 @@ impl Peer {
         }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Answers so from now on.
-    pub(super) fn says(&self, script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) {
+    pub(crate) fn says(&self, script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) {
         *self.shared.script.lock().unwrap() = Arc::new(script);
     }
 
     /// What it answers now.
-    pub(super) fn script(&self) -> Script {
+    pub(crate) fn script(&self) -> Script {
         Arc::clone(&self.shared.script.lock().unwrap())
     }
 
     /// Breaks off every connection, or no longer.
-    pub(super) fn away(&self, is_away: bool) {
+    pub(crate) fn away(&self, is_away: bool) {
         self.shared.is_away.store(is_away, SeqCst);
     }
 
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         self.shared.asked.lock().unwrap().clone()
     }
 
-    pub(super) fn last(&self) -> Asked {
+    pub(crate) fn last(&self) -> Asked {
         self.asked().last().expect("a request").clone()
     }
 
     /// How often it was asked for what begins so.
-    pub(super) fn count(&self, line: &str) -> usize {
+    pub(crate) fn count(&self, line: &str) -> usize {
         let asked = self.asked();
         asked.iter().filter(|it| it.line.starts_with(line)).count()
     }

@@ -76,3 +76,6 @@ const fn not_minted(failed: MintFailed) -> NotObtained {
         MintFailed::Unavailable(fault) => NotObtained::broken(fault),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,19 +2,17 @@
 //! token lives, and renewed; where that ends, another one is made.
 
 mod answer;
+mod api;
 mod session;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use attache_core::{decision::Fault, freshness::Lifetime, token::TokenForm};
-use attache_outbound::{Answer, Call, Client, HeaderName, HeaderValue, StatusCode, Url};
-use attache_policy::document::{
-    CredentialKind, Engine, SecretFields, Vault, VaultLogin, VaultSecret,
-};
+use attache_policy::document::{CredentialKind, SecretFields, Vault, VaultLogin, VaultSecret};
 use serde_json::json;
 
 use super::{
-    calls::{Callers, Failure, send, target},
+    calls::{Callers, Failure},
     svid::Prover,
 };
 use crate::{
@@ -22,13 +20,17 @@ use crate::{
     provider::{Obtained, Obtaining, Provide, Wanted},
 };
 
-use answer::Login;
-use session::{Session, SessionKey, Sessions};
+use session::{SessionKey, Sessions};
 
-const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
-const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
-/// What agents send, so that no page can make a browser ask (server-side request forgery, turned around).
-const REQUEST: HeaderName = HeaderName::from_static("x-vault-request");
+pub(crate) use self::{
+    answer::Wiped,
+    api::{Api, SecretPath},
+    session::Session,
+};
+
+/// How long a secret is used before it is read again; a shorter lease shortens it. A secret that was changed in the
+/// Vault is used no longer than this.
+const READ_AGAIN: Duration = Duration::from_secs(300);
 
 pub(super) struct VaultProvider {
     callers: Arc<Callers>,
@@ -38,7 +40,7 @@ pub(super) struct VaultProvider {
 
 /// A Vault as one caller reaches it.
 struct Reached<'w> {
-    client: Client,
+    api: Api<'w>,
     vault: &'w Vault<String>,
     wanted: &'w Wanted,
     key: SessionKey,
@@ -58,8 +60,9 @@ impl VaultProvider {
             return Err(Fault::CredentialUnavailable.into());
         };
         let authorities = vault.ca_file.as_ref();
+        let client = self.callers.client(authorities, &wanted.secrets).await?;
         let reached = Reached {
-            client: self.callers.client(authorities, &wanted.secrets).await?,
+            api: Api::new(client, &vault.address, vault.namespace.as_deref()),
             vault,
             wanted,
             key: SessionKey {
@@ -78,7 +81,7 @@ impl VaultProvider {
         };
         let read = reached.read(secret, &session).await;
         // The token may have been revoked behind our back.
-        let is_revoked = read.as_ref().is_err_and(Failure::is_refusal) && !is_new;
+        let is_revoked = read.as_ref().is_err_and(Failure::is_forbidden) && !is_new;
         if !is_revoked {
             return read;
         }
@@ -90,21 +93,11 @@ impl VaultProvider {
     /// A token that is good for a while, and whether it was made just now.
     async fn session(&self, reached: &Reached<'_>) -> Result<(Session, bool), Failure> {
         let now = reached.wanted.now;
-        let Some(known) = self.sessions.known(&reached.key, now) else {
-            return Ok((self.log_in(reached).await?, true));
-        };
-        if !known.is_due(now) {
-            return Ok((known, false));
-        }
-        // One that is at the end of all its renewals comes back with little left, and one that was revoked not at all.
-        if known.can_be_renewed() {
-            let renewed = reached.renew(&known).await;
-            let renewed = renewed.ok().map(|login| Session::begin(login, now));
-            let renewed = renewed.filter(|it| !it.is_due(now) && it.is_worth(&known));
-            if let Some(renewed) = renewed {
-                self.sessions.keep(&reached.key, renewed.clone(), now);
-                return Ok((renewed, false));
-            }
+        if let Some(known) = self.sessions.known(&reached.key, now)
+            && let Some(serving) = known.serving(&reached.api, now).await
+        {
+            self.sessions.keep(&reached.key, serving.clone(), now);
+            return Ok((serving, false));
         }
         Ok((self.log_in(reached).await?, true))
     }
@@ -132,10 +125,7 @@ impl VaultProvider {
                 (mount, body)
             }
         };
-        let body = answer::Wiped(body);
-        let path = ["auth", mount, "login"];
-        let call = reached.call(Call::post(reached.url(&path)?))?.json(&body.0);
-        let login = Login::of(&send(&reached.client, call).await?, "the login")?;
+        let login = reached.api.log_in(mount, &Wiped(body)).await?;
         let session = Session::begin(login, reached.wanted.now);
         self.sessions
             .keep(&reached.key, session.clone(), reached.wanted.now);
@@ -144,62 +134,17 @@ impl VaultProvider {
 }
 
 impl Reached<'_> {
-    /// `<address>/v1/<path>`; SECURITY: no segment leads elsewhere.
-    fn url(&self, path: &[&str]) -> Result<Url, Failure> {
-        let mut url = target(&self.vault.address)?;
-        let segments = path.iter().flat_map(|part| part.split('/'));
-        let segments: Vec<&str> = segments.collect();
-        let is_plain = |segment: &&str| !["", ".", ".."].contains(segment);
-        if !segments.iter().all(is_plain) {
-            let told = "the path of the secret has an empty segment or one of dots";
-            return Err(Failure::new(Fault::ClaimUnavailable, told));
-        }
-        let unusable = |()| Failure::answer("the address of the Vault has no path");
-        url.path_segments_mut()
-            .map_err(unusable)?
-            .pop_if_empty()
-            .push("v1")
-            .extend(segments);
-        Ok(url)
-    }
-
-    fn call(&self, call: Call) -> Result<Call, Failure> {
-        let call = call.header(REQUEST, HeaderValue::from_static("true"));
-        let Some(namespace) = &self.vault.namespace else {
-            return Ok(call);
-        };
-        let value = HeaderValue::from_str(namespace);
-        let value = value.map_err(|_invalid| Failure::from(Fault::CredentialNotEncodable))?;
-        Ok(call.header(NAMESPACE, value))
-    }
-
-    fn as_session(&self, call: Call, session: &Session) -> Result<Call, Failure> {
-        self.call(call)?
-            .secret_header(TOKEN, "", session.token().expose())
-            .map_err(|_not_a_header| Failure::from(Fault::CredentialNotEncodable))
-    }
-
-    async fn renew(&self, session: &Session) -> Result<Login, Failure> {
-        let url = self.url(&["auth", "token", "renew-self"])?;
-        let call = self.as_session(Call::post(url), session)?.json(&json!({}));
-        Login::of(&send(&self.client, call).await?, "the renewal")
-    }
-
     async fn read(
         &self,
         secret: &VaultSecret<String>,
         session: &Session,
     ) -> Result<Obtained, Failure> {
-        let url = match secret.engine {
-            Engine::KvV1 => self.url(&[&secret.mount, &secret.path]),
-            Engine::KvV2 => self.url(&[&secret.mount, "data", &secret.path]),
+        let path = SecretPath {
+            engine: secret.engine,
+            mount: &secret.mount,
+            path: &secret.path,
         };
-        let call = self.as_session(Call::get(url?), session)?;
-        let answer: Answer = send(&self.client, call).await?;
-        if answer.status() != StatusCode::OK {
-            return Err(answer::refused("the Vault", &answer));
-        }
-        let mut found = answer::Found::of(&answer, secret.engine)?;
+        let mut found = self.api.read(&path, session.token()).await?;
         let material = match &secret.fields {
             SecretFields::One(field) => Material::Token(found.take(field)?),
             SecretFields::Pair { username, password } => Material::Pair {
@@ -209,7 +154,10 @@ impl Reached<'_> {
         };
         Ok(Obtained {
             material,
-            lifetime: Some(Lifetime::starting(self.wanted.now, found.lease())),
+            lifetime: Some(Lifetime::starting(
+                self.wanted.now,
+                found.lease_of_at_most(READ_AGAIN),
+            )),
             id: None,
         })
     }

@@ -17,6 +17,7 @@ fn place() -> Place {
         folders: vec![folder.path().join("secrets")],
         variables: vec!["ATTACHE_SECRET_".to_owned(), "CARGO_PKG_".to_owned()],
         mounted: folder.path().join("mounted"),
+        vault: VaultRoots::Below(Vec::new()),
     };
     Place {
         store: Arc::new(SecretStore::new(roots)),

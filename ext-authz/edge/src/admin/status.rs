@@ -149,10 +149,14 @@ pub struct CredentialProviderState {
     pub awaited: u64,
     /// Calls that got none.
     pub failed: u64,
-    /// Fetches that brought a credential.
+    /// Fetches that calls waited for, and that brought a credential.
     pub fetched: u64,
-    /// Fetches that brought none.
+    /// The same that brought none.
     pub fetches_failed: u64,
+    /// Fetches ahead of time that brought a credential.
+    pub refreshed: u64,
+    /// The same that brought none.
+    pub refreshes_failed: u64,
     /// When the newest credential was asked for.
     pub obtained_at: Option<Timestamp>,
 }

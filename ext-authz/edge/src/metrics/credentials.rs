@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use attache_credentials::ProviderCounts;
+use attache_credentials::{Fetches, ProviderCounts, SecretCounts};
 
 use super::state::Told;
 
@@ -28,14 +28,15 @@ pub(super) fn tell(told: &mut Told<'_>, providers: &[(String, ProviderCounts)]) 
     )?;
     told.pairs(
         "credential_fetches",
-        "Times that the provider was asked, ahead of time or while a call waited",
+        "Times that the provider was asked while a call waited",
         ["provider", "result"],
-        &each(|counts| {
-            vec![
-                ("obtained", counts.fetched),
-                ("failed", counts.fetches_failed),
-            ]
-        }),
+        &each(|counts| results(counts.fetches)),
+    )?;
+    told.pairs(
+        "credential_refreshes",
+        "Times that the provider was asked ahead of time, while the credential before served",
+        ["provider", "result"],
+        &each(|counts| results(counts.refreshes)),
     )?;
     let failing: Vec<_> = providers
         .iter()
@@ -57,4 +58,22 @@ pub(super) fn tell(told: &mut Told<'_>, providers: &[(String, ProviderCounts)]) 
         "provider",
         &obtained,
     )
+}
+
+/// The secrets that credentials are made of.
+pub(super) fn secrets(told: &mut Told<'_>, secrets: SecretCounts) -> fmt::Result {
+    told.gauges(
+        "secrets",
+        "Secrets in use, by whether they can be read",
+        "state",
+        &[
+            ("read", secrets.read),
+            ("kept", secrets.kept),
+            ("unreadable", secrets.unreadable),
+        ],
+    )
+}
+
+fn results(fetches: Fetches) -> Vec<(&'static str, u64)> {
+    vec![("obtained", fetches.obtained), ("failed", fetches.failed)]
 }

@@ -51,6 +51,7 @@ impl Collector for EdgeState {
         audit(&mut told, admin)?;
         trust(&mut told, admin)?;
         credentials::tell(&mut told, &admin.edge.credentials.counts())?;
+        credentials::secrets(&mut told, admin.edge.credentials.secrets())?;
         if let Some(keys) = &admin.signing_keys {
             signing_keys::tell(&mut told, &**keys)?;
         }

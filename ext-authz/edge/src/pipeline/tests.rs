@@ -16,7 +16,9 @@ use attache_core::{
     secret::Secret,
     spiffe_id::{SpiffeId, TrustDomain},
 };
-use attache_credentials::{Credentials, Mint, MintFailed, Minted, Order, SecretRoots, SecretStore};
+use attache_credentials::{
+    Credentials, Mint, MintFailed, Minted, Order, SecretRoots, SecretStore, VaultRoots,
+};
 use attache_policy::{Nowhere, Settings, Source, compile};
 use attache_trust::{Trust, TrustSettings};
 use aws_lc_rs::{
@@ -162,6 +164,7 @@ fn credentials(folder: &Path, known: HashMap<String, SpiffeId>) -> Credentials {
         folders: vec![],
         variables: vec![],
         mounted: folder.to_path_buf(),
+        vault: VaultRoots::Below(Vec::new()),
     });
     let mint = Arc::new(SlowMint(OnceLock::from(known)));
     let settings = attache_credentials::Settings::default();

@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 
 use attache_core::spiffe_id::TrustDomain;
-use attache_policy::{Settings, Source, compile};
+use attache_credentials::{VaultRoot, VaultRoots};
+use attache_policy::{Settings, Source, compile, document::Engine};
 
 use super::*;
 
@@ -46,6 +47,14 @@ spec: {{ effect: allow, client: web, server: maps, trustProviders: [cluster], cr
     check(&compiled, roots).map_err(|foreign| foreign.to_string())
 }
 
+fn root(engine: Engine, mount: &str, path: Option<&str>) -> VaultRoot {
+    VaultRoot {
+        engine,
+        mount: mount.to_owned(),
+        path: path.map(str::to_owned),
+    }
+}
+
 #[test]
 fn documents_refer_to_secrets_under_the_configured_roots_alone() {
     let roots = SecretRoots {
@@ -53,12 +62,19 @@ fn documents_refer_to_secrets_under_the_configured_roots_alone() {
         folders: vec![PathBuf::from("/etc/attache/secrets")],
         variables: vec!["ATTACHE_SECRET_".to_owned()],
         mounted: PathBuf::from("/var/run/secrets/attache"),
+        vault: VaultRoots::Below(vec![
+            root(Engine::KvV2, "kv", Some("attache")),
+            root(Engine::KvV1, "old/kv", None),
+        ]),
     };
     for allowed in [
         "file:secrets/maps",
         "file:/etc/attache/secrets/a/b",
         "env:ATTACHE_SECRET_MAPS",
         "kubernetes:maps/key",
+        "vault:kv/attache/maps#key",
+        "vault:kv/attache#key",
+        "vault:old/kv/maps#key",
     ] {
         assert_eq!(judged(allowed, &roots), Ok(()), "{allowed}");
     }
@@ -70,9 +86,35 @@ fn documents_refer_to_secrets_under_the_configured_roots_alone() {
         "env:AWS_SECRET_ACCESS_KEY",
         "env:ATTACHE_SECRET_",
         "vault:kv/maps#key",
+        "vault:kv/attache-too/maps#key",
+        "vault:kv/data/attache/maps#key",
+        "vault:old/maps#key",
+        "vault:sys/seal#key",
     ] {
         let refused = judged(foreign, &roots).unwrap_err();
         let told = ["is not for documents", foreign, "it.yaml"];
         assert!(told.iter().all(|word| refused.contains(word)), "{refused}");
     }
+}
+
+#[test]
+fn without_a_vault_and_with_the_path_of_its_api_the_way_out_is_told() {
+    let none = SecretRoots::nothing();
+    let told = judged("vault:kv/maps#key", &none).unwrap_err();
+    assert!(told.contains("secrets.vault"), "{told}");
+    let roots = SecretRoots {
+        vault: VaultRoots::Below(vec![root(Engine::KvV2, "kv", Some("maps"))]),
+        ..SecretRoots::nothing()
+    };
+    let told = judged("vault:kv/data/maps#key", &roots).unwrap_err();
+    assert!(told.contains("without `data/`"), "{told}");
+    let told = judged("vault:kv/shop#key", &roots).unwrap_err();
+    assert!(
+        told.contains("kv/maps") && told.contains("secrets.vault.roots"),
+        "{told}"
+    );
+    assert_eq!(
+        judged("vault:kv/shop#key", &SecretRoots::everything()),
+        Ok(())
+    );
 }

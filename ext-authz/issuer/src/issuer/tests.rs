@@ -670,3 +670,17 @@ fn a_signature_is_made_on_a_thread_that_no_request_waits_for() {
         assert!(busy.await.unwrap().is_err());
     });
 }
+
+#[tokio::test]
+async fn the_edges_own_token_names_no_workload_and_lives_a_minute() {
+    let (_cluster, issuer) = setting().await;
+    let token = issuer.mint_for_edge("berlin", AUDIENCE, NOW).await.unwrap();
+    let claims = Base64UrlUnpadded::decode_vec(token.expose().split('.').nth(1).unwrap()).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    assert_eq!(claims["sub"], "attache:edge:berlin");
+    assert_eq!(claims["iss"], "https://attache.example.com");
+    assert_eq!(claims["aud"], AUDIENCE);
+    assert_eq!(claims["exp"], NOW.as_seconds() + 60);
+    let refused = issuer.mint_for_edge("berlin", "", NOW).await.err();
+    assert_eq!(refused, Some(NotMinted::Audience(String::new())));
+}

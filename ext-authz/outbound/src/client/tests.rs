@@ -102,6 +102,44 @@ async fn an_answer_is_read_whole_whatever_its_status() {
 }
 
 #[tokio::test]
+async fn a_moment_to_ask_again_counts_from_the_answers_own_date() {
+    let date = "date: Sun, 29 Nov 2026 12:00:00 GMT\r\n";
+    for (headers, expected) in [
+        (
+            format!("{date}retry-after: Sun, 29 Nov 2026 12:00:30 GMT\r\n"),
+            Some(30),
+        ),
+        // The two old forms.
+        (
+            format!("{date}retry-after: Sunday, 29-Nov-26 12:00:31 GMT\r\n"),
+            Some(31),
+        ),
+        (
+            format!("{date}retry-after: Sun Nov 29 12:00:32 2026\r\n"),
+            Some(32),
+        ),
+        (
+            format!("{date}retry-after: Sun, 29 Nov 2026 11:00:00 GMT\r\n"),
+            Some(0),
+        ),
+        (format!("{date}retry-after: soon\r\n"), None),
+        (format!("{date}retry-after: -7\r\n"), None),
+        (
+            "retry-after: Sun, 29 Nov 2026 12:00:30 GMT\r\n".to_owned(),
+            None,
+        ),
+        (String::new(), None),
+    ] {
+        let text =
+            format!("HTTP/1.1 503 Service Unavailable\r\n{headers}content-length: 0\r\n\r\n");
+        let (address, _connections, _server) = saying(text).await;
+        let answer = client(quick()).send(Call::get(url(address))).await;
+        let asked = answer.expect("an answer").retry_after();
+        assert_eq!(asked, expected.map(Duration::from_secs), "{headers:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_error_page_is_no_json_whatever_its_status() {
     for head in ["content-type: text/html\r\n", ""] {
         let text = format!("HTTP/1.1 200 OK\r\n{head}content-length: 2\r\n\r\n{{}}");

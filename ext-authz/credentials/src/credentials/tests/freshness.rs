@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::*;
 
 const HOST: &str = "bearer.example.com";

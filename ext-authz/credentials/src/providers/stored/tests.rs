@@ -136,7 +136,10 @@ async fn a_secret_that_is_not_there_gives_nothing() {
     let folder = folder();
     let missing = file("missing");
     let refused = folder.store.current(&[&missing]).await;
-    assert_eq!(refused.err(), Some(Fault::SecretUnavailable));
+    assert_eq!(
+        refused.err().map(|why| why.fault),
+        Some(Fault::SecretUnavailable)
+    );
     let key = CredentialKind::<String>::ApiKey(ApiKey { key: missing });
     let refused = material(&key, &Secrets::default());
     assert_eq!(refused.err(), Some(Fault::SecretUnavailable));

@@ -10,14 +10,11 @@ use zeroize::Zeroize as _;
 
 use crate::providers::calls::{self, Failure};
 
-/// How long a secret is used before it is read again; a shorter lease shortens it. A secret that was changed in the
-/// Vault is used no longer than this.
-const READ_AGAIN: Duration = Duration::from_secs(300);
 /// However long a login lives, another is made once a day.
 const LONGEST: Duration = Duration::from_hours(24);
 
 /// JSON whose texts are wiped.
-pub(super) struct Wiped(pub(super) Value);
+pub(crate) struct Wiped(pub(crate) Value);
 
 impl Drop for Wiped {
     fn drop(&mut self) {
@@ -46,7 +43,7 @@ impl Wiped {
 }
 
 /// A login, or the renewal of one.
-pub(super) struct Login {
+pub(crate) struct Login {
     pub(super) token: Secret,
     pub(super) lease: Duration,
     pub(super) is_renewable: bool,
@@ -83,7 +80,7 @@ impl Login {
 }
 
 /// A secret that was read.
-pub(super) struct Found {
+pub(crate) struct Found {
     answer: Wiped,
     engine: Engine,
 }
@@ -109,7 +106,7 @@ impl Found {
     }
 
     /// One field.
-    pub(super) fn take(&mut self, field: &str) -> Result<Secret, Failure> {
+    pub(crate) fn take(&mut self, field: &str) -> Result<Secret, Failure> {
         // One secret may be both fields of a pair.
         match self.data().and_then(|data| data.get(field)) {
             Some(Value::String(text)) if !text.is_empty() => Ok(Secret::new(text.clone())),
@@ -124,12 +121,10 @@ impl Found {
     }
 
     /// For how long it is used. KV has no leases: its first version tells in `lease_duration` how often to read.
-    pub(super) fn lease(&self) -> Duration {
+    pub(crate) fn lease_of_at_most(&self, most: Duration) -> Duration {
         let lease = self.answer.0.get("lease_duration").and_then(Value::as_u64);
-        let lease = lease
-            .filter(|seconds| *seconds > 0)
-            .map(Duration::from_secs);
-        lease.unwrap_or(READ_AGAIN).min(READ_AGAIN)
+        let lease = lease.filter(|seconds| *seconds > 0);
+        lease.map_or(most, |seconds| Duration::from_secs(seconds).min(most))
     }
 }
 

@@ -13,7 +13,7 @@ use attache_core::{
 };
 use attache_policy::document::Vault;
 
-use super::answer::Login;
+use super::{answer::Login, api::Api};
 use crate::{material::Material, provider::Obtained};
 
 /// Most sessions; then those that are over are forgotten, and all if none is.
@@ -32,14 +32,14 @@ pub(super) struct SessionKey {
 
 /// One login.
 #[derive(Clone)]
-pub(super) struct Session {
+pub(crate) struct Session {
     token: Secret,
     lifetime: Lifetime,
     is_renewable: bool,
 }
 
 impl Session {
-    pub(super) fn begin(login: Login, now: Timestamp) -> Self {
+    pub(crate) fn begin(login: Login, now: Timestamp) -> Self {
         Self {
             lifetime: Lifetime::starting(now, login.lease),
             token: login.token,
@@ -47,21 +47,29 @@ impl Session {
         }
     }
 
-    pub(super) const fn token(&self) -> &Secret {
+    pub(crate) const fn token(&self) -> &Secret {
         &self.token
     }
 
-    pub(super) const fn can_be_renewed(&self) -> bool {
-        self.is_renewable
+    /// One that serves now: this one, or its renewal if that is due. `None` where somebody has to log in.
+    pub(crate) async fn serving(self, api: &Api<'_>, now: Timestamp) -> Option<Self> {
+        match self.lifetime.at(now) {
+            Freshness::Fresh => return Some(self),
+            Freshness::RefreshDue if self.is_renewable => {}
+            Freshness::RefreshDue | Freshness::Expired => return None,
+        }
+        // One that is at the end of all its renewals comes back with little left, and one that was revoked not at all.
+        let renewed = Self::begin(api.renew(&self.token).await.ok()?, now);
+        (!renewed.is_due(now) && renewed.is_worth(&self)).then_some(renewed)
     }
 
-    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+    fn is_due(&self, now: Timestamp) -> bool {
         self.lifetime.at(now) != Freshness::Fresh
     }
 
     /// Whether a renewal gave as much as the half of what its predecessor had. Close to the greatest lifetime of a
     /// token each gives less, and a new login is better.
-    pub(super) fn is_worth(&self, before: &Self) -> bool {
+    fn is_worth(&self, before: &Self) -> bool {
         let length = |it: &Self| it.lifetime.expires_at.since(it.lifetime.issued_at);
         length(self).saturating_mul(2) >= length(before)
     }

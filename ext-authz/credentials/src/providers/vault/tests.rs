@@ -5,7 +5,7 @@ use std::{
 
 use attache_core::time::Timestamp;
 use attache_policy::document::Consistence;
-use attache_policy::document::Part;
+use attache_policy::document::{Engine, Part};
 use serde_json::{Value, json};
 
 use super::*;
