@@ -99,11 +99,13 @@ bench: envoy filter
 	$(CARGO) build --release --package attache
 	ATTACHE=$(CURDIR)/target/release/attache $(CARGO) run --release --package attache-tests --bin bench -- $(BENCH)
 
-# A million calls, and then as much memory as after the first ten thousand: minutes on two cores. `make test` makes
-# twelve thousand.
-soak:
-	$(CARGO) build --package attache
-	ATTACHE_SOAK_CALLS=1000000 $(CARGO) test --package attache-tests --test suite memory_after_many_calls
+# A million calls, and then as much memory as after the first ten thousand; a thousand cold requests at once; ten
+# minutes of traffic over refreshes. More than ten minutes on two cores that do nothing else; `make test` makes some.
+soak: envoy
+	$(CARGO) build --release --package attache
+	ATTACHE=$(CURDIR)/target/release/attache ATTACHE_SOAK_CALLS=1000000 ATTACHE_BURST_CALLS=1000 \
+		ATTACHE_STEADY_SECONDS=600 $(CARGO) test --package attache-tests --test suite -- \
+		memory_after_many_calls a_burst_of_cold_requests steady_traffic_over_refreshes
 
 # Known vulnerabilities; not part of `make test`, for it needs the advisory database of the day.
 advisories: $(DENY)

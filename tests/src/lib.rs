@@ -37,6 +37,7 @@ pub mod spiffe_peer;
 pub mod stage;
 pub mod svid;
 pub mod target;
+pub mod token_server;
 pub mod vault;
 pub mod verify;
 pub mod wait;

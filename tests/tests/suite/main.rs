@@ -22,6 +22,7 @@ mod filter_leaks;
 mod filter_outbound;
 mod filter_vectors;
 mod filter_with_attache;
+mod fresh_credentials;
 mod full_disk;
 mod fuzz_corpus;
 mod hostile_requests;
