@@ -1,5 +1,5 @@
 //! Paths as a target reads them that folds their spelling: letters of either case are one, and dots and spaces
-//! at the end of a segment are nothing, as with files on Windows.
+//! at the end of a segment, or a stream behind a `:`, are nothing, as with files on Windows.
 //!
 //! SECURITY: it is for denials alone. It takes more spellings for one than any target does, and an allow that
 //! did so would allow what its author never saw.
@@ -11,13 +11,36 @@ use super::{PathPrefix, RequestPath};
 impl PathPrefix {
     /// Whether such a target may read `path` as one that lies under the prefix.
     pub fn covers_folded(&self, path: RequestPath<'_>) -> bool {
-        is_under(&folded(path.as_str()), &folded(&self.0))
+        let own = folded(&self.0, Streams::Kept);
+        readings(path.as_str()).any(|path| is_under(&path, &own))
     }
 
     /// Whether such a target may read everything under `other` as what lies under this prefix.
     pub fn encloses_folded(&self, other: &Self) -> bool {
-        is_under(&folded(&other.0), &folded(&self.0))
+        let own = folded(&self.0, Streams::Kept);
+        readings(&other.0).any(|other| is_under(&other, &own))
     }
+
+    /// Whether such a target may read something under this prefix as what lies under `other`.
+    pub fn reaches_folded(&self, other: &Self) -> bool {
+        let (other, below) = (folded(&other.0, Streams::Kept), readings(&self.0));
+        let mut below = below.map(|own| is_under(&other, &own) || is_under(&own, &other));
+        below.any(|reaches| reaches)
+    }
+}
+
+/// What stands behind a `:`: the name of a stream of the file, as in `/admin::$DATA`, or a part of its own name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Streams {
+    Kept,
+    Cut,
+}
+
+/// What such a target may take `path` for.
+fn readings(path: &str) -> impl Iterator<Item = String> {
+    [Streams::Kept, Streams::Cut]
+        .into_iter()
+        .map(|streams| folded(path, streams))
 }
 
 fn is_under(path: &str, prefix: &str) -> bool {
@@ -26,17 +49,21 @@ fn is_under(path: &str, prefix: &str) -> bool {
 }
 
 /// A segment of which nothing remains is none: `/./a` is `/a`, and so may be `/.../a`.
-fn folded(path: &str) -> String {
+fn folded(path: &str, streams: Streams) -> String {
     let decoded = decoded(path);
     let mut folded = String::with_capacity(decoded.len());
     for segment in decoded.split('/') {
-        let segment = segment.trim_end_matches(['.', ' ']);
-        if segment.is_empty() {
+        let name = match streams {
+            Streams::Kept => segment,
+            Streams::Cut => segment.split(':').next().unwrap_or_default(),
+        };
+        let name = name.trim_end_matches(['.', ' ']);
+        if name.is_empty() {
             continue;
         }
         folded.push('/');
         // In capitals first: some letters have one capital and two small ones (`s` and `ſ`).
-        let capitals = segment.chars().flat_map(char::to_uppercase);
+        let capitals = name.chars().flat_map(char::to_uppercase);
         folded.extend(capitals.flat_map(char::to_lowercase));
     }
     folded

@@ -106,7 +106,7 @@ fn paths(prefixes: &Prefixes<'_>, path: RequestPath<'_>) -> Paths {
     while let Some(prefix) = PathPrefix::beginning(path, count) {
         // No scope can cut out every spelling of a path: it ends above the first that is another matter.
         let is_of_one_kind =
-            |other: &&PathPrefix| other.encloses_folded(&prefix) || !prefix.encloses_folded(other);
+            |other: &&PathPrefix| other.encloses_folded(&prefix) || !prefix.reaches_folded(other);
         if prefixes.folded.iter().all(is_of_one_kind)
             && let Some(except) = exceptions(exact, &prefix, path)
         {

@@ -18,6 +18,9 @@ fn every_spelling_that_windows_takes_for_the_path_is_covered() {
         "/admin%20",
         "/aDmIn.%20./x",
         "/.../admin",
+        "/admin::$DATA",
+        "/ADMIN:$i30:$INDEX_ALLOCATION/x",
+        "/admin%20%3A%3a$DATA",
         "/%20/admin",
     ] {
         for prefix in ["/admin", "/ADMIN", "/admin."] {
@@ -74,4 +77,15 @@ fn what_is_covered_exactly_is_covered_folded() {
     let prefix = |text| PathPrefix::parse(text).unwrap();
     assert!(prefix("/V1").encloses_folded(&prefix("/v1./x")));
     assert!(!prefix("/v1/x").encloses_folded(&prefix("/V1")));
+    // What a deny itself writes behind a `:` stays.
+    assert!(covers("/v1/x:cancel", "/V1/x:Cancel") && !covers("/v1/x:cancel", "/v1/x"));
+    for (one, other) in [
+        ("/", "/a"),
+        ("/V1", "/v1/x"),
+        ("/v1:a", "/v1/x"),
+        ("/v1/x/y", "/v1/x"),
+    ] {
+        assert!(prefix(one).reaches_folded(&prefix(other)), "{one} {other}");
+    }
+    assert!(!prefix("/v1/y").reaches_folded(&prefix("/v1/x")));
 }

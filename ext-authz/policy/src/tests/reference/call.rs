@@ -59,7 +59,7 @@ pub(super) const HOSTS: [&str; 7] = [
     "10.0.0.1",
 ];
 
-const PATHS: [&str; 23] = [
+const PATHS: [&str; 25] = [
     "/",
     "/v1",
     "/v1/",
@@ -83,6 +83,8 @@ const PATHS: [&str; 23] = [
     "/v2/E07%20/x",
     "/v2/Z.%20/q",
     "/V3",
+    "/V1::$DATA/x",
+    "/v2/e03:a/b",
 ];
 
 const METHODS: [&str; 8] = [

@@ -206,16 +206,25 @@ fn path_rank(prefixes: &[&str], path: &str) -> usize {
 
 /// The same of a target that takes many spellings for one.
 fn folded_rank(prefixes: &[&str], path: &str) -> usize {
-    let read = |path: &str| -> Vec<String> {
+    let read = |path: &str, cut: bool| -> Vec<String> {
         let small = path.to_lowercase().replace("%20", " ");
-        let segments = small.split('/').map(|it| it.trim_end_matches([' ', '.']));
-        let named = segments.filter(|it| !it.is_empty());
+        let whole = small.split('/');
+        let names = whole.map(|it| {
+            if cut {
+                it.split(':').next().unwrap()
+            } else {
+                it
+            }
+        });
+        let names = names.map(|it| it.trim_end_matches([' ', '.']));
+        let named = names.filter(|it| !it.is_empty());
         named.map(ToOwned::to_owned).collect()
     };
-    let path = read(path);
+    let readings = [read(path, false), read(path, true)];
     let covers = |prefix: &&str| {
-        let segments = read(prefix);
-        path.starts_with(&segments).then(|| segments.len() + 1)
+        let segments = read(prefix, false);
+        let is_covered = readings.iter().any(|path| path.starts_with(&segments));
+        is_covered.then(|| segments.len() + 1)
     };
     prefixes.iter().filter_map(covers).max().unwrap_or(0)
 }
