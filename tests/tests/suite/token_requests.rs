@@ -355,3 +355,27 @@ async fn an_edge_that_makes_no_assertion_lets_no_form_go() -> Result<()> {
     assert_eq!(refused.await.context("no count")?, 1);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_proxy_that_gives_no_bodies_to_the_filter_refuses_token_requests_and_serves_the_rest()
+-> Result<()> {
+    let stage = OutboundStage::open_with(|bootstrap| {
+        // As Istio's WasmPlugin has it.
+        let set = "allow_on_headers_stop_iteration: true";
+        bootstrap.replace(set, "allow_on_headers_stop_iteration: false")
+    })
+    .await?;
+    stage.edge.fetch(answer);
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let reply = client::http1(stage.address, post("/v1/x", "a=1", &form)?).await?;
+    assert_eq!(reply.status, 200);
+    assert_eq!(text(&stage.stripe.last()?), "a=1");
+    assert!(stage.stripe.last()?.bearer().is_some());
+    let refused = client::http1(stage.address, token_request(STRIPE, &FORM)?).await?;
+    assert_eq!(
+        (refused.status, refused.code()),
+        (408, Some("token-request-incomplete"))
+    );
+    assert_eq!(stage.stripe.received().len(), 1);
+    Ok(())
+}
