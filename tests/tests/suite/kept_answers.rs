@@ -442,7 +442,9 @@ async fn ten_thousand_callers_and_huge_fields_take_bounded_memory() -> Result<()
                 .spawn(async move { fetch(&client, attaching(evidence(&shown), charges())).await });
         }
         while let Some(answer) = asking.join_next().await {
-            assert_eq!(answer??.decision(), Decision::Denied);
+            // A machine that does other things besides turns some away; none is let through.
+            let decision = answer??.decision();
+            ensure!([Decision::Denied, Decision::Unavailable].contains(&decision));
         }
     }
     let after = memory()?;
