@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use attache_edge::{
-    admin::{ListenerState, Protection, ProviderKeys, Status},
+    admin::{ListenerState, Protection, ProviderKeys, SecretsState, Status},
     explain::{Call, Explained},
 };
 use clap::Args;
@@ -168,21 +168,7 @@ fn text(status: &Status) -> Result<String, std::fmt::Error> {
     for provider in &status.trust_providers {
         writeln!(text, "trust provider   {}", keys(provider))?;
     }
-    for provider in &status.credential_providers {
-        writeln!(
-            text,
-            "credentials      {}: {} kept, {} waited for, {} failed; asked {} times, {} of them in vain, and {} times ahead, {} in vain{}",
-            provider.name,
-            provider.kept,
-            provider.awaited,
-            provider.failed,
-            provider.fetched.saturating_add(provider.fetches_failed),
-            provider.fetches_failed,
-            provider.refreshed.saturating_add(provider.refreshes_failed),
-            provider.refreshes_failed,
-            if provider.failing { "; FAILING" } else { "" }
-        )?;
-    }
+    credentials(&mut text, status)?;
     for key in &status.signing_keys {
         writeln!(
             text,
@@ -211,6 +197,34 @@ fn text(status: &Status) -> Result<String, std::fmt::Error> {
         )?;
     }
     Ok(text)
+}
+
+/// What credential providers gave, and how the secrets stand that credentials are made of.
+fn credentials(text: &mut String, status: &Status) -> std::fmt::Result {
+    for provider in &status.credential_providers {
+        writeln!(
+            text,
+            "credentials      {}: {} kept, {} waited for, {} failed; asked {} times, {} of them in vain, and {} times ahead, {} in vain{}",
+            provider.name,
+            provider.kept,
+            provider.awaited,
+            provider.failed,
+            provider.fetched.saturating_add(provider.fetches_failed),
+            provider.fetches_failed,
+            provider.refreshed.saturating_add(provider.refreshes_failed),
+            provider.refreshes_failed,
+            if provider.failing { "; FAILING" } else { "" }
+        )?;
+    }
+    let secrets = status.secrets;
+    if secrets != SecretsState::default() {
+        writeln!(
+            text,
+            "secrets          {} read, {} kept while their Vault is away, {} unreadable",
+            secrets.read, secrets.kept, secrets.unreadable
+        )?;
+    }
+    Ok(())
 }
 
 fn listeners(text: &mut String, status: &Status) -> std::fmt::Result {

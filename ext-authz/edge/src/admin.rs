@@ -30,7 +30,7 @@ use crate::{
 
 pub use self::status::{
     AuditState, CallsState, CredentialProviderState, GeographyStatus, ListenerState, Protection,
-    ProviderKeys, SigningKey, Status, TracesState,
+    ProviderKeys, SecretsState, SigningKey, Status, TracesState,
 };
 
 mod status;
@@ -222,6 +222,7 @@ impl Admin {
             geography: self.geography.as_deref().map(GeographyStatus::of),
             trust_providers: self.trust_providers(),
             credential_providers: self.credential_providers(),
+            secrets: self.edge.credentials.secrets().into(),
             signing_keys: self.keys_that_sign(),
             traces: self.edge.traces.as_ref().map(|traces| {
                 let TracesStatus {

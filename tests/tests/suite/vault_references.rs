@@ -167,6 +167,9 @@ async fn fields_of_both_versions_of_kv_are_read_by_one_login_of_the_edge_and_rea
         let requests = vault.requests();
         requests.iter().filter(|it| it.starts_with("POST")).count()
     };
+    let status = String::from_utf8(stage.set.installation.run(&["status"])?.stdout)?;
+    let told = "secrets          2 read, 0 kept while their Vault is away, 0 unreadable";
+    ensure!(status.contains(told), "{status}");
     assert_eq!(vault.requests()[0], "POST /v1/auth/jwt/login");
     assert_eq!(logins(&vault), 1);
     let event = stage.set.installation.last_event()?;

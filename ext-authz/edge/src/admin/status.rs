@@ -1,6 +1,7 @@
 //! What `attache status` tells. The names of its fields are for programs, and stay.
 
 use attache_core::time::Timestamp;
+use attache_credentials::SecretCounts;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -45,6 +46,9 @@ pub struct Status {
     /// The credential providers that were asked since the start.
     #[serde(default)]
     pub credential_providers: Vec<CredentialProviderState>,
+    /// The stored secrets in use.
+    #[serde(default)]
+    pub secrets: SecretsState,
     /// The keys that sign our tokens.
     #[serde(default)]
     pub signing_keys: Vec<SigningKey>,
@@ -53,6 +57,27 @@ pub struct Status {
     pub traces: Option<TracesState>,
     /// The audit journal.
     pub audit: AuditState,
+}
+
+/// The stored secrets in use, by how they stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretsState {
+    /// Those that are as they were read last.
+    pub read: u64,
+    /// Those that serve, and cannot be read again: their Vault is away.
+    pub kept: u64,
+    /// Those that cannot be read.
+    pub unreadable: u64,
+}
+
+impl From<SecretCounts> for SecretsState {
+    fn from(counts: SecretCounts) -> Self {
+        Self {
+            read: counts.read,
+            kept: counts.kept,
+            unreadable: counts.unreadable,
+        }
+    }
 }
 
 /// One port of the edge.
