@@ -55,6 +55,33 @@ spec:
     )
 }
 
+/// A deny that reads a header of calls of Stripe, so that no answer about them holds for all requests.
+pub fn no_debugging(action: &str) -> String {
+    format!(
+        "\
+apiVersion: attache.dev/v1
+kind: ServerWorkload
+metadata: {{ name: stripe }}
+spec: {{ host: {STRIPE} }}
+---
+apiVersion: attache.dev/v1
+kind: AccessCondition
+metadata: {{ name: debugging }}
+spec: {{ cel: '\"x-debug\" in request.headers' }}
+---
+apiVersion: attache.dev/v1
+kind: AccessPolicy
+metadata: {{ name: no-debugging }}
+spec:
+  client: payment-service
+  server: stripe
+  effect: deny
+  conditions: [debugging]
+  actions: [{action}]
+"
+    )
+}
+
 /// Policies around the product's sample audit event: `data-pipeline` in `prod` may read the internal API.
 pub const DATA_PIPELINE: &str = "\
 apiVersion: attache.dev/v1

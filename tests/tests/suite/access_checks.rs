@@ -8,7 +8,7 @@ use attache_proto::access::v1::{
 use attache_tests::{
     attache::EdgePlan,
     authorize,
-    quickstart::STRIPE,
+    quickstart::{STRIPE, no_debugging},
     stage::{CHARGES, Script, Stage},
 };
 use tonic::{Code, transport::Channel};
@@ -37,31 +37,11 @@ fn call(method: &str, path: &str) -> Call {
     }
 }
 
-/// The quick start's policies, and denies by header and by address beside them.
-const DENIES: &str = r#"apiVersion: attache.dev/v1
-kind: ServerWorkload
-metadata: {name: stripe}
-spec: {host: api.stripe.com}
----
-apiVersion: attache.dev/v1
-kind: AccessCondition
-metadata: {name: debugging}
-spec: {cel: '"x-debug" in request.headers'}
----
-apiVersion: attache.dev/v1
+/// A deny by address.
+const NOT_FROM_OUTSIDE: &str = r#"apiVersion: attache.dev/v1
 kind: AccessCondition
 metadata: {name: outside}
 spec: {source: {ranges: [192.0.2.0/24]}}
----
-apiVersion: attache.dev/v1
-kind: AccessPolicy
-metadata: {name: no-debugging}
-spec:
-  client: payment-service
-  server: stripe
-  effect: deny
-  conditions: [debugging]
-  actions: [{name: put, methods: [PUT], paths: [/]}]
 ---
 apiVersion: attache.dev/v1
 kind: AccessPolicy
@@ -234,7 +214,11 @@ async fn a_listener_that_speaks_for_one_pod_takes_no_evidence_from_a_request() -
 #[tokio::test]
 async fn what_a_question_leaves_out_is_unknown_and_not_absent() -> Result<()> {
     let mut script = Script::default();
-    script.policies.push(("denies.yaml", DENIES.to_owned()));
+    let by_header = no_debugging("{name: put, methods: [PUT], paths: [/]}");
+    script.policies.push(("by-header.yaml", by_header));
+    script
+        .policies
+        .push(("by-address.yaml", NOT_FROM_OUTSIDE.to_owned()));
     let stage = Stage::play(script).await?;
     let token = stage.payment_token()?;
     let from = |address: &str| Call {

@@ -11,33 +11,11 @@ use attache_tests::{
     attache::{Attache, EdgePlan},
     client::EVIDENCE,
     kept::{attaching, charges, evidence, fetch, next, now, revalidated, tokens, watch},
-    quickstart::STRIPE,
+    quickstart::{STRIPE, no_debugging},
     stage::{CHARGES, Script, Set},
 };
 use tokio::{task::JoinSet, time::Instant};
 use tonic::Code;
-
-/// A deny that reads a header, so that no answer about Stripe holds for all requests.
-const BY_HEADER: &str = r#"apiVersion: attache.dev/v1
-kind: ServerWorkload
-metadata: {name: stripe}
-spec: {host: api.stripe.com}
----
-apiVersion: attache.dev/v1
-kind: AccessCondition
-metadata: {name: debugging}
-spec: {cel: '"x-debug" in request.headers'}
----
-apiVersion: attache.dev/v1
-kind: AccessPolicy
-metadata: {name: no-debugging}
-spec:
-  client: payment-service
-  server: stripe
-  effect: deny
-  conditions: [debugging]
-  actions: [all]
-"#;
 
 /// A deny of one path.
 const NO_REFUNDS: &str = r#"apiVersion: attache.dev/v1
@@ -230,7 +208,7 @@ async fn a_refusal_is_kept_for_five_seconds_at_most_and_a_question_of_no_sense_n
 
 #[tokio::test]
 async fn what_a_header_decides_is_asked_for_each_request() -> Result<()> {
-    let edge = Running::gateway(&[("by-header.yaml", BY_HEADER.to_owned())]).await?;
+    let edge = Running::gateway(&[("by-header.yaml", no_debugging("all"))]).await?;
     let client = tokens(&edge.set.installation.socket()).await?;
     let answer = edge.charges().await?;
     assert_eq!(answer.decision(), Decision::DetailsNeeded);
