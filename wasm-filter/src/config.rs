@@ -14,7 +14,9 @@ mod outbound;
 mod tests;
 
 pub use inbound::{Allow, Inbound, Judge, Narrowed, Rules, Source, TokenAfter, TrustedDomain};
-pub use outbound::{Audit, CallerFrom, Elsewhere, Outbound, PeerCertificate, Target, WhenFull};
+pub use outbound::{
+    Accesses, Audit, CallerFrom, Elsewhere, Outbound, PeerCertificate, Target, WhenFull,
+};
 
 /// Longest configuration read, in bytes.
 const MAX_BYTES: usize = 1024 * 1024;

@@ -19,7 +19,7 @@ use self::{
     watch::Watch,
 };
 use crate::{
-    config::{self, CallerFrom, Elsewhere},
+    config::{self, Accesses, CallerFrom, Elsewhere},
     host::{ContextId, Host, Level, Map},
     inbound::{Verdict, broken},
     metrics::{Count, Metrics},
@@ -48,6 +48,9 @@ pub(crate) use self::{flights::Shown, seen::Plan};
 const GRACE: Duration = Duration::from_secs(1);
 /// What the access log may print of the answer: the filter state `wasm.attache.audit`.
 const AUDIT_STATE: &str = "attache.audit";
+/// Told when a plugin begins whose accesses are not recorded.
+const NOT_RECORDED: &str = "attache: `audit.accesses` is `leases-alone`: requests that are answered from memory will \
+                            not be in the audit log";
 
 /// A plugin on the way out.
 pub(crate) struct Outbound {
@@ -93,6 +96,9 @@ impl Outbound {
     /// The same by any plan.
     pub(crate) fn with<H: Host>(host: &H, plugin: ContextId, plan: Plan, text: &[u8]) -> Self {
         let settings = &plan.settings;
+        if settings.audit.accesses == Accesses::LeasesAlone {
+            host.log(Level::Warn, NOT_RECORDED);
+        }
         let shared = Shared::open(host, text);
         let epochs = Epochs::begin(host, shared.name());
         let answers = Answers::new(settings.memory, shared);

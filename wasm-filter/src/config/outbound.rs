@@ -82,10 +82,21 @@ pub enum Elsewhere {
 /// How accesses that were answered from memory are recorded.
 #[derive(Clone, Copy, Debug)]
 pub struct Audit {
+    /// Whether they are.
+    pub accesses: Accesses,
     /// How much memory they may take until the edge acknowledged them, in bytes.
     pub memory: usize,
     /// What happens when there is no room.
     pub when_full: WhenFull,
+}
+
+/// Whether a request that was answered from memory stands in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accesses {
+    /// Each of them does.
+    Record,
+    /// None does: the log has what the edge was asked, and nothing of how its answers were used.
+    LeasesAlone,
 }
 
 /// What happens to a request whose access could not be recorded.
@@ -124,6 +135,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Outbound> {
 impl Default for Audit {
     fn default() -> Self {
         Self {
+            accesses: Accesses::Record,
             memory: 4 << 20,
             when_full: WhenFull::Refuse,
         }
@@ -229,8 +241,21 @@ fn audit(at: &At<'_>) -> Option<Audit> {
     let when_full = fields.or("when_full", WhenFull::Refuse, |at| {
         at.word(&[("refuse", WhenFull::Refuse), ("count", WhenFull::Count)])
     });
+    let accesses = fields.or("accesses", Accesses::Record, |at| {
+        at.word(&[
+            ("record", Accesses::Record),
+            ("leases-alone", Accesses::LeasesAlone),
+        ])
+    });
+    let needless = fields.has("memory_bytes") || fields.has("when_full");
+    if accesses == Some(Accesses::LeasesAlone) && needless {
+        return fields.problem(
+            "where `accesses` is `leases-alone` nothing waits to be recorded: leave out `memory_bytes` and `when_full`",
+        );
+    }
     fields.finish();
     Some(Audit {
+        accesses: accesses?,
         memory: usize::try_from(memory?).ok()?,
         when_full: when_full?,
     })

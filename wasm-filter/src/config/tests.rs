@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Rules, Settings, Source, TokenAfter, parse};
+use super::{Accesses, Rules, Settings, Source, TokenAfter, parse};
 
 fn good() -> Value {
     json!({"inbound": {
@@ -131,6 +131,41 @@ fn a_trust_domain_stands_once() {
     settings["inbound"]["trust_domains"][1]["name"] = json!("cluster.local");
     settings["inbound"]["allow"][0]["spiffe_ids"] = json!(["spiffe://cluster.local/a"]);
     assert!(problems(&settings)[0].contains("`cluster.local` stands twice"));
+}
+
+#[test]
+fn only_a_whole_word_turns_the_recording_of_accesses_off() {
+    let with = |audit: Value| {
+        json!({"outbound": {
+            "edge": {"cluster": "attache"},
+            "caller": {"pod": {}},
+            "targets": [{"cluster": "api", "target": "https://api.example.com"}],
+            "inject": ["authorization"],
+            "audit": audit,
+        }})
+    };
+    for (audit, expected) in [
+        (json!({}), Accesses::Record),
+        (
+            json!({"accesses": "record", "when_full": "refuse"}),
+            Accesses::Record,
+        ),
+        (json!({"accesses": "leases-alone"}), Accesses::LeasesAlone),
+    ] {
+        let Ok(Settings::Outbound(outbound)) = parse(with(audit).to_string().as_bytes()) else {
+            panic!("refused");
+        };
+        assert_eq!(outbound.audit.accesses, expected);
+    }
+    for accesses in [json!(false), json!("none"), json!(""), json!(null)] {
+        let problems = problems(&with(json!({"accesses": accesses})));
+        assert!(
+            problems[0].starts_with("`outbound.audit.accesses`"),
+            "{problems:?}"
+        );
+    }
+    let contradicts = json!({"accesses": "leases-alone", "when_full": "refuse"});
+    assert!(problems(&with(contradicts))[0].starts_with("`outbound.audit`: where"));
 }
 
 #[test]

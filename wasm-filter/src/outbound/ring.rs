@@ -14,7 +14,7 @@ use prost::Message as _;
 use super::{epochs::Epochs, flights::Waiter};
 use crate::{
     bundles::{PROTOCOL, TOKENS},
-    config::{Audit, WhenFull},
+    config::{Accesses, Audit, WhenFull},
     host::{Buffer, ContextId, Host, Method},
 };
 
@@ -109,6 +109,9 @@ impl Ring {
         lease: &Rc<[u8]>,
         (method, path): (&str, &str),
     ) -> bool {
+        if self.settings.accesses == Accesses::LeasesAlone {
+            return true;
+        }
         let size = method
             .len()
             .saturating_add(path.len())

@@ -665,6 +665,39 @@ fn without_room_for_its_access_no_request_gets_a_credential() {
 }
 
 #[test]
+fn without_accesses_nothing_is_reported_and_leases_still_are_asked_for() {
+    let mut settings = settings();
+    settings["outbound"]["audit"] = json!({"accesses": "leases-alone"});
+    let mut stage = Stage::with(&settings, Fake::default());
+    let first = stage.warm("/v1/x", &allowed("t", "/v1"));
+    stage.end(first);
+    for _ in 0..100_000 {
+        let (stream, action) = stage.start("/v1/y");
+        assert_eq!(action, Action::Continue);
+        assert_eq!(stage.authorization(stream), ["Bearer t"]);
+        stage.end(stream);
+    }
+    stage.tick();
+    assert!(stage.called("Report").is_none());
+    // What the first one was told stands in the edge's log; each further scope is asked for, and stands there too.
+    assert_eq!(stage.start("/v2").1, Action::Wait);
+    assert!(stage.called("Fetch").is_some());
+    let logged = stage.host().logged.borrow();
+    assert!(
+        logged
+            .iter()
+            .any(|line| line.contains("not be in the audit log")),
+        "{logged:?}"
+    );
+}
+
+#[test]
+fn by_default_every_access_is_recorded_and_nothing_warns() {
+    let stage = Stage::open();
+    assert!(stage.host().logged.borrow().is_empty());
+}
+
+#[test]
 fn what_a_worker_that_ended_answered_is_told_by_another() {
     let mut one = Stage::open();
     one.warm("/v1/x", &allowed("t", "/v1"));
