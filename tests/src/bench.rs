@@ -7,12 +7,14 @@ use std::{num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
 
 use anyhow::Result;
 
+mod asker;
 pub mod chart;
 pub mod check;
 pub mod envoy;
-
 pub mod floor;
+pub mod inside;
 pub mod load;
+pub mod memory;
 pub mod progress;
 mod proxy;
 pub mod results;
@@ -26,6 +28,15 @@ pub enum Group {
     Check,
     /// Requests through Envoy.
     Envoy,
+    /// The parts of Attaché, each alone.
+    Inside,
+    /// What runs take of memory, of disk and of time to start.
+    Memory,
+}
+
+impl Group {
+    /// All of them, in the order in which they are measured.
+    pub const ALL: [Self; 4] = [Self::Check, Self::Envoy, Self::Inside, Self::Memory];
 }
 
 impl FromStr for Group {
@@ -35,7 +46,11 @@ impl FromStr for Group {
         match name {
             "check" => Ok(Self::Check),
             "envoy" => Ok(Self::Envoy),
-            other => anyhow::bail!("{other}: no such group; there are check and envoy"),
+            "inside" => Ok(Self::Inside),
+            "memory" => Ok(Self::Memory),
+            other => {
+                anyhow::bail!("{other}: no such group; there are check, envoy, inside and memory")
+            }
         }
     }
 }
@@ -53,6 +68,8 @@ pub struct Plan {
     pub sizes: Vec<usize>,
     /// How many workloads call in turn.
     pub workloads: usize,
+    /// How many requests memory must outlast.
+    pub requests: u64,
     /// Other servers to measure beside ours: name and unix socket or `HOST:PORT`.
     pub external: Vec<(String, String)>,
     /// Where results go.
@@ -63,11 +80,12 @@ impl Plan {
     /// All of it.
     pub fn whole(output: PathBuf) -> Self {
         Self {
-            groups: vec![Group::Check, Group::Envoy],
+            groups: Group::ALL.to_vec(),
             rounds: const { NonZeroUsize::new(7).unwrap() },
             span: Duration::from_secs(3),
             sizes: vec![10, 1_000, 100_000],
             workloads: 1_000,
+            requests: 1_000_000,
             external: Vec::new(),
             output,
         }
@@ -76,11 +94,12 @@ impl Plan {
     /// Enough to see that everything answers as it must; its figures say little.
     pub fn quick(output: PathBuf) -> Self {
         Self {
-            groups: vec![Group::Check, Group::Envoy],
+            groups: Group::ALL.to_vec(),
             rounds: const { NonZeroUsize::new(2).unwrap() },
             span: Duration::from_millis(300),
             sizes: vec![10, 1_000],
             workloads: 50,
+            requests: 2_000,
             external: Vec::new(),
             output,
         }

@@ -99,22 +99,7 @@ impl Cluster {
 
     /// The claims of a projected token of ServiceAccount `name` in `namespace`, good for ten minutes.
     pub fn claims(&self, namespace: &str, name: &str) -> Value {
-        let now = Timestamp::now().as_second();
-        json!({
-            "iss": self.issuer,
-            "sub": format!("system:serviceaccount:{namespace}:{name}"),
-            "aud": [AUDIENCE],
-            "iat": now,
-            "nbf": now,
-            "exp": now + 600,
-            "jti": "0f2bd3b6-3c36-4d2c-a8a1-5a7a2b1c9d11",
-            "kubernetes.io": {
-                "namespace": namespace,
-                "node": { "name": "node-1", "uid": "5a6f2a3a-6f6c-4c52-9f0e-0d6f5b1f5f01" },
-                "pod": { "name": format!("{name}-7d9c"), "uid": "2f0d5c44-8a74-4e1d-a4ea-9a0b8b8f3c02" },
-                "serviceaccount": { "name": name, "uid": "9f7c2f0e-57d2-4d5f-8b39-64c4ab3f6a03" },
-            },
-        })
+        pod_claims(&self.issuer, namespace, name)
     }
 
     /// A projected token, as the kubelet would write it.
@@ -131,6 +116,26 @@ impl Cluster {
     pub fn forge(&self, forgery: Forgery, namespace: &str, name: &str) -> Result<String> {
         self.key.forge(forgery, &self.claims(namespace, name))
     }
+}
+
+/// The claims of a projected token that `issuer` signs for ServiceAccount `name` in `namespace`, good for ten minutes.
+pub fn pod_claims(issuer: &str, namespace: &str, name: &str) -> Value {
+    let now = Timestamp::now().as_second();
+    json!({
+        "iss": issuer,
+        "sub": format!("system:serviceaccount:{namespace}:{name}"),
+        "aud": [AUDIENCE],
+        "iat": now,
+        "nbf": now,
+        "exp": now + 600,
+        "jti": "0f2bd3b6-3c36-4d2c-a8a1-5a7a2b1c9d11",
+        "kubernetes.io": {
+            "namespace": namespace,
+            "node": { "name": "node-1", "uid": "5a6f2a3a-6f6c-4c52-9f0e-0d6f5b1f5f01" },
+            "pod": { "name": format!("{name}-7d9c"), "uid": "2f0d5c44-8a74-4e1d-a4ea-9a0b8b8f3c02" },
+            "serviceaccount": { "name": name, "uid": "9f7c2f0e-57d2-4d5f-8b39-64c4ab3f6a03" },
+        },
+    })
 }
 
 struct Documents {

@@ -11,8 +11,17 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 const PACE: Duration = Duration::from_millis(20);
 
 /// Asks `attempt` until it answers `Some`, for at most [`PATIENCE`]. `what` completes "waited for …".
-pub async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> Result<T> {
-    let mut pace = interval(PACE);
+pub async fn until<T>(what: &str, attempt: impl AsyncFnMut() -> Option<T>) -> Result<T> {
+    until_at(PACE, what, attempt).await
+}
+
+/// The same at another pace, for who measures how long it takes.
+pub async fn until_at<T>(
+    pace: Duration,
+    what: &str,
+    mut attempt: impl AsyncFnMut() -> Option<T>,
+) -> Result<T> {
+    let mut pace = interval(pace);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let asking = async {
         loop {

@@ -9,17 +9,16 @@ use std::{
     },
 };
 
-use anyhow::{Context as _, Result, ensure};
-use envoy_types::{
-    ext_authz::v3::pb::{CheckRequest, CheckResponse, HttpResponse},
-    pb::envoy::service::auth::v3::authorization_client::AuthorizationClient,
-};
+use anyhow::{Context as _, Result};
+use envoy_types::ext_authz::v3::pb::CheckRequest;
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{
-    Plan, floor,
-    load::{self, Caller, per},
+    Plan,
+    asker::{Asker, CONNECTIONS, Expected, askers, connect, install},
+    floor,
+    load::{self, per},
     progress::tell,
     results::{Metric, Samples},
     sets::{self, Target},
@@ -29,72 +28,14 @@ use crate::{
     admin,
     attache::{Attache, EdgePlan, Installation},
     authority::Authority,
-    authorize::{self, holds_a_token},
+    authorize,
     cluster::Cluster,
     process::Process,
-    quickstart,
     wait::until,
 };
 
 const GROUP: &str = "check";
 const FLOOR: &str = "empty";
-
-/// Connections of the load, as of an Envoy with as many workers.
-const CONNECTIONS: usize = 2;
-/// Calls in flight on each.
-const IN_FLIGHT: usize = 8;
-
-/// Which answer is the right one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expected {
-    /// A permit with a token.
-    Token,
-    /// A permit, whatever comes with it.
-    Permit,
-    /// A denial by Attaché's policy.
-    Denial,
-}
-
-impl Expected {
-    fn hold(self, answer: &CheckResponse) -> Result<()> {
-        let code = answer.status.as_ref().map_or(0, |status| status.code);
-        let right = match self {
-            Self::Token => code == 0 && holds_a_token(answer),
-            Self::Permit => {
-                code == 0 && !matches!(answer.http_response, Some(HttpResponse::DeniedResponse(_)))
-            }
-            Self::Denial => {
-                code == 7 && matches!(answer.http_response, Some(HttpResponse::DeniedResponse(_)))
-            }
-        };
-        let said = match &answer.http_response {
-            Some(HttpResponse::DeniedResponse(denied)) => denied.body.trim_end(),
-            _ => "",
-        };
-        ensure!(right, "{self:?} was expected, not status {code} {said}");
-        Ok(())
-    }
-}
-
-/// One caller of one server.
-struct Asker {
-    client: AuthorizationClient<Channel>,
-    calls: Arc<Vec<CheckRequest>>,
-    expected: Expected,
-    /// Counts the right answers of its server.
-    answered: Arc<AtomicU64>,
-}
-
-impl Caller for Asker {
-    async fn call(&mut self, number: u64) -> Result<()> {
-        let number = usize::try_from(number)? % self.calls.len();
-        let call = self.calls.get(number).context("no call")?.clone();
-        let answer = self.client.check(call).await?.into_inner();
-        self.expected.hold(&answer)?;
-        self.answered.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-}
 
 /// One server under one kind of load.
 struct Variant {
@@ -112,18 +53,10 @@ impl Variant {
         calls: &Arc<Vec<CheckRequest>>,
         expected: Expected,
     ) -> Self {
-        let askers = channels.iter().flat_map(|channel| {
-            (0..IN_FLIGHT).map(|_| Asker {
-                client: AuthorizationClient::new(channel.clone()),
-                calls: Arc::clone(calls),
-                expected,
-                answered: Arc::clone(answered),
-            })
-        });
         Self {
             name: name.to_owned(),
             process,
-            askers: askers.collect(),
+            askers: askers(channels, answered, calls, expected),
         }
     }
 
@@ -148,12 +81,7 @@ impl Served {
         size: usize,
         environment: &[&str],
     ) -> Result<Self> {
-        let installation = Installation::new(&EdgePlan::default()).await?;
-        let roots = installation.directory().join("ca.crt");
-        authority.write(&roots)?;
-        let trust = quickstart::trust_provider(cluster, &roots);
-        installation.policy(quickstart::TRUST_PROVIDER, &trust)?;
-        sets::write(&installation.policies(), size, "")?;
+        let installation = install(authority, cluster, &EdgePlan::default(), (size, "")).await?;
         let mut wrapper = Command::new("env");
         wrapper.args(environment);
         let mut attache = installation.launch_under(wrapper)?;
@@ -189,14 +117,6 @@ impl Served {
             expected,
         )
     }
-}
-
-async fn connect(socket: &Path) -> Result<Vec<Channel>> {
-    let mut channels = Vec::new();
-    for _ in 0..CONNECTIONS {
-        channels.push(authorize::over_unix(socket).await?);
-    }
-    Ok(channels)
 }
 
 /// The stage of the group: who vouches, and who serves.
@@ -283,7 +203,7 @@ impl Bench {
         let answer = authorize::check(channel, call).await?;
         Expected::Token.hold(&answer)?;
         let socket = directory.join("empty.sock");
-        let process = floor::start(&socket, &answer, directory).await?;
+        let process = floor::start(&socket, &answer, floor::Work::Nothing, directory).await?;
         let channels = connect(&socket).await?;
         let variant = Variant::new(
             FLOOR,

@@ -13,10 +13,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    Plan, floor,
+    Plan,
+    asker::install,
+    floor::{self, Work},
     load::{self, Caller, per},
     progress::tell,
-    proxy::{self, HOST, Proxy, SEEN_AUTHORIZATION, SEEN_ID, Servers},
+    proxy::{HOST, Proxy, SEEN_AUTHORIZATION, SEEN_ID, Servers},
     results::{Metric, Samples},
     sets, usage,
 };
@@ -26,18 +28,20 @@ use crate::{
     authorize::{self, holds_a_token},
     client::EVIDENCE,
     cluster::Cluster,
-    filter::{self, Connection},
+    filter::Connection,
     process::Process,
-    quickstart,
     svid::SvidSigner,
+    wait::until,
 };
+
+mod kinds;
+
+use kinds::{Asked, Kind, kinds};
+pub(super) use kinds::{Expected, Shown};
 
 const GROUP: &str = "envoy";
 /// No filter at all.
 const NONE: &str = "none";
-/// The floor of wasm.
-const TWO_HEADERS: &str = "wasm-two-headers";
-
 /// Connections of the load.
 const CONNECTIONS: usize = 8;
 /// Requests that warm a variant.
@@ -48,46 +52,42 @@ const TOKENS: usize = 20_000;
 const AUDIENCE: &str = "https://svc.example.com";
 const CALLER: &str = "spiffe://cluster.local/ns/team-0/sa/app-0";
 
-/// What the target must have got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expected {
-    /// The client's own token.
-    Untouched,
-    /// Another credential in its place.
-    Attached,
-    /// The caller's name in place of the token.
-    Named,
+/// What callers show.
+#[derive(Clone)]
+pub(super) struct Tokens {
+    /// The evidence of one workload each.
+    pub(super) evidence: Arc<[String]>,
+    /// JWT-SVIDs of one workload.
+    pub(super) svids: Arc<[String]>,
 }
 
-/// Which tokens the callers show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shown {
-    /// One, again and again.
-    Same,
-    /// Each of many in turn.
-    Different,
-}
-
-struct Asker {
-    connection: Connection,
-    evidence: Arc<str>,
-    tokens: Arc<Vec<String>>,
-    shown: Shown,
-    expected: Expected,
+/// One caller of one Envoy.
+pub(super) struct Asker {
+    pub(super) connection: Connection,
+    pub(super) tokens: Tokens,
+    pub(super) shown: Shown,
+    pub(super) expected: Expected,
 }
 
 impl Caller for Asker {
     async fn call(&mut self, number: u64) -> Result<()> {
-        let number = match self.shown {
-            Shown::Same => 0,
-            Shown::Different => usize::try_from(number)? % self.tokens.len(),
+        let number = usize::try_from(number)?;
+        let (workload, svid) = match self.shown {
+            Shown::Same => (0, 0),
+            Shown::DifferentTokens => (0, number),
+            Shown::DifferentWorkloads => (number, 0),
         };
-        let bearer = format!("Bearer {}", self.tokens.get(number).context("no token")?);
+        let of = |tokens: &'_ [String], number: usize| {
+            let token = tokens.get(number % tokens.len().max(1));
+            token.cloned().context("no token")
+        };
+        let evidence = of(&self.tokens.evidence, workload)?;
+        let bearer = format!("Bearer {}", of(&self.tokens.svids, svid)?);
         let request = Request::get(format!("http://{HOST}{}", sets::PATH))
             .header("host", HOST)
             .header("user-agent", "python-requests/2.32.3")
             .header("accept", "application/json")
-            .header(EVIDENCE, &*self.evidence)
+            .header(EVIDENCE, evidence)
             .header("authorization", &bearer)
             .body(Full::<Bytes>::default())?;
         let reply = self.connection.ask(request).await?;
@@ -110,8 +110,10 @@ impl Caller for Asker {
 /// One Envoy with one filter.
 struct Variant {
     name: &'static str,
-    /// What its added processor time is compared with.
+    /// What its added processor time is compared with, or of first calls everything.
     floor: Option<&'static str>,
+    shown: Shown,
+    asked: Asked,
     proxy: Proxy,
     askers: Vec<Asker>,
 }
@@ -122,36 +124,60 @@ impl Variant {
         kind: Kind,
         target: SocketAddr,
         servers: &Servers<'_>,
-        (evidence, tokens): &(&str, Arc<Vec<String>>),
+        tokens: &Tokens,
     ) -> Result<Self> {
         let proxy = Proxy::before(target, kind.filter, servers).await?;
-        let mut askers = Vec::with_capacity(CONNECTIONS);
-        for _ in 0..CONNECTIONS {
+        // First calls are asked one after another: waiting for one another's signatures is not what is measured.
+        let connections = match kind.shown {
+            Shown::Same | Shown::DifferentTokens => CONNECTIONS,
+            Shown::DifferentWorkloads => 1,
+        };
+        let mut askers = Vec::with_capacity(connections);
+        for _ in 0..connections {
             askers.push(Asker {
                 connection: Connection::plaintext(proxy.address).await?,
-                evidence: Arc::from(*evidence),
-                tokens: Arc::clone(tokens),
+                tokens: tokens.clone(),
                 shown: kind.shown,
                 expected: kind.expected,
             });
         }
-        load::each_once(&mut askers, WARMING).await?;
+        if kind.asked == Asked::Warm {
+            load::each_once(&mut askers, WARMING).await?;
+        }
         Ok(Self {
             name: kind.name,
             floor: kind.floor,
+            shown: kind.shown,
+            asked: kind.asked,
             proxy,
             askers,
         })
     }
-}
 
-/// What a variant is made of.
-struct Kind {
-    name: &'static str,
-    floor: Option<&'static str>,
-    filter: Option<Value>,
-    shown: Shown,
-    expected: Expected,
+    /// Calls of workloads that its server does not know yet, one after another.
+    async fn first_calls(&mut self, workloads: u64, samples: &mut Samples) -> Result<()> {
+        let asker = self.askers.first_mut().context("nobody asks")?;
+        // The server was started a moment ago: Envoy connects with the call of the last workload, which is no
+        // more than that.
+        let others = workloads.saturating_sub(1);
+        let mut refused = None;
+        let connected = until("the server behind Envoy", async || {
+            let asked = asker.call(others).await;
+            asked.map_err(|error| refused = Some(error)).ok()
+        });
+        if let Err(late) = connected.await {
+            return Err(refused.unwrap_or(late));
+        }
+        let before = usage::processor(self.proxy.id())?;
+        let measured = load::each_once(&mut self.askers, others).await?;
+        let used = usage::processor(self.proxy.id())?.saturating_sub(before);
+        let tag = (GROUP, self.name, self.floor);
+        let cpu = used.as_secs_f64() * 1e6 / per(measured.calls);
+        samples.note(tag, Metric::Cpu, cpu);
+        samples.note(tag, Metric::P50, measured.percentile(50.0));
+        samples.note(tag, Metric::P99, measured.percentile(99.0));
+        Ok(())
+    }
 }
 
 /// The stage of the group.
@@ -159,7 +185,11 @@ pub struct Bench {
     variants: Vec<Variant>,
     _target: Proxy,
     _attaches: [Attache; 2],
-    _floor: Process,
+    /// The one that starts anew for each round, and what it runs on.
+    started: (Option<Attache>, Arc<Installation>),
+    _floors: [Process; 2],
+    /// Whoever starts anew fetches its keys.
+    _cluster: Cluster,
     _directory: TempDir,
 }
 
@@ -189,14 +219,21 @@ impl Bench {
             answer.status
         );
         let empty = directory.path().join("empty.sock");
-        let floor = floor::start(&empty, &answer, directory.path()).await?;
+        let signing = directory.path().join("signing.sock");
+        let floors = [
+            floor::start(&empty, &answer, Work::Nothing, directory.path()).await?,
+            floor::start(&signing, &answer, Work::Signature, directory.path()).await?,
+        ];
+        let (_first, started) = serve(&authority, &cluster, &EdgePlan::default()).await?;
         let target = Proxy::target().await?;
         let servers = Servers {
             gateway: &gateway_at.socket(),
             pod: &pod_at.socket(),
             empty: &empty,
+            signing: &signing,
+            started: &started.socket(),
         };
-        let shown = (evidence.as_str(), Arc::new(tokens(&signer, plan)));
+        let shown = tokens(&cluster, &signer, plan)?;
         let mut variants = Vec::new();
         for kind in kinds(&signer).await? {
             tell(&format!("starting Envoy with {}", kind.name));
@@ -208,7 +245,9 @@ impl Bench {
             variants,
             _target: target,
             _attaches: [gateway, pod],
-            _floor: floor,
+            started: (None, started),
+            _floors: floors,
+            _cluster: cluster,
             _directory: directory,
         })
     }
@@ -217,6 +256,18 @@ impl Bench {
     pub async fn round(&mut self, plan: &Plan, samples: &mut Samples) -> Result<()> {
         let (mut rate, mut bare) = (None, None);
         for variant in &mut self.variants {
+            if variant.shown == Shown::DifferentWorkloads {
+                let (running, installation) = &mut self.started;
+                if variant.asked == Asked::Started {
+                    // One at a time holds the journal.
+                    drop(running.take());
+                    *running = Some(installation.start().await?);
+                }
+                let workloads = plan.workloads as u64;
+                let measured = variant.first_calls(workloads, samples).await;
+                measured.with_context(|| variant.name)?;
+                continue;
+            }
             let floor = (variant.name != NONE).then_some(NONE);
             let tag = (GROUP, variant.name, floor);
             let before = usage::processor(variant.proxy.id())?;
@@ -245,90 +296,23 @@ impl Bench {
     }
 }
 
-fn tokens(signer: &SvidSigner, plan: &Plan) -> Vec<String> {
+fn tokens(cluster: &Cluster, signer: &SvidSigner, plan: &Plan) -> Result<Tokens> {
+    let workloads = 0..plan.workloads;
+    let evidence = workloads.map(|number| sets::token(cluster, "team-0", &format!("app-{number}")));
     // As many seconds as the run may take.
     let lifetime = 4 * 3600;
     let count = TOKENS.min(plan.workloads * 20);
-    let tokens = (0..count).map(|number| {
+    let svids = (0..count).map(|number| {
         let change = |_: &mut Value, claims: &mut Value| {
             claims["exp"] = json!(jiff::Timestamp::now().as_second() + lifetime);
             claims["jti"] = json!(number.to_string());
         };
         signer.svid(change, CALLER, AUDIENCE)
     });
-    tokens.collect()
-}
-
-/// All variants, floors before those that are compared with them.
-async fn kinds(signer: &SvidSigner) -> Result<Vec<Kind>> {
-    use Expected::{Attached, Named, Untouched};
-    use Shown::{Different, Same};
-    let two_headers = filter::built("attache-two-headers").await?;
-    let two_headers = proxy::wasm(&two_headers, "two-headers", &json!({}));
-    let ours = filter::wasm().await?;
-    let keys = json!({ "keys": [signer.jwk()] });
-    let inbound = inbound(&keys);
-    let verify = |id| Some(proxy::wasm(&ours, id, &inbound));
-    let attach = Some(proxy::wasm(&ours, "attach", &outbound()));
-    let jwt_authn = |cached| Some(proxy::jwt_authn(&keys, AUDIENCE, cached));
-    let injector = Some(proxy::credential_injector());
-    let ext_authz = |server| Some(proxy::ext_authz(server));
-    let (first, empty) = ("jwt_authn-first", "ext_authz-empty");
-    Ok([
-        (NONE, None, None, Same, Untouched),
-        ("credential_injector", None, injector, Same, Attached),
-        (first, None, jwt_authn(false), Different, Untouched),
-        ("jwt_authn-cached", None, jwt_authn(true), Same, Untouched),
-        (TWO_HEADERS, None, Some(two_headers), Same, Untouched),
-        ("filter-attach", Some(TWO_HEADERS), attach, Same, Attached),
-        (
-            "filter-verify-cached",
-            Some(TWO_HEADERS),
-            verify("cached"),
-            Same,
-            Named,
-        ),
-        (
-            "filter-verify-first",
-            Some(first),
-            verify("first"),
-            Different,
-            Named,
-        ),
-        (empty, None, ext_authz("empty"), Same, Attached),
-        (
-            "ext_authz-attache",
-            Some(empty),
-            ext_authz("gateway"),
-            Same,
-            Attached,
-        ),
-    ]
-    .map(|(name, floor, filter, shown, expected)| Kind {
-        name,
-        floor,
-        filter,
-        shown,
-        expected,
+    Ok(Tokens {
+        evidence: evidence.collect::<Result<_>>()?,
+        svids: svids.collect(),
     })
-    .into())
-}
-
-fn outbound() -> Value {
-    json!({ "outbound": {
-        "edge": { "cluster": "pod" },
-        "caller": { "pod": {} },
-        "targets": [{ "cluster": proxy::CLUSTER, "target": format!("http://{HOST}") }],
-        "inject": ["authorization"],
-    } })
-}
-
-fn inbound(keys: &Value) -> Value {
-    json!({ "inbound": {
-        "audience": AUDIENCE,
-        "trust_domains": [{ "name": "cluster.local", "inline": keys }],
-        "allow": [{ "spiffe_ids": [CALLER], "methods": ["GET"], "paths": ["/v1"] }],
-    } })
 }
 
 /// Starts Attaché with a small set, whose target may be reached in plaintext.
@@ -337,12 +321,8 @@ async fn serve(
     cluster: &Cluster,
     plan: &EdgePlan,
 ) -> Result<(Attache, Arc<Installation>)> {
-    let installation = Installation::new(plan).await?;
-    let roots = installation.directory().join("ca.crt");
-    authority.write(&roots)?;
-    let trust = quickstart::trust_provider(cluster, &roots);
-    installation.policy(quickstart::TRUST_PROVIDER, &trust)?;
-    sets::write(&installation.policies(), 10, ", tls: plaintext-allowed")?;
+    let set = (10, ", tls: plaintext-allowed");
+    let installation = install(authority, cluster, plan, set).await?;
     let mut attache = installation.launch_under(Command::new("env"))?;
     attache.ready().await?;
     Ok((attache, installation))

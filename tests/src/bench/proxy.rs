@@ -28,6 +28,23 @@ pub(super) struct Servers<'a> {
     pub(super) pod: &'a Path,
     /// The server that does nothing.
     pub(super) empty: &'a Path,
+    /// The server that makes a signature and does nothing with it.
+    pub(super) signing: &'a Path,
+    /// Attaché, started a moment ago.
+    pub(super) started: &'a Path,
+}
+
+impl<'a> Servers<'a> {
+    /// All of them are one.
+    pub(super) const fn all(socket: &'a Path) -> Self {
+        Self {
+            gateway: socket,
+            pod: socket,
+            empty: socket,
+            signing: socket,
+            started: socket,
+        }
+    }
 }
 
 /// A running Envoy.
@@ -76,6 +93,8 @@ impl Proxy {
             cluster("gateway", &pipe(servers.gateway), true),
             cluster("pod", &pipe(servers.pod), true),
             cluster("empty", &pipe(servers.empty), true),
+            cluster("signing", &pipe(servers.signing), true),
+            cluster("started", &pipe(servers.started), true),
         ]);
         let secrets = json!([{ "name": "static-token", "generic_secret": {
             "secret": { "inline_string": "a-secret-that-never-changes" } } }]);

@@ -17,9 +17,12 @@ use envoy_types::{
     },
 };
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::{client::EVIDENCE, cluster::Cluster};
+use crate::{
+    client::EVIDENCE,
+    cluster::{self, Cluster},
+};
 
 /// Policies in one file.
 const FILE: usize = 1_000;
@@ -27,20 +30,28 @@ const FILE: usize = 1_000;
 /// The path of each call.
 pub const PATH: &str = "/v1/charges?limit=10";
 
-/// Writes `size` policies into `directory`, each with a client workload and a server workload of its own.
-/// `reached` is `, tls: plaintext-allowed` for targets in plaintext, and empty for TLS.
+/// Writes `size` policies into `directory`, as [`files`] has them.
 pub fn write(directory: &Path, size: usize, reached: &str) -> Result<()> {
+    for (name, text) in files(size, reached)? {
+        fs::write(directory.join(name), text)?;
+    }
+    Ok(())
+}
+
+/// The files of `size` policies by name, each policy with a client workload and a server workload of its own.
+/// `reached` is `, tls: plaintext-allowed` for targets in plaintext, and empty for TLS.
+pub fn files(size: usize, reached: &str) -> Result<Vec<(String, String)>> {
     let provider = "apiVersion: attache.dev/v1\nkind: CredentialProvider\nmetadata: { name: token }\n\
                     spec: { type: oidc-token, audience: \"https://svc.example.com\", ttl: 3600 }\n";
-    fs::write(directory.join("provider.yaml"), provider)?;
+    let mut files = vec![("provider.yaml".to_owned(), provider.to_owned())];
     for first in (0..size).step_by(FILE) {
         let mut text = String::new();
         for index in first..size.min(first + FILE) {
             policy(&mut text, index, reached)?;
         }
-        fs::write(directory.join(format!("policies-{first}.yaml")), text)?;
+        files.push((format!("policies-{first}.yaml"), text));
     }
-    Ok(())
+    Ok(files)
 }
 
 fn policy(text: &mut String, index: usize, reached: &str) -> Result<()> {
@@ -116,9 +127,14 @@ pub fn calls(
 
 /// A ServiceAccount's token that outlives the run.
 pub fn token(cluster: &Cluster, namespace: &str, account: &str) -> Result<String> {
-    let mut claims = cluster.claims(namespace, account);
+    cluster.sign(&claims(cluster.issuer(), namespace, account))
+}
+
+/// Its claims.
+pub fn claims(issuer: &str, namespace: &str, account: &str) -> Value {
+    let mut claims = cluster::pod_claims(issuer, namespace, account);
     claims["exp"] = json!(Timestamp::now().as_second() + 4 * 3600);
-    cluster.sign(&claims)
+    claims
 }
 
 /// A call as Envoy tells of it behind our bootstraps, an ordinary client's headers included.

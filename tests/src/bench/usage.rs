@@ -20,6 +20,18 @@ pub fn processor(process: u32) -> Result<Duration> {
     Ok(all)
 }
 
+/// The processor time that a process took so far, by threads that ended as well: in steps of 10 ms.
+pub fn processor_with_ended(process: u32) -> Result<Duration> {
+    /// What Linux tells all programs, whatever its own clock does.
+    const STEP: Duration = Duration::from_millis(10);
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // Behind the name, which may hold anything: the state is the third field, user and system time the 14th and 15th.
+    let (_name, fields) = stat.rsplit_once(") ").context("a strange stat")?;
+    let times = fields.split(' ').skip(11).take(2).map(str::parse::<u32>);
+    let steps = times.sum::<Result<u32, _>>()?;
+    Ok(STEP * steps)
+}
+
 /// The memory of a process that is resident, in MiB.
 #[expect(
     clippy::cast_precision_loss,

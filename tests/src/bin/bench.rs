@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use attache_tests::{
-    bench::{Group, Plan, chart, check, envoy, floor, progress::tell, results},
+    bench::{Group, Plan, chart, check, envoy, floor, inside, memory, progress::tell, results},
     workspace,
 };
 
@@ -19,7 +19,7 @@ const USAGE: &str = "\
 Usage: bench [--quick] [--group GROUP] [--rounds N] [--external NAME=ADDRESS]... [--output DIR]
 
   --quick                  few and short measurements: every answer is checked, figures say little
-  --group GROUP            check or envoy alone
+  --group GROUP            check, envoy, inside or memory alone
   --rounds N               how often each variant is measured
   --external NAME=ADDRESS  another ext_authz server to measure with the same calls: HOST:PORT, or the
                            path of a unix socket. It must permit them
@@ -40,10 +40,14 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    if let [first, socket] = arguments.as_slice()
-        && first == floor::ARGUMENT
-    {
-        return floor::serve(Path::new(socket)).await;
+    // What it starts itself as.
+    if let [first, argument] = arguments.as_slice() {
+        if first == floor::ARGUMENT {
+            return floor::serve(Path::new(argument)).await;
+        }
+        if first == inside::HOLD {
+            return inside::hold(argument);
+        }
     }
     let Some(plan) = plan(&arguments)? else {
         return Ok(io::stdout().write_all(USAGE.as_bytes())?);
@@ -63,6 +67,21 @@ async fn run() -> Result<()> {
         for round in 1..=plan.rounds.get() {
             tell(&format!("envoy: round {round} of {}", plan.rounds));
             envoy.round(&plan, &mut samples).await?;
+        }
+    }
+    if plan.groups.contains(&Group::Inside) {
+        let mut inside = inside::Bench::open(&plan).await?;
+        for round in 1..=plan.rounds.get() {
+            tell(&format!("inside: round {round} of {}", plan.rounds));
+            (inside, samples) = inside.round(&plan, samples).await?;
+        }
+    }
+    if plan.groups.contains(&Group::Memory) {
+        let memory = memory::Bench::open(&plan).await?;
+        let rounds = memory::Bench::rounds(&plan);
+        for round in 1..=rounds {
+            tell(&format!("memory: round {round} of {rounds}"));
+            memory.round(&plan, &mut samples).await?;
         }
     }
     let figures = samples.figures();
