@@ -339,14 +339,23 @@ impl Issuer {
         Ok(())
     }
 
-    /// Signs on the blocking threads: a millisecond of RSA would hold up every call on its thread.
+    /// The key that signs with `algorithm` now.
+    fn signing_key(&self, algorithm: Algorithm) -> Result<Arc<SigningKey>, NotMinted> {
+        let ring = self.keys.fresh().ok_or(NotMinted::Stale)?;
+        let key = ring.signing(algorithm).map(Arc::clone);
+        key.ok_or(NotMinted::Algorithm(algorithm))
+    }
+
+    /// Signs on the blocking threads, unless it is brief: a millisecond of RSA would hold up every call on its thread.
     async fn sign(&self, claims: Claims, algorithm: Algorithm) -> Result<Secret, NotMinted> {
+        let key = self.signing_key(algorithm)?;
+        if key.signer.is_brief() {
+            return token::sign(&claims, &key).map_err(|_failed| NotMinted::Signing);
+        }
         let slot = Arc::clone(&self.signing).acquire_owned().await;
         let slot = slot.map_err(|_closed| NotMinted::Signing)?;
         // Chosen after the wait: a key that retired meanwhile signs no more.
-        let ring = self.keys.fresh().ok_or(NotMinted::Stale)?;
-        let key: Option<Arc<SigningKey>> = ring.signing(algorithm).map(Arc::clone);
-        let key = key.ok_or(NotMinted::Algorithm(algorithm))?;
+        let key = self.signing_key(algorithm)?;
         let signing = tokio::task::spawn_blocking(move || {
             // Held until the signature is made, also when the caller is gone by then.
             let _slot = slot;
