@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::{
     json::{self, InvalidJson},
     jwks::{Key, KeySet},
+    spiffe_id::SpiffeId,
     time::Timestamp,
 };
 
@@ -124,6 +125,16 @@ impl<'t> Unverified<'t> {
         select(keys, self.key_id(), self.algorithm)
     }
 
+    /// What finds its provider and its key, for those who remember the token: its text says the same each time.
+    pub fn claimed(&self) -> Claimed {
+        Claimed {
+            issuer: self.issuer().map(ToOwned::to_owned),
+            spiffe_id: self.claimed_spiffe_id(),
+            algorithm: self.algorithm,
+            key_id: self.key_id.clone(),
+        }
+    }
+
     /// What it claims, proven by nothing.
     ///
     /// SECURITY: for telling a person what a token says; clippy's `disallowed-methods` lets only that use
@@ -170,6 +181,40 @@ impl<'t> Unverified<'t> {
             return Err(RejectedToken::SignatureInvalid);
         }
         Ok(())
+    }
+}
+
+/// What a token says of itself that finds the provider and the key which may prove it: good for nothing else.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    issuer: Option<String>,
+    spiffe_id: Result<SpiffeId, RejectedToken>,
+    algorithm: Algorithm,
+    key_id: Option<String>,
+}
+
+impl Claimed {
+    /// [`Unverified::issuer`].
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    /// [`Unverified::claimed_spiffe_id`].
+    pub const fn spiffe_id(&self) -> Result<&SpiffeId, &RejectedToken> {
+        self.spiffe_id.as_ref()
+    }
+
+    /// [`Unverified::key`].
+    pub fn key<'k>(&self, keys: &'k KeySet) -> Result<&'k Key, RejectedToken> {
+        select(keys, self.key_id.as_deref(), self.algorithm)
+    }
+
+    /// About how many bytes its texts take.
+    pub fn length(&self) -> usize {
+        let id = self.spiffe_id.as_ref().ok().map(SpiffeId::as_str);
+        let texts = [self.issuer(), id, self.key_id.as_deref()];
+        let lengths = texts.into_iter().flatten().map(str::len);
+        lengths.fold(0, usize::saturating_add)
     }
 }
 

@@ -13,7 +13,7 @@ use attache_core::{
     certificate::{CertificateChain, RejectedCertificate},
     decision::{DenyReason, Fault},
     evidence::Evidence,
-    jwt::{RejectedToken, Unverified, Verified},
+    jwt::{Claimed, RejectedToken, Unverified, Verified},
     secret::Secret,
     spiffe_id::SpiffeId,
     time::Timestamp,
@@ -23,7 +23,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tracing::debug;
 
 use crate::{
-    cache::{Seen, Shown, VerifiedTokens},
+    cache::{Entry, Proof, Shown, VerifiedTokens},
     keyring::{Keyring, Keys, Newer},
     provider::{self, InvalidProviders, ProviderConfig},
     sequences::Sequences,
@@ -156,14 +156,13 @@ impl Live {
     /// The one provider whose keys must prove a token: its issuer's, or else its subject's trust domain's.
     ///
     /// SECURITY: the token's word picks the keys, and nothing else.
-    fn of_token(&self, token: &Unverified<'_>) -> Result<Arc<Provider>, NotAttested> {
-        let issuer = token.issuer();
+    fn of_token(&self, token: &Claimed) -> Result<&Arc<Provider>, NotAttested> {
+        let (issuer, id) = (token.issuer(), token.spiffe_id());
         let by_issuer = issuer.and_then(|issuer| self.issuers.get(issuer));
         // JWT-SVID §3: `iss` may be absent, and means nothing if it is there.
-        let id = token.claimed_spiffe_id();
-        let by_domain = || self.jwt_svids.get(id.as_ref().ok()?.trust_domain());
-        let found = by_issuer.or_else(by_domain).cloned();
-        found.ok_or_else(|| match (issuer, &id) {
+        let by_domain = || self.jwt_svids.get(id.ok()?.trust_domain());
+        let found = by_issuer.or_else(by_domain);
+        found.ok_or_else(|| match (issuer, id) {
             (Some(_), _) => NotAttested::Denied(DenyReason::IssuerUnknown),
             (None, Ok(_)) => NotAttested::Denied(DenyReason::TrustDomainUnknown),
             (None, Err(_)) => RejectedToken::ClaimMissing("iss").into(),
@@ -281,12 +280,12 @@ impl Trust {
         let provider = provider.ok_or(NotAttested::Denied(DenyReason::TrustDomainUnknown))?;
         let keys = provider.keyring.ready(now).await;
         let keys = keys.ok_or(NotAttested::Unavailable(Fault::KeysUnavailable))?;
-        let seen = Seen {
+        let proof = Proof {
             revision: provider.revision,
             key: keys.authorities_since,
-            shown: Shown::Chain(chain.clone()),
         };
-        if let Some(attestation) = self.verified.find(&seen, now) {
+        let presented = Shown::Chain(chain.clone());
+        if let Some(attestation) = self.verified.find(&presented, now, |_| Some(proof)) {
             return Ok(attestation);
         }
         // Several signatures, some of RSA with 8192 bits: not on a thread that others wait for.
@@ -298,9 +297,21 @@ impl Trust {
             .attested_svid(&verified)
             .map_err(NotAttested::Denied)?;
         let attestation = Arc::new(attestation);
-        self.verified
-            .keep(seen, Arc::clone(&attestation), verified.validity());
+        let entry = Entry {
+            proof,
+            claimed: None,
+            attestation: Arc::clone(&attestation),
+            validity: verified.validity(),
+        };
+        self.verified.keep(presented, entry);
         Ok(attestation)
+    }
+
+    /// What would prove a token now that was read before; `None` if it must be looked at anew.
+    fn proof_today(&self, claimed: Option<&Claimed>, now: Timestamp) -> Option<Proof> {
+        let (claimed, live) = (claimed?, self.live.load());
+        let provider = live.of_token(claimed).ok()?;
+        provider.proof(&*provider.keyring.usable(now)?, claimed)
     }
 
     async fn attest_token(
@@ -308,14 +319,18 @@ impl Trust {
         token: &Secret,
         now: Timestamp,
     ) -> Result<Arc<Attestation>, NotAttested> {
-        let unverified = Unverified::parse(token.expose())?;
-        let provider = self.live.load().of_token(&unverified)?;
-        let keys = provider.keyring.ready(now).await;
-        let keys = keys.ok_or(NotAttested::Unavailable(Fault::KeysUnavailable))?;
-        let seen = provider.seen(&keys, &unverified, token);
-        if let Some(attestation) = seen.and_then(|seen| self.verified.find(&seen, now)) {
+        let shown = Shown::Token(token.clone());
+        let known = self.verified.find(&shown, now, |entry| {
+            self.proof_today(entry.claimed.as_ref(), now)
+        });
+        if let Some(attestation) = known {
             return Ok(attestation);
         }
+        let unverified = Unverified::parse(token.expose())?;
+        let claimed = unverified.claimed();
+        let provider = self.live.load().of_token(&claimed).cloned()?;
+        let keys = provider.keyring.ready(now).await;
+        let keys = keys.ok_or(NotAttested::Unavailable(Fault::KeysUnavailable))?;
         let (verified, keys) = match provider.verify(&unverified, &keys, now) {
             Err(RejectedToken::UnknownKey) => {
                 let keys = match provider.keyring.newer(&keys, now) {
@@ -329,9 +344,14 @@ impl Trust {
         };
         let attestation = provider.attested(&verified).map_err(NotAttested::Denied)?;
         let attestation = Arc::new(attestation);
-        if let Some(seen) = provider.seen(&keys, &unverified, token) {
-            let kept = Arc::clone(&attestation);
-            self.verified.keep(seen, kept, verified.validity());
+        if let Some(proof) = provider.proof(&keys, &claimed) {
+            let entry = Entry {
+                proof,
+                claimed: Some(claimed),
+                attestation: Arc::clone(&attestation),
+                validity: verified.validity(),
+            };
+            self.verified.keep(shown, entry);
         }
         Ok(attestation)
     }
@@ -378,13 +398,12 @@ impl Provider {
         token.verify(&keys.set, &self.config.rules(), &keys.verifier, now)
     }
 
-    /// Under what a token that verified is found again; `None` if no key of the set could have signed it.
-    fn seen(&self, keys: &Keys, unverified: &Unverified<'_>, token: &Secret) -> Option<Seen> {
-        let key = unverified.key(&keys.set).ok()?;
-        Some(Seen {
+    /// What proves a token that is so found; `None` if no key of the set could have signed it.
+    fn proof(&self, keys: &Keys, claimed: &Claimed) -> Option<Proof> {
+        let key = claimed.key(&keys.set).ok()?;
+        Some(Proof {
             revision: self.revision,
             key: keys.number(key)?,
-            shown: Shown::Token(token.clone()),
         })
     }
 

@@ -8,8 +8,12 @@ use std::{
 };
 
 use attache_core::{
-    attestation::Attestation, attributes::AttributeValue, certificate::CertificateChain,
-    jwt::Validity, secret::Secret, time::Timestamp,
+    attestation::Attestation,
+    attributes::AttributeValue,
+    certificate::CertificateChain,
+    jwt::{Claimed, Validity},
+    secret::Secret,
+    time::Timestamp,
 };
 use moka::sync::Cache;
 
@@ -23,18 +27,17 @@ const ATTRIBUTE_BYTES: usize = 128;
 /// A token that nobody shows any more is not kept for its whole life.
 const IDLE: Duration = Duration::from_hours(1);
 
-/// What makes two questions the same.
-// SECURITY: no `Debug`. The token is compared whole; its hash only finds it.
-#[derive(PartialEq, Eq, Hash)]
-pub(crate) struct Seen {
+/// By what a piece of evidence was proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Proof {
     /// The provider in one of its configurations; no two share a number in the life of a process.
     pub(crate) revision: u64,
     /// The number of the key that verified the token, or the epoch of the authorities.
     pub(crate) key: u64,
-    pub(crate) shown: Shown,
 }
 
 /// One piece of evidence.
+// SECURITY: no `Debug`. It is compared whole; its hash only finds it.
 #[derive(PartialEq, Eq)]
 pub(crate) enum Shown {
     Token(Secret),
@@ -60,43 +63,48 @@ impl Shown {
     }
 }
 
-#[derive(Clone)]
-struct Entry {
-    attestation: Arc<Attestation>,
-    validity: Validity,
+/// What a piece of evidence proved, and how.
+pub(crate) struct Entry {
+    pub(crate) proof: Proof,
+    /// What a token says of itself, so that it need not be read again; `None` of a chain.
+    pub(crate) claimed: Option<Claimed>,
+    pub(crate) attestation: Arc<Attestation>,
+    pub(crate) validity: Validity,
 }
 
-/// Attestations by the token that proved them.
-pub(crate) struct VerifiedTokens(Cache<Seen, Entry>);
+/// Attestations by the evidence that proved them.
+pub(crate) struct VerifiedTokens(Cache<Shown, Arc<Entry>>);
 
 impl VerifiedTokens {
     pub(crate) fn new(max_bytes: u64) -> Self {
         let cache = Cache::builder()
             .max_capacity(max_bytes)
-            .weigher(|seen: &Seen, entry: &Entry| weight(seen, &entry.attestation))
+            .weigher(|shown: &Shown, entry: &Arc<Entry>| weight(shown, entry))
             .time_to_idle(IDLE)
             .support_invalidation_closures();
         Self(cache.build())
     }
 
-    /// The attestation of a token that is still good at `now`.
-    pub(crate) fn find(&self, seen: &Seen, now: Timestamp) -> Option<Arc<Attestation>> {
-        let entry = self.0.get(seen)?;
+    /// The attestation of evidence that is still good at `now`, if what proved it is what would prove it today,
+    /// which `today` says.
+    pub(crate) fn find(
+        &self,
+        shown: &Shown,
+        now: Timestamp,
+        today: impl FnOnce(&Entry) -> Option<Proof>,
+    ) -> Option<Arc<Attestation>> {
+        let entry = self.0.get(shown)?;
         if entry.validity.holds_at(now).is_err() {
-            self.0.invalidate(seen);
+            self.0.invalidate(shown);
             return None;
         }
-        Some(entry.attestation)
+        // SECURITY: a provider that changed, or a key that was withdrawn, takes along what it proved.
+        let holds = today(&entry) == Some(entry.proof);
+        holds.then(|| Arc::clone(&entry.attestation))
     }
 
-    pub(crate) fn keep(&self, seen: Seen, attestation: Arc<Attestation>, validity: Validity) {
-        self.0.insert(
-            seen,
-            Entry {
-                attestation,
-                validity,
-            },
-        );
+    pub(crate) fn keep(&self, shown: Shown, entry: Entry) {
+        self.0.insert(shown, Arc::new(entry));
     }
 
     /// Frees what providers without these revisions left. Nothing finds it any more in any case.
@@ -104,11 +112,12 @@ impl VerifiedTokens {
         // The only error is a cache that was built without closures.
         let _ = self
             .0
-            .invalidate_entries_if(move |seen, _| !revisions.contains(&seen.revision));
+            .invalidate_entries_if(move |_, entry| !revisions.contains(&entry.proof.revision));
     }
 }
 
-fn weight(seen: &Seen, attestation: &Attestation) -> u32 {
+fn weight(shown: &Shown, entry: &Entry) -> u32 {
+    let attestation = &entry.attestation;
     let attributes = attestation.attributes().iter().map(|(name, value)| {
         let value = match value {
             AttributeValue::One(text) => text.len(),
@@ -123,7 +132,8 @@ fn weight(seen: &Seen, attestation: &Attestation) -> u32 {
     });
     let bytes = attributes
         .fold(ENTRY_BYTES, usize::saturating_add)
-        .saturating_add(seen.shown.length())
+        .saturating_add(shown.length())
+        .saturating_add(entry.claimed.as_ref().map_or(0, Claimed::length))
         .saturating_add(attestation.spiffe_id().as_str().len());
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }

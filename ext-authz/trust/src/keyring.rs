@@ -214,7 +214,8 @@ impl Keyring {
         }
     }
 
-    fn usable(&self, now: Timestamp) -> Option<Arc<Keys>> {
+    /// The keys, unless they are too old.
+    pub(crate) fn usable(&self, now: Timestamp) -> Option<Arc<Keys>> {
         let loaded = self.loaded.load();
         let loaded = loaded.as_ref()?;
         let age = loaded

@@ -59,19 +59,36 @@ fn attestation(attribute: &str) -> Arc<Attestation> {
     }))
 }
 
+/// A token, and what proves it.
+type Seen = (Shown, Proof);
+
 fn seen(revision: u64, key: u64, token: &str) -> Seen {
-    Seen {
-        revision,
-        key,
-        shown: Shown::Token(Secret::new(token.to_owned())),
+    let shown = Shown::Token(Secret::new(token.to_owned()));
+    (shown, Proof { revision, key })
+}
+
+fn entry(proof: Proof, attestation: Arc<Attestation>) -> Entry {
+    Entry {
+        proof,
+        claimed: None,
+        attestation,
+        validity: validity(),
     }
+}
+
+fn keep(cache: &VerifiedTokens, (shown, proof): Seen, attribute: &str) {
+    cache.keep(shown, entry(proof, attestation(attribute)));
+}
+
+fn finds(cache: &VerifiedTokens, (shown, proof): &Seen, now: Timestamp) -> bool {
+    cache.find(shown, now, |_| Some(*proof)).is_some()
 }
 
 #[test]
 fn a_token_is_found_under_its_provider_its_key_and_its_whole_text() {
     let cache = VerifiedTokens::new(1 << 20);
-    cache.keep(seen(1, 1, "token"), attestation("a"), validity());
-    assert!(cache.find(&seen(1, 1, "token"), NOW).is_some());
+    keep(&cache, seen(1, 1, "token"), "a");
+    assert!(finds(&cache, &seen(1, 1, "token"), NOW));
     for other in [
         seen(2, 1, "token"),
         seen(1, 2, "token"),
@@ -79,7 +96,7 @@ fn a_token_is_found_under_its_provider_its_key_and_its_whole_text() {
         seen(1, 1, "token."),
         seen(1, 1, ""),
     ] {
-        assert!(cache.find(&other, NOW).is_none());
+        assert!(!finds(&cache, &other, NOW));
     }
 }
 
@@ -88,9 +105,9 @@ fn a_token_is_not_found_outside_its_validity() {
     let cache = VerifiedTokens::new(1 << 20);
     let at = |seconds: i64| Timestamp::from_seconds(1_000_000 + seconds);
     for (seconds, found) in [(-1, false), (0, true), (59, true), (60, false)] {
-        cache.keep(seen(1, 1, "token"), attestation("a"), validity());
+        keep(&cache, seen(1, 1, "token"), "a");
         assert_eq!(
-            cache.find(&seen(1, 1, "token"), at(seconds)).is_some(),
+            finds(&cache, &seen(1, 1, "token"), at(seconds)),
             found,
             "{seconds}"
         );
@@ -103,11 +120,7 @@ fn what_is_kept_stays_within_its_bytes() {
     let cache = VerifiedTokens::new(limit);
     for at in 0..1_000 {
         let token = format!("{at}{}", "x".repeat(1_000));
-        cache.keep(
-            seen(1, 1, &token),
-            attestation(&"y".repeat(1_000)),
-            validity(),
-        );
+        keep(&cache, seen(1, 1, &token), &"y".repeat(1_000));
     }
     cache.0.run_pending_tasks();
     assert!(
@@ -120,20 +133,18 @@ fn what_is_kept_stays_within_its_bytes() {
 
 #[test]
 fn an_entry_weighs_at_least_its_texts() {
-    let weighed = weight(
-        &seen(1, 1, &"t".repeat(5_000)),
-        &attestation(&"a".repeat(7_000)),
-    );
+    let (shown, proof) = seen(1, 1, &"t".repeat(5_000));
+    let weighed = weight(&shown, &entry(proof, attestation(&"a".repeat(7_000))));
     assert!((12_000..14_000).contains(&weighed), "{weighed}");
 }
 
 #[test]
 fn entries_of_dropped_providers_are_freed() {
     let cache = VerifiedTokens::new(1 << 20);
-    cache.keep(seen(1, 1, "old"), attestation("a"), validity());
-    cache.keep(seen(2, 1, "new"), attestation("a"), validity());
+    keep(&cache, seen(1, 1, "old"), "a");
+    keep(&cache, seen(2, 1, "new"), "a");
     cache.retain(vec![2]);
     cache.0.run_pending_tasks();
     assert_eq!(cache.0.entry_count(), 1);
-    assert!(cache.find(&seen(2, 1, "new"), NOW).is_some());
+    assert!(finds(&cache, &seen(2, 1, "new"), NOW));
 }
