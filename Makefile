@@ -93,8 +93,8 @@ measure: envoy filter
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
-# What Attaché costs beside floors of the same run: a table, target/bench/results.json and results.svg. Twenty
-# minutes on a machine that does nothing else. docs/performance.md
+# What Attaché costs beside floors of the same run: a table, target/bench/results.json and results.svg. Half an hour
+# on a machine that does nothing else. docs/performance.md
 bench: envoy filter
 	$(CARGO) build --release --package attache
 	ATTACHE=$(CURDIR)/target/release/attache $(CARGO) run --release --package attache-tests --bin bench -- $(BENCH)

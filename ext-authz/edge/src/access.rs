@@ -21,6 +21,7 @@ use crate::{
     question::Question,
     refusal::Refusal,
     settings::{EvidenceSource, ListenerSettings},
+    to_its_end::{Panicked, ToItsEnd},
     traces::Parent,
 };
 
@@ -47,14 +48,14 @@ impl AccessService {
     ) -> Result<CheckResponse, Status> {
         let asked = Asked::read(call, evidence, &self.listener)?;
         let (edge, listener) = (Arc::clone(&self.edge), Arc::clone(&self.listener));
-        // A task of its own: when the caller stops waiting, the access is still recorded.
-        let deciding = tokio::spawn(async move {
+        // When the caller stops waiting, the access is still recorded.
+        let deciding = ToItsEnd::of(async move {
             let answer = edge.judge(&listener, &asked.question(), parent).await;
             response(answer)
         });
         deciding
             .await
-            .map_err(|_panicked| Status::internal("the decision was not made"))
+            .map_err(|Panicked| Status::internal("the decision was not made"))
     }
 }
 

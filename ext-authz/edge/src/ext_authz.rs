@@ -32,6 +32,7 @@ use crate::{
     refusal::Refusal,
     settings::ListenerSettings,
     source,
+    to_its_end::{Panicked, ToItsEnd},
     traces::Parent,
 };
 
@@ -63,8 +64,8 @@ impl Authorization for ExtAuthz {
         let (metadata, _, asked) = asked.into_parts();
         let attributes = asked.attributes.unwrap_or_default();
         let (edge, listener) = (Arc::clone(&self.edge), Arc::clone(&self.listener));
-        // A task of its own: when Envoy stops waiting, the access is still recorded.
-        let answering = tokio::spawn(async move {
+        // When Envoy stops waiting, the access is still recorded.
+        let answering = ToItsEnd::of(async move {
             let question = question(&attributes, listener.trusted_hops)?;
             let parent = parent(&metadata, &question);
             let answer = edge.answer(&listener, &question, parent).await;
@@ -75,7 +76,7 @@ impl Authorization for ExtAuthz {
             Ok(None) => Err(Status::invalid_argument(
                 "attributes.request.http is missing",
             )),
-            Err(_panicked) => Err(Status::internal("the decision was not made")),
+            Err(Panicked) => Err(Status::internal("the decision was not made")),
         }
     }
 }

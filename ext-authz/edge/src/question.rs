@@ -152,7 +152,7 @@ impl<'a> Question<'a> {
     ) -> Result<Vec<&'a str>, DenyReason> {
         let mut present = Vec::new();
         for (name, _) in &self.headers {
-            let ours = name.replace('_', "-").starts_with(OWN_PREFIX);
+            let ours = begins_as_ours(name);
             let is_evidence = evidence.clone().any(|ours| is_imitation(name, ours));
             let is_injectable = injectable.clone().any(|ours| ours.is_imitated_by(name));
             if !ours && !is_evidence && !is_injectable {
@@ -247,6 +247,12 @@ impl Asked<'_> {
             path: self.path,
         }
     }
+}
+
+/// Whether `name` begins with [`OWN_PREFIX`], in any case and with `_` for `-`.
+fn begins_as_ours(name: &str) -> bool {
+    let start = name.get(..OWN_PREFIX.len());
+    start.is_some_and(|start| is_imitation(start, OWN_PREFIX))
 }
 
 /// Whether an application may read `name` as `ours`: in any case, with `_` for `-`.

@@ -1,6 +1,6 @@
 //! What is known of one access while its stages run; at the end it becomes the audit event.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use attache_core::{
     attestation::Attestation,
@@ -360,7 +360,7 @@ impl Trail {
         self.event.audience = None;
     }
 
-    /// The event as it is recorded.
+    /// The event as it is recorded; asked for once.
     pub(crate) fn event(&mut self, edge: &str, listener: &str, enforcement: Enforcement) -> Event {
         edge.clone_into(&mut self.event.edge);
         listener.clone_into(&mut self.event.listener);
@@ -376,7 +376,13 @@ impl Trail {
                 (Mode::Observe, Outcome::Permitted, Some(would_be))
             }
         };
-        self.event.clone()
+        // Twice only where somebody is told of it afterwards.
+        let left = if self.parent.is_some() || self.announced.is_some() {
+            self.event.clone()
+        } else {
+            Event::blank(String::new(), self.event.timestamp, self.event.outcome)
+        };
+        mem::replace(&mut self.event, left)
     }
 
     /// The event of an answer that may be kept.

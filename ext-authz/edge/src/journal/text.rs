@@ -20,6 +20,9 @@ const MARKER_BYTES: usize = 32;
 /// `\x{ff}`; what does not fit is replaced by `…(+123 bytes)`. A second pass changes nothing.
 pub fn printable(bytes: &[u8], max: usize) -> String {
     let max = max.max(MARKER_BYTES);
+    if let Some(text) = plain(bytes).filter(|text| text.len() <= max) {
+        return text.to_owned();
+    }
     let mut text = String::with_capacity(bytes.len().min(max));
     // Where the text can be cut so that the marker still fits, and how many bytes are shown by then.
     let (mut cut, mut shown_at_cut, mut shown) = (0, 0, 0_usize);
@@ -40,6 +43,13 @@ pub fn printable(bytes: &[u8], max: usize) -> String {
         }
     }
     text
+}
+
+/// The text, if every byte of it is shown as itself: nearly every text is so, and looked at byte by byte, it costs
+/// least.
+fn plain(bytes: &[u8]) -> Option<&str> {
+    let plain = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    str::from_utf8(bytes).ok().filter(|_| plain)
 }
 
 /// Whether a character is shown as itself: no control character (C0, DEL, C1), no line separator, and
@@ -68,18 +78,14 @@ pub fn make_printable(event: &mut Event) {
         make_attributes_printable(attributes);
     }
     for text in texts(event) {
-        // Nearly every text is plain: looked at byte by byte, it costs least.
-        let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-        if !plain || text.len() > MAX_FIELD_BYTES {
+        if plain(text.as_bytes()).is_none() || text.len() > MAX_FIELD_BYTES {
             *text = printable(text.as_bytes(), MAX_FIELD_BYTES);
         }
     }
 }
 
 fn make_attributes_printable(attributes: &mut Attributes) {
-    let plain = |text: &str| {
-        text.len() <= MAX_FIELD_BYTES && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
-    };
+    let plain = |text: &str| text.len() <= MAX_FIELD_BYTES && plain(text.as_bytes()).is_some();
     let unlike =
         |(name, value): (&str, &AttributeValue)| !plain(name) || value.any(|text| !plain(text));
     if !attributes.iter().any(unlike) {

@@ -1,5 +1,5 @@
-//! The service of one listener: each call in a task of its own, so that an access is recorded even if its caller
-//! goes away.
+//! The service of one listener: each call is carried to its end, so that an access is recorded even if its caller goes
+//! away.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -14,7 +14,11 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::Tokens;
 use crate::{
-    keeping::Keeping, pipeline::Edge, settings::ListenerSettings, tokens::asked::Asked,
+    keeping::Keeping,
+    pipeline::Edge,
+    settings::ListenerSettings,
+    to_its_end::{Panicked, ToItsEnd},
+    tokens::asked::Asked,
     wanted::Wanted,
 };
 
@@ -65,8 +69,8 @@ impl TokensService {
 async fn to_its_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, Status>> + Send + 'static,
 ) -> Result<Response<T>, Status> {
-    let ended = tokio::spawn(work).await;
-    let ended = ended.map_err(|_panicked| Status::internal("no answer was found"))?;
+    let ended = ToItsEnd::of(work).await;
+    let ended = ended.map_err(|Panicked| Status::internal("no answer was found"))?;
     ended.map(Response::new)
 }
 
