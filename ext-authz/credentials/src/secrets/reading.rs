@@ -6,10 +6,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use attache_core::decision::Fault;
 use attache_policy::document::SecretReference;
 use tokio::{sync::watch, time::Instant};
 
-use super::{Entry, Failure, Held, Schedule, SecretStore, roots::Place, vault::Found};
+use super::{
+    Entry, Failure, Held, Schedule, SecretStore,
+    roots::Place,
+    vault::{Found, NotRead},
+};
 
 /// What is being read; each tells when it is over.
 #[derive(Default)]
@@ -69,21 +74,20 @@ impl SecretStore {
         receiver
     }
 
-    async fn ask_vault(&self, reference: &SecretReference) -> Result<Found, Failure> {
-        let unreadable =
-            |told: String| Failure::new(attache_core::decision::Fault::SecretUnavailable, told);
+    async fn ask_vault(&self, reference: &SecretReference) -> Result<Found, NotRead> {
+        let unreadable = |told: String| Failure::new(Fault::SecretUnavailable, told);
         let vault = self.vault.as_ref();
         let vault = vault.ok_or_else(|| unreadable("the edge has no Vault".to_owned()))?;
         match self.roots.place(reference) {
             Ok(Place::Vault(place)) => vault.read(&place).await,
             Ok(Place::Variable(_) | Place::File(..)) => {
-                Err(unreadable("it is in no Vault".to_owned()))
+                Err(unreadable("it is in no Vault".to_owned()).into())
             }
-            Err(foreign) => Err(unreadable(foreign.to_string())),
+            Err(foreign) => Err(unreadable(foreign.to_string()).into()),
         }
     }
 
-    fn keep_of_vault(&self, reference: &SecretReference, read: Result<Found, Failure>) {
+    fn keep_of_vault(&self, reference: &SecretReference, read: Result<Found, NotRead>) {
         let now = Instant::now();
         let keep = self.vault.as_ref().map(super::vault::EdgeVault::keep);
         let mut entries = self.entries();
@@ -95,15 +99,15 @@ impl SecretStore {
                 entry.holds(reference, found.secret);
             }
             // Its word that this edge is to have it no more counts at once.
-            Err(failure) if failure.is_refusal() => {
-                let schedule = Schedule::refused(entry.schedule, now, failure.why.retry_after);
+            Err(NotRead::Withdrawn(why)) => {
+                let schedule = Schedule::refused(entry.schedule, now, why.why.retry_after);
                 entry.schedule = Some(schedule);
-                entry.is_unreadable(reference, &failure.to_string());
+                entry.is_unreadable(reference, &why.to_string());
             }
-            Err(failure) => {
-                let schedule = Schedule::away(entry.schedule, now, failure.why.retry_after);
+            Err(NotRead::Failed(why)) => {
+                let schedule = Schedule::away(entry.schedule, now, why.why.retry_after);
                 entry.schedule = Some(schedule);
-                entry.vault_is_away(reference, &schedule, &failure);
+                entry.vault_is_away(reference, &schedule, &why);
             }
         }
     }

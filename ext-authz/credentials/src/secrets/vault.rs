@@ -83,6 +83,29 @@ pub(super) struct Found {
     pub(super) lease: Duration,
 }
 
+/// Why a field was not read.
+pub(super) enum NotRead {
+    /// The Vault answered the edge's login that it has no such secret for it.
+    Withdrawn(Failure),
+    /// Anything else, a refused login included: a Vault that cannot fetch our keys refuses tokens, too.
+    Failed(Failure),
+}
+
+impl NotRead {
+    fn of_reading(failure: Failure) -> Self {
+        if failure.is_refusal() {
+            return Self::Withdrawn(failure);
+        }
+        Self::Failed(failure)
+    }
+}
+
+impl From<Failure> for NotRead {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 impl EdgeVault {
     /// A Vault that nobody has logged in to yet.
     pub fn new(
@@ -106,7 +129,7 @@ impl EdgeVault {
     }
 
     /// Reads one field.
-    pub(super) async fn read(&self, place: &VaultPlace) -> Result<Found, Failure> {
+    pub(super) async fn read(&self, place: &VaultPlace) -> Result<Found, NotRead> {
         let client = self.client().await?;
         let namespace = self.settings.namespace.as_deref();
         let api = Api::new(client, &self.settings.address, namespace);
@@ -120,12 +143,14 @@ impl EdgeVault {
             // The token may have been revoked behind our back.
             Err(failure) if failure.is_forbidden() && !is_new => {
                 let session = self.instead_of(&session, &api).await?;
-                api.read(&path, session.token()).await?
+                api.read(&path, session.token()).await
             }
-            found => found?,
-        };
+            found => found,
+        }
+        .map_err(NotRead::of_reading)?;
+        let secret = found.take(&place.field).map_err(NotRead::of_reading)?;
         Ok(Found {
-            secret: found.take(&place.field)?,
+            secret,
             lease: found.lease_of_at_most(self.settings.read_again),
         })
     }
