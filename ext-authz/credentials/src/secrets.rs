@@ -3,7 +3,7 @@
 //!
 //! A secret has a version, which is a part of the key that credentials are kept under: what was made of an older
 //! version is not used again. A secret that cannot be read any more has no version, and nothing is made of it. One in
-//! a Vault is read again at an interval, and serves for a while where the Vault itself is away ([`schedule`]).
+//! a Vault is read again at an interval, and serves for a while where the Vault itself is away (`schedule`).
 
 mod file;
 mod reading;

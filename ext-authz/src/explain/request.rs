@@ -57,7 +57,7 @@ struct TokenArgs {
     /// Whom the token is to be for, as `audience` at the token endpoint.
     #[arg(long, value_name = "AUDIENCE", conflicts_with_all = NOT_OF_A_TOKEN)]
     token_audience: Option<String>,
-    /// Where it is to be used, as `resource` there: https://api.example.com.
+    /// Where it is to be used, as `resource` there: `https://api.example.com`.
     #[arg(long, value_name = "ORIGIN", conflicts_with_all = NOT_OF_A_TOKEN)]
     token_resource: Option<String>,
 }
