@@ -1,8 +1,8 @@
 //! A certified authorization server, npm's `oidc-provider`, with one client that proves itself by JWTs of ours.
 
-use std::{net::SocketAddr, path::Path, process::Command};
+use std::{net::SocketAddr, path::Path};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::Full;
@@ -10,17 +10,12 @@ use serde_json::Value;
 
 use crate::{
     client::{self, Reply},
-    port::Reserved,
-    process::Process,
-    workspace,
+    node::NodeServer,
 };
 
 /// A running server.
 #[derive(Debug)]
-pub struct AuthorizationServer {
-    reserved: Reserved,
-    process: Process,
-}
+pub struct AuthorizationServer(NodeServer);
 
 impl AuthorizationServer {
     /// Starts it with `client`, whose keys are at `jwks_uri`; its tokens are for `resource`. Its output goes to
@@ -31,42 +26,24 @@ impl AuthorizationServer {
         resource: &str,
         directory: &Path,
     ) -> Result<Self> {
-        let script = workspace::root().join("target/npm/authorization-server.mjs");
-        ensure!(
-            script.is_file(),
-            "no {}; `make peers` fetches it",
-            script.display()
-        );
-        let reserved = Reserved::next()?;
-        let port = reserved.address().port().to_string();
-        let mut command = Command::new("node");
-        command
-            .arg(script)
-            .args([&port, client, jwks_uri, resource]);
-        let mut process = Process::start("authorization-server", &mut command, directory)?;
-        process
-            .ready(async |process| process.output().lines().any(|line| line == "ready"))
-            .await?;
-        Ok(Self { reserved, process })
+        let arguments = [client, jwks_uri, resource];
+        let server = NodeServer::start("authorization-server", &arguments, directory).await?;
+        Ok(Self(server))
     }
 
     /// The `iss` of its tokens.
     pub fn issuer(&self) -> String {
-        format!("http://{}", self.address())
+        self.0.issuer()
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.reserved.address()
+        self.0.address()
     }
 
     /// Every request for a token: what was `asked`, its `status` and its `error`.
     pub fn requests(&self) -> Vec<Value> {
-        let output = self.process.output();
-        let lines = output.lines().filter(|line| line.starts_with('{'));
-        lines
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()
+        self.0.told()
     }
 
     /// Its published keys.

@@ -24,6 +24,7 @@ pub mod forgery;
 pub mod kept;
 pub mod kubernetes;
 pub mod login_server;
+mod node;
 pub mod openid_provider;
 pub mod outbound_stage;
 pub mod peers;

@@ -1,8 +1,8 @@
 //! A certified authorization server, npm's `oidc-provider`, for an application that asks for its tokens itself.
 
-use std::{net::SocketAddr, path::Path, process::Command};
+use std::{net::SocketAddr, path::Path};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::Full;
@@ -10,55 +10,33 @@ use serde_json::Value;
 
 use crate::{
     client::{self, Reply},
-    port::Reserved,
-    process::Process,
-    workspace,
+    node::NodeServer,
 };
 
 /// A running server.
 #[derive(Debug)]
-pub struct LoginServer {
-    reserved: Reserved,
-    process: Process,
-}
+pub struct LoginServer(NodeServer);
 
 impl LoginServer {
     /// Starts it with `client`, whose keys are at `jwks_uri`. Its output goes to `directory`.
     pub async fn start(client: &str, jwks_uri: &str, directory: &Path) -> Result<Self> {
-        let script = workspace::root().join("target/npm/login-server.mjs");
-        ensure!(
-            script.is_file(),
-            "no {}; `make peers` fetches it",
-            script.display()
-        );
-        let reserved = Reserved::next()?;
-        let port = reserved.address().port().to_string();
-        let mut command = Command::new("node");
-        command.arg(script).args([&port, client, jwks_uri]);
-        let mut process = Process::start("login-server", &mut command, directory)?;
-        process
-            .ready(async |process| process.output().lines().any(|line| line == "ready"))
-            .await?;
-        Ok(Self { reserved, process })
+        let server = NodeServer::start("login-server", &[client, jwks_uri], directory).await?;
+        Ok(Self(server))
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.reserved.address()
+        self.0.address()
     }
 
     /// What it calls itself, and how it wants to be named in an assertion.
     pub fn issuer(&self) -> String {
-        format!("http://{}", self.address())
+        self.0.issuer()
     }
 
     /// The requests for tokens: each with its form as it was `asked`, `authorization`, `status` and `error`.
     pub fn requests(&self) -> Vec<Value> {
-        let output = self.process.output();
-        let lines = output.lines().filter(|line| line.starts_with('{'));
-        lines
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()
+        self.0.told()
     }
 
     /// The last of them.

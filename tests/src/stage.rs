@@ -1,7 +1,12 @@
 //! The whole line on loopback: a cluster that vouches, `attache serve`, two targets, and an Envoy from one
 //! of the bootstraps between them and the caller.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Result;
 use serde_json::Value;
@@ -13,6 +18,7 @@ use crate::{
     client::{self, Reply},
     cluster::Cluster,
     envoy::Envoy,
+    filter,
     quickstart::{self, INTERNAL, STRIPE},
     target::{Offers, Target},
 };
@@ -88,6 +94,29 @@ impl Set {
             roots,
             script,
         })
+    }
+
+    /// The usual set of a sidecar: its pod's token, of `account` in `production`, stands in `directory`, as the kubelet
+    /// writes it.
+    pub async fn of_pod(account: &str, directory: &Path) -> Result<Self> {
+        let file = directory.join("token");
+        let plan = EdgePlan {
+            token_file: Some(file.clone()),
+            ..EdgePlan::default()
+        };
+        let set = Self::build(Script {
+            plan,
+            ..Script::default()
+        })
+        .await?;
+        fs::write(file, set.cluster.token("production", account)?)?;
+        Ok(set)
+    }
+
+    /// The bootstrap with our filter in a sidecar whose calls of Stripe lead to `target`.
+    pub async fn filter_bootstrap(&self, target: SocketAddr) -> Result<Bootstrap> {
+        let (wasm, socket) = (filter::wasm().await?, self.installation.socket());
+        Bootstrap::filter_outbound(&wasm, &socket, &self.roots, target)
     }
 
     /// [`Self::bootstrap`] of an Envoy that waits for long: whatever the edge says in time, it passes on, however busy

@@ -9,7 +9,7 @@ use attache_tests::{
     attache::EdgePlan,
     authorize,
     quickstart::{STRIPE, no_debugging},
-    stage::{CHARGES, Script, Stage},
+    stage::{CHARGES, Script, Set, Stage},
 };
 use tonic::{Code, transport::Channel};
 
@@ -186,18 +186,11 @@ async fn a_batch_is_answered_in_order_and_bounded() -> Result<()> {
 #[tokio::test]
 async fn a_listener_that_speaks_for_one_pod_takes_no_evidence_from_a_request() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let file = folder.path().join("token");
-    let plan = EdgePlan {
-        token_file: Some(file.clone()),
-        ..EdgePlan::default()
-    };
-    let stage = Stage::play(Script {
-        plan,
-        ..Script::default()
-    })
-    .await?;
+    let stage = Set::of_pod("payment-svc", folder.path())
+        .await?
+        .open()
+        .await?;
     let token = stage.payment_token()?;
-    std::fs::write(&file, &token)?;
     let mut client = access(&stage).await?;
     let asked = |evidence| CheckRequest {
         evidence,

@@ -1,16 +1,14 @@
 //! The filter in a real Envoy with two workers, before a real edge: what the log holds, and how fast a policy ends.
 
-use std::{collections::BTreeMap, fs, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use attache_tests::{
-    attache::EdgePlan,
-    bootstrap::Bootstrap,
     client,
-    filter::{self, Connection},
+    filter::Connection,
     kept::{next, tokens, watch},
     quickstart::STRIPE,
-    stage::{Script, Set, Stage},
+    stage::{Set, Stage},
     wait::until,
 };
 use base64ct::{Base64UrlUnpadded, Encoding as _};
@@ -42,22 +40,9 @@ spec:
 /// A pod behind `filter-outbound.yaml`, and the folder of its token.
 async fn pod() -> Result<(Stage, TempDir)> {
     let folder = tempfile::tempdir()?;
-    let file = folder.path().join("token");
-    let plan = EdgePlan {
-        token_file: Some(file.clone()),
-        ..EdgePlan::default()
-    };
-    let set = Set::build(Script {
-        plan,
-        ..Script::default()
-    })
-    .await?;
-    fs::write(file, set.cluster.token("production", "payment-svc")?)?;
+    let set = Set::of_pod("payment-svc", folder.path()).await?;
     let attache = set.installation.start().await?;
-    let roots = set.installation.directory().join("ca.crt");
-    let socket = set.installation.socket();
-    let wasm = filter::wasm().await?;
-    let bootstrap = Bootstrap::filter_outbound(&wasm, &socket, &roots, set.stripe.address())?;
+    let bootstrap = set.filter_bootstrap(set.stripe.address()).await?;
     Ok((set.open_behind(bootstrap, attache).await?, folder))
 }
 

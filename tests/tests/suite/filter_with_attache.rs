@@ -4,12 +4,10 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result};
 use attache_tests::{
-    attache::{Attache, EdgePlan},
-    bootstrap::Bootstrap,
     client,
-    filter::{self, Connection},
+    filter::Connection,
     quickstart::STRIPE,
-    stage::{CHARGES, Script, Set, Stage},
+    stage::{CHARGES, Set, Stage},
     wait::until,
 };
 use serde_json::Value;
@@ -19,22 +17,9 @@ use tokio::{task::JoinSet, time::Instant};
 /// The quick start's pod behind the filter.
 async fn pod() -> Result<(Stage, TempDir)> {
     let directory = tempfile::tempdir()?;
-    let file = directory.path().join("token");
-    let plan = EdgePlan {
-        token_file: Some(file.clone()),
-        ..EdgePlan::default()
-    };
-    let set = Set::build(Script {
-        plan,
-        ..Script::default()
-    })
-    .await?;
-    fs::write(file, set.cluster.token("production", "payment-svc")?)?;
-    let attache: Attache = set.installation.start().await?;
-    let roots = set.installation.directory().join("ca.crt");
-    let wasm = filter::wasm().await?;
-    let socket = set.installation.socket();
-    let bootstrap = Bootstrap::filter_outbound(&wasm, &socket, &roots, set.stripe.address())?;
+    let set = Set::of_pod("payment-svc", directory.path()).await?;
+    let attache = set.installation.start().await?;
+    let bootstrap = set.filter_bootstrap(set.stripe.address()).await?;
     Ok((set.open_behind(bootstrap, attache).await?, directory))
 }
 

@@ -14,17 +14,7 @@ use attache_tests::{
 
 /// A pod whose token file stands in `directory`, as the kubelet writes it.
 async fn pod(directory: &tempfile::TempDir) -> Result<Stage> {
-    let file = directory.path().join("token");
-    let plan = EdgePlan {
-        token_file: Some(file.clone()),
-        ..EdgePlan::default()
-    };
-    let set = Set::build(Script {
-        plan,
-        ..Script::default()
-    })
-    .await?;
-    fs::write(file, set.cluster.token("production", "payment-svc")?)?;
+    let set = Set::of_pod("payment-svc", directory.path()).await?;
     set.open().await
 }
 

@@ -1,17 +1,13 @@
 //! Two sidecars in a row, as in a mesh, with a real `attache serve` on both ends: one attaches a JWT-SVID of its pod,
 //! the other verifies it by the first one's published bundle, and both logs tell of it.
 
-use std::fs;
-
 use anyhow::{Context as _, Result};
 use attache_tests::{
-    attache::{EdgePlan, published},
-    bootstrap::Bootstrap,
+    attache::published,
     client::{self, Reply},
-    filter,
     quickstart::STRIPE,
     service::{AUDIENCE, Plan, Service, may_ask},
-    stage::{Script, Set, Stage},
+    stage::{Set, Stage},
     wait::until,
 };
 use serde_json::Value;
@@ -51,17 +47,7 @@ impl Mesh {
     /// The pod is that of a ServiceAccount in `production`.
     async fn open(account: &str) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let file = directory.path().join("token");
-        let plan = EdgePlan {
-            token_file: Some(file.clone()),
-            ..EdgePlan::default()
-        };
-        let set = Set::build(Script {
-            plan,
-            ..Script::default()
-        })
-        .await?;
-        fs::write(file, set.cluster.token("production", account)?)?;
+        let set = Set::of_pod(account, directory.path()).await?;
         set.installation.policy("orders.yaml", &policy())?;
         let attache = set.installation.start().await?;
         let bundle = published(set.installation.issuer_address(), "/bundle").await?;
@@ -73,9 +59,7 @@ impl Mesh {
             policies: &may_ask(CALLER),
         };
         let service = Service::start(plan, Ok).await?;
-        let roots = set.installation.directory().join("ca.crt");
-        let (wasm, socket) = (filter::wasm().await?, set.installation.socket());
-        let bootstrap = Bootstrap::filter_outbound(&wasm, &socket, &roots, service.address)?;
+        let bootstrap = set.filter_bootstrap(service.address).await?;
         Ok(Self {
             caller: set.open_behind(bootstrap, attache).await?,
             service,

@@ -1,16 +1,12 @@
 //! An application that asks a certified authorization server for its tokens, with a placeholder for a secret, behind
 //! the filter in a real Envoy and a real `attache serve`.
 
-use std::fs;
-
 use anyhow::{Context as _, Result, ensure};
 use attache_tests::{
-    attache::EdgePlan,
     bootstrap::Bootstrap,
     client::{self, Reply},
-    filter,
     login_server::{LoginServer, token_request},
-    stage::{Script, Set, Stage},
+    stage::{Set, Stage},
     verify,
     wait::until,
 };
@@ -75,25 +71,13 @@ fn bootstrap(bootstrap: Bootstrap, server: &LoginServer) -> Result<Bootstrap> {
 impl Login {
     async fn open() -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let file = directory.path().join("token");
-        let plan = EdgePlan {
-            token_file: Some(file.clone()),
-            ..EdgePlan::default()
-        };
-        let set = Set::build(Script {
-            plan,
-            ..Script::default()
-        })
-        .await?;
-        fs::write(file, set.cluster.token("production", "payment-svc")?)?;
+        let set = Set::of_pod("payment-svc", directory.path()).await?;
         let keys = format!("http://{}/keys", set.installation.issuer_address());
         let server = LoginServer::start(CALLER, &keys, directory.path()).await?;
         set.installation
             .policy("login.yaml", &policy(&server.issuer()))?;
         let attache = set.installation.start().await?;
-        let roots = set.installation.directory().join("ca.crt");
-        let (wasm, socket) = (filter::wasm().await?, set.installation.socket());
-        let usual = Bootstrap::filter_outbound(&wasm, &socket, &roots, set.stripe.address())?;
+        let usual = set.filter_bootstrap(set.stripe.address()).await?;
         let stage = set.open_behind(bootstrap(usual, &server)?, attache).await?;
         Ok(Self {
             stage,
