@@ -60,6 +60,8 @@ impl FromStr for Group {
 pub struct Plan {
     /// Of what.
     pub groups: Vec<Group>,
+    /// Of the group `envoy`, these variants alone, beside those that they are compared with; all, if none is named.
+    pub variants: Vec<String>,
     /// How often each variant is measured.
     pub rounds: NonZeroUsize,
     /// How long each measurement takes.
@@ -81,6 +83,7 @@ impl Plan {
     pub fn whole(output: PathBuf) -> Self {
         Self {
             groups: Group::ALL.to_vec(),
+            variants: Vec::new(),
             rounds: const { NonZeroUsize::new(7).unwrap() },
             span: Duration::from_secs(3),
             sizes: vec![10, 1_000, 100_000],
@@ -95,6 +98,7 @@ impl Plan {
     pub fn quick(output: PathBuf) -> Self {
         Self {
             groups: Group::ALL.to_vec(),
+            variants: Vec::new(),
             rounds: const { NonZeroUsize::new(2).unwrap() },
             span: Duration::from_millis(300),
             sizes: vec![10, 1_000],

@@ -36,7 +36,7 @@ use crate::{
 
 mod kinds;
 
-use kinds::{Asked, Kind, kinds};
+use kinds::{Asked, Kind, chosen, kinds};
 pub(super) use kinds::{Expected, Shown};
 
 const GROUP: &str = "envoy";
@@ -235,7 +235,7 @@ impl Bench {
         };
         let shown = tokens(&cluster, &signer, plan)?;
         let mut variants = Vec::new();
-        for kind in kinds(&signer).await? {
+        for kind in chosen(kinds(&signer).await?, &plan.variants)? {
             tell(&format!("starting Envoy with {}", kind.name));
             let name = kind.name;
             let variant = Variant::start(kind, target.address, &servers, &shown).await;

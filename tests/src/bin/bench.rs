@@ -16,10 +16,11 @@ use attache_tests::{
 };
 
 const USAGE: &str = "\
-Usage: bench [--quick] [--group GROUP] [--rounds N] [--external NAME=ADDRESS]... [--output DIR]
+Usage: bench [--quick] [--group GROUP] [--variant NAME]... [--rounds N] [--external NAME=ADDRESS]... [--output DIR]
 
   --quick                  few and short measurements: every answer is checked, figures say little
   --group GROUP            check, envoy, inside or memory alone
+  --variant NAME           of the group envoy, this variant alone, beside what it is compared with
   --rounds N               how often each variant is measured
   --external NAME=ADDRESS  another ext_authz server to measure with the same calls: HOST:PORT, or the
                            path of a unix socket. It must permit them
@@ -110,6 +111,7 @@ fn plan(arguments: &[String]) -> Result<Option<Plan>> {
             "--quick" => {}
             "--help" | "-h" => return Ok(None),
             "--group" => plan.groups = vec![value()?.parse()?],
+            "--variant" => plan.variants.push(value()?.clone()),
             "--rounds" => plan.rounds = value()?.parse::<NonZeroUsize>().context("--rounds")?,
             "--output" => plan.output = PathBuf::from(value()?),
             "--external" => {

@@ -1,6 +1,6 @@
 //! The variants of the group `envoy`: which filter stands before the target, and what the target must get.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::{AUDIENCE, CALLER, NONE};
@@ -81,6 +81,25 @@ pub(super) async fn kinds(signer: &SvidSigner) -> Result<Vec<Kind>> {
     kinds.extend(of_wasm(&keys).await?);
     kinds.extend(of_ext_authz());
     Ok(kinds)
+}
+
+/// Those of `kinds` that are `wanted`, with whatever they are compared with; all, if none is wanted by name.
+pub(super) fn chosen(kinds: Vec<Kind>, wanted: &[String]) -> Result<Vec<Kind>> {
+    let known = |name: &str| kinds.iter().find(|kind| kind.name == name);
+    let mut names = vec![NONE];
+    for name in wanted {
+        let kind = known(name).with_context(|| {
+            let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
+            format!("{name}: no such variant; there are {}", names.join(", "))
+        })?;
+        names.push(kind.name);
+        names.extend(kind.floor);
+    }
+    let all = wanted.is_empty();
+    let chosen = kinds
+        .into_iter()
+        .filter(|kind| all || names.contains(&kind.name));
+    Ok(chosen.collect())
 }
 
 /// Envoy's own filters.
