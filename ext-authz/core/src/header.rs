@@ -99,15 +99,18 @@ impl HeaderName {
     }
 
     /// Whether `other` would reach an application as this header: equal after folding case and `_`.
-    pub fn is_imitated_by(&self, other: &str) -> bool {
-        self.0.len() == other.len()
-            && self.0.bytes().zip(other.bytes()).all(|(ours, theirs)| {
-                ours == if theirs == b'_' {
-                    b'-'
-                } else {
-                    theirs.to_ascii_lowercase()
-                }
-            })
+    pub fn is_imitated_by(&self, other: impl AsRef<[u8]>) -> bool {
+        let other = other.as_ref();
+        // Nearly always it is spelled as ours, or of another length.
+        self.0.as_bytes() == other
+            || self.0.len() == other.len()
+                && self.0.bytes().zip(other).all(|(ours, theirs)| {
+                    ours == if *theirs == b'_' {
+                        b'-'
+                    } else {
+                        theirs.to_ascii_lowercase()
+                    }
+                })
     }
 }
 

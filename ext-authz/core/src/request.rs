@@ -159,6 +159,13 @@ pub struct RequestPath<'a>(&'a str);
 impl<'a> RequestPath<'a> {
     /// Cuts the query and refuses what an upstream may read differently than policy does.
     pub fn parse(target: &'a str) -> Result<Self, AmbiguousRequest> {
+        match plain(target) {
+            Some(path) => Ok(Self(path)),
+            None => Self::parse_any(target),
+        }
+    }
+
+    fn parse_any(target: &'a str) -> Result<Self, AmbiguousRequest> {
         let path = without_query(target);
         if !path.starts_with('/') || path.len() > MAX_PATH_BYTES || target.contains('#') {
             return Err(AmbiguousRequest::Path);
@@ -193,6 +200,43 @@ impl<'a> RequestPath<'a> {
     pub fn segments(self) -> impl Iterator<Item = Cow<'a, str>> {
         self.0.split('/').skip(1).map(one_spelling)
     }
+}
+
+/// Whether a byte may stand in a path in one reading alone, whatever stands around it.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a byte is less than 256, and the compiler runs it"
+)]
+const IS_PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte: u8 = 0;
+    while byte < 0x7f {
+        plain[byte as usize] =
+            byte.is_ascii_graphic() && !matches!(byte, b'%' | b'\\' | b';' | b'#');
+        byte += 1;
+    }
+    plain
+};
+
+/// The path of `target`, if one look at each character is enough to say that it has one reading, as it is for most.
+// INVARIANT: `RequestPath::parse_any` says the same of all that are plain.
+fn plain(target: &str) -> Option<&str> {
+    let (mut after_slash, mut length) = (false, 0_usize);
+    for byte in target.bytes() {
+        if byte == b'?' {
+            break;
+        }
+        // A segment that is empty, or may be `.` or `..`.
+        let dots = after_slash && (byte == b'/' || byte == b'.');
+        if dots || !IS_PLAIN.get(usize::from(byte)).is_some_and(|plain| *plain) {
+            return None;
+        }
+        after_slash = byte == b'/';
+        length = length.saturating_add(1);
+    }
+    let (path, query) = target.split_at_checked(length)?;
+    let plain = path.starts_with('/') && length <= MAX_PATH_BYTES;
+    (plain && !query.bytes().any(|byte| byte == b'#')).then_some(path)
 }
 
 /// Escapes in upper case, and none for a character that may stand as it is: `%40` and `@`, `%c3` and
@@ -372,17 +416,17 @@ pub const OVERRIDES: [&str; 10] = [
 
 /// Whether an application may take another method or path than the request's own from the header `name`,
 /// written in any case and with `_` for `-`.
-pub fn overrides_request(name: &str) -> bool {
+pub fn overrides_request(name: impl AsRef<[u8]>) -> bool {
+    let name = name.as_ref();
     let plain = |byte: u8| match byte {
         b'_' => b'-',
         other => other.to_ascii_lowercase(),
     };
     // All of them begin so; most headers do not.
     let may = name
-        .as_bytes()
         .first()
         .is_some_and(|first| first.eq_ignore_ascii_case(&b'x'));
     may && OVERRIDES
         .iter()
-        .any(|ours| name.bytes().map(plain).eq(ours.bytes()))
+        .any(|ours| ours.len() == name.len() && name.iter().copied().map(plain).eq(ours.bytes()))
 }

@@ -26,6 +26,24 @@ fn segments(target: &str) -> Vec<String> {
 }
 
 #[test]
+fn most_paths_are_told_by_one_look() {
+    for (target, path) in [
+        ("/", Some("/")),
+        ("/v1/charges?a=/../b", Some("/v1/charges")),
+        ("/v1/report.pdf", Some("/v1/report.pdf")),
+        ("/v1/@me/~x/", Some("/v1/@me/~x/")),
+        ("/v1/.well-known", None),
+        ("/v1/a%40b", None),
+        ("/v1#x", None),
+        ("/v1?a#x", None),
+        ("*", None),
+        ("", None),
+    ] {
+        assert_eq!(plain(target), path, "{target}");
+    }
+}
+
+#[test]
 fn a_host_has_one_spelling() {
     for (written, spelled) in [
         ("api.stripe.com", "api.stripe.com"),
@@ -291,6 +309,15 @@ fn a_method_is_a_token_in_capitals() {
 
 proptest! {
     #[test]
+    fn the_quick_look_at_a_path_says_what_the_whole_reading_says(
+        target in "(/[a-z.%;?#/\\\\\u{e4} 0-9]{0,12}|[ -~]{0,24})"
+    ) {
+        if let Some(path) = plain(&target) {
+            prop_assert_eq!(RequestPath::parse_any(&target), Ok(RequestPath(path)));
+        }
+    }
+
+    #[test]
     fn parsing_never_panics_and_its_answer_parses_again(text in "\\PC*") {
         if let Ok(host) = Host::parse(&text) {
             prop_assert_eq!(Host::parse(host.as_str()), Ok(host));
@@ -412,7 +439,7 @@ fn every_header_that_overrides_is_found_in_any_spelling() {
         assert!(name.starts_with("x-"), "{name}");
         assert!(overrides_request(name));
         assert!(overrides_request(
-            &name.to_ascii_uppercase().replace('-', "_")
+            name.to_ascii_uppercase().replace('-', "_")
         ));
     }
 }
