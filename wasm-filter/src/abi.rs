@@ -8,8 +8,10 @@
     reason = "the ABI hands over pointers into the VM's memory and calls functions by name"
 )]
 
+mod compare;
 mod entry;
 mod envoy;
 mod imports;
+mod room;
 
 pub(crate) use envoy::Envoy;

@@ -2,7 +2,11 @@
 
 use attache_core::header::HeaderName;
 
-use crate::{config::TokenAfter, host::Host, message::Headers};
+use crate::{
+    config::TokenAfter,
+    host::Host,
+    message::{Headers, Protected},
+};
 
 /// Where the application finds who calls.
 const SPIFFE_ID: &str = "x-attache-spiffe-id";
@@ -15,10 +19,21 @@ pub(crate) struct Admission {
     /// Where the token stands.
     pub(crate) header: HeaderName,
     /// What becomes of it.
-    pub(crate) token: TokenAfter,
+    token: TokenAfter,
+    /// What never reaches the application as a client wrote it.
+    pub(crate) protected: Protected,
 }
 
 impl Admission {
+    /// Of requests with their token in `header`.
+    pub(crate) fn new(header: HeaderName, token: TokenAfter) -> Self {
+        Self {
+            protected: Protected::new(vec![header.clone()]),
+            header,
+            token,
+        }
+    }
+
     /// Removes what a client may not say from the request that runs, and says who calls.
     pub(crate) fn admit<H: Host>(
         &self,
@@ -26,9 +41,8 @@ impl Admission {
         headers: &Headers<'_>,
         caller: &str,
     ) -> Option<()> {
-        let evidence = core::slice::from_ref(&self.header);
         let own = self.header.as_str().as_bytes();
-        for name in headers.imitating(evidence) {
+        for name in headers.survey().protected() {
             // The token's own header is the configuration's matter; another spelling of it never passes.
             if name != own || self.token == TokenAfter::Strip {
                 host.remove_header(name).ok()?;

@@ -10,7 +10,7 @@ use prost::Message as _;
 use crate::{
     config::{Inbound, Source, TrustedDomain},
     host::{Buffer, Host, Level, Map, Method},
-    message::Headers,
+    message::{Headers, Protected},
 };
 
 /// The edge's service.
@@ -348,7 +348,7 @@ impl core::fmt::Display for From {
 /// The document that a bundle endpoint sent.
 fn endpoint_answer<H: Host>(host: &H) -> Result<Vec<u8>, String> {
     let serialised = host.headers(Map::CalloutHeaders).unwrap_or_default();
-    let headers = Headers::read(&serialised);
+    let headers = Headers::read(&serialised, &Protected::default());
     // Redirects are not followed: no source of keys is.
     match headers.as_ref().and_then(|headers| headers.text(":status")) {
         Some("200") => Ok(host.bytes(Buffer::HttpCallout, MAX_ANSWER)),

@@ -10,7 +10,7 @@ use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use prost::Message as _;
 
 use crate::{
-    host::{Answer, Buffer, ContextId, Failure, Host, Level, Map, Method, MetricKind},
+    host::{Answer, Attribute, Buffer, ContextId, Failure, Host, Level, Map, Method, MetricKind},
     pairs,
     signature::Arguments,
 };
@@ -68,6 +68,8 @@ pub(crate) struct Fake {
     pub(crate) seed: Cell<u64>,
     pub(crate) tokens: Cell<u32>,
     pub(crate) versions: Rc<Cell<u32>>,
+    /// How often anything was asked that requests need.
+    pub(crate) asked: Cell<u32>,
 }
 
 impl Fake {
@@ -134,6 +136,7 @@ impl Fake {
 
 impl Host for Fake {
     fn micros(&self) -> i64 {
+        self.asked.set(self.asked.get() + 1);
         self.now.get() * 1000
     }
 
@@ -168,6 +171,7 @@ impl Host for Fake {
     }
 
     fn headers(&self, map: Map) -> Result<Vec<u8>, Failure> {
+        self.asked.set(self.asked.get() + 1);
         if map == Map::CalloutHeaders {
             let status = self.callout_status.get().to_string();
             return Ok(pairs::write(&[(":status", status.as_bytes())]));
@@ -190,6 +194,7 @@ impl Host for Fake {
     }
 
     fn remove_header(&self, name: &[u8]) -> Result<(), Failure> {
+        self.asked.set(self.asked.get() + 1);
         let mut headers = self.headers.borrow_mut();
         let all = headers.get_mut(&self.context.get()).ok_or(Failure(2))?;
         all.retain(|(key, _)| key.as_bytes() != name);
@@ -222,17 +227,21 @@ impl Host for Fake {
         Ok(())
     }
 
-    fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
-        self.properties.borrow().get(&path.join(".")).cloned()
+    fn property(&self, attribute: Attribute) -> Option<Vec<u8>> {
+        self.asked.set(self.asked.get() + 1);
+        let path = attribute.path().replace('\0', ".");
+        self.properties.borrow().get(&path).cloned()
     }
 
     fn set_state(&self, name: &str, value: &[u8]) -> Result<(), Failure> {
+        self.asked.set(self.asked.get() + 1);
         let key = (self.context.get(), name.to_owned());
         self.states.borrow_mut().insert(key, value.to_vec());
         Ok(())
     }
 
     fn shared(&self, key: &str) -> Result<(Vec<u8>, u32), Failure> {
+        self.asked.set(self.asked.get() + 1);
         self.shared
             .borrow()
             .get(key)
@@ -241,6 +250,7 @@ impl Host for Fake {
     }
 
     fn share(&self, key: &str, value: &[u8], version: Option<u32>) -> Result<(), Failure> {
+        self.asked.set(self.asked.get() + 1);
         let mut shared = self.shared.borrow_mut();
         let current = shared.get(key).map_or(0, |(_, version)| *version);
         if version.is_some_and(|version| version != current) {

@@ -79,7 +79,7 @@ pub(crate) fn check(headers: &Headers<'_>) -> Result<(), NoForm> {
     if !headers.text("content-length").is_none_or(fits) {
         return Err(NoForm::TooLarge);
     }
-    let path = headers.text(":path").unwrap_or_default();
+    let path = headers.path().unwrap_or_default();
     let query = path.split_once('?').map_or("", |(_, query)| query);
     let mut names = query
         .split('&')
@@ -96,7 +96,7 @@ pub(crate) fn check(headers: &Headers<'_>) -> Result<(), NoForm> {
 
 fn is_form(headers: &Headers<'_>) -> bool {
     // Most requests are none: they are told by the first look.
-    if headers.text(":method") != Some("POST") {
+    if headers.method() != Some("POST") {
         return false;
     }
     let kind = headers.text("content-type").unwrap_or_default();

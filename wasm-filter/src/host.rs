@@ -60,6 +60,30 @@ pub enum MetricKind {
     Gauge = 1,
 }
 
+/// An attribute of Envoy, by its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attribute(&'static str);
+
+impl Attribute {
+    /// The cluster that the route leads to.
+    pub const CLUSTER: Self = Self("xds\0cluster_name");
+    /// The status of the response.
+    pub const STATUS: Self = Self("response\0code");
+    /// Where the request comes from: address and port.
+    pub const SOURCE: Self = Self("source\0address");
+    /// Whether the peer showed a certificate.
+    pub const MTLS: Self = Self("connection\0mtls");
+    /// The URI name of that certificate.
+    pub const PEER: Self = Self("connection\0uri_san_peer_certificate");
+    /// The name under which VMs share data.
+    pub const VM_ID: Self = Self("plugin_vm_id");
+
+    /// Its path as the ABI writes it, with a zero byte between the parts.
+    pub const fn path(self) -> &'static str {
+        self.0
+    }
+}
+
 /// A gRPC method and where it is served.
 #[derive(Clone, Copy, Debug)]
 pub struct Method<'a> {
@@ -119,8 +143,10 @@ pub trait Host {
     fn answer(&self, answer: Answer<'_>) -> Result<(), Failure>;
     /// Lets a paused request go on.
     fn resume(&self) -> Result<(), Failure>;
-    /// An attribute of Envoy.
-    fn property(&self, path: &[&str]) -> Option<Vec<u8>>;
+    /// The value of an attribute.
+    fn property(&self, attribute: Attribute) -> Option<Vec<u8>>;
+    /// Takes back the bytes of an answer that is read, to write the next one there.
+    fn give_back(&self, _bytes: Vec<u8>) {}
     /// Sets the filter state `wasm.NAME`.
     fn set_state(&self, name: &str, value: &[u8]) -> Result<(), Failure>;
 

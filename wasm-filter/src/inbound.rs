@@ -84,10 +84,7 @@ impl Inbound {
         settings: config::Inbound,
         text: &[u8],
     ) -> Self {
-        let admission = Rc::new(Admission {
-            header: settings.header.clone(),
-            token: settings.token,
-        });
+        let admission = Rc::new(Admission::new(settings.header.clone(), settings.token));
         let judging = match &settings.rules {
             Rules::Listed(_) => None,
             Rules::Edge(judge) => {
@@ -105,7 +102,8 @@ impl Inbound {
         }
     }
 
-    pub(crate) fn on_tick<H: Host>(&mut self, host: &H) {
+    /// Whether the plugin ended.
+    pub(crate) fn on_tick<H: Host>(&mut self, host: &H) -> bool {
         let incomplete = !self.bundles.complete();
         self.bundles.tick(host, host.now());
         let period = if incomplete {
@@ -114,22 +112,14 @@ impl Inbound {
             Self::TICK
         };
         host.tick_every(period);
-        if let Some(judging) = &mut self.judging {
-            judging.on_tick(host);
-        }
+        let judging = self.judging.as_mut();
+        judging.is_some_and(|judging| judging.on_tick(host))
     }
 
     /// A request is over, with its response's status.
-    pub(crate) fn on_log<H: Host>(&mut self, host: &H, stream: ContextId) {
+    pub(crate) fn on_end<H: Host>(&mut self, host: &H, stream: ContextId) {
         if let Some(judging) = &mut self.judging {
-            judging.on_log(host, stream);
-        }
-    }
-
-    /// A request is gone.
-    pub(crate) fn on_delete(&mut self, stream: ContextId) {
-        if let Some(judging) = &mut self.judging {
-            judging.on_delete(stream);
+            judging.on_end(host, stream);
         }
     }
 
@@ -177,10 +167,14 @@ impl Inbound {
         let serialised = host
             .headers(Map::RequestHeaders)
             .map_err(|_failure| broken())?;
-        let headers = Headers::read(&serialised).ok_or_else(broken)?;
+        let headers = Headers::read(&serialised, &self.admission.protected).ok_or_else(broken)?;
         let token = self.shown(&headers)?;
         match self.caller(host, token, host.now()) {
-            Ok(caller) => self.decide(host, stream, &headers, token, &caller),
+            Ok(caller) => {
+                let decided = self.decide(host, stream, &headers, token, &caller);
+                host.give_back(serialised);
+                decided
+            }
             Err(Stop::Refused(refusal)) => Err(refusal),
             Err(Stop::AskEdge) => {
                 let edge = self.settings.edge.as_deref();
@@ -245,7 +239,7 @@ impl Inbound {
         let serialised = host
             .headers(Map::RequestHeaders)
             .map_err(|_failure| broken())?;
-        let headers = Headers::read(&serialised).ok_or_else(broken)?;
+        let headers = Headers::read(&serialised, &self.admission.protected).ok_or_else(broken)?;
         self.decide(host, stream, &headers, token, caller)
     }
 
@@ -292,8 +286,7 @@ impl Inbound {
         token: &[u8],
         now: Timestamp,
     ) -> Result<Rc<Caller>, Stop> {
-        if let Some(caller) = self.verified.get(token) {
-            let caller = Rc::clone(caller);
+        if let Some(caller) = self.verified.look(token, Rc::clone) {
             let keys = self.bundles.keys(caller.spiffe_id.trust_domain(), now);
             let same = matches!(&keys, Keys::Usable(domain, _) if domain.generation() == caller.generation);
             match caller.validity.holds_at(now) {
@@ -355,15 +348,15 @@ impl Inbound {
     /// Whether the configuration lets the caller do what is asked.
     fn check_request(&self, headers: &Headers<'_>, caller: &SpiffeId) -> Result<(), Refusal> {
         let ambiguous = |what| Refusal::forbidden(&DenyReason::RequestAmbiguous(what));
-        let method = headers.text(":method").filter(|method| is_method(method));
+        let method = headers.method().filter(|method| is_method(method));
         let method = method.ok_or_else(|| ambiguous(AmbiguousRequest::Method))?;
         if goes_around_policy(method) {
             return Err(Refusal::forbidden(&DenyReason::MethodRefused));
         }
-        if headers.override_request() {
+        if headers.survey().overrides {
             return Err(Refusal::forbidden(&DenyReason::RequestOverridden));
         }
-        let target = headers.text(":path").unwrap_or_default();
+        let target = headers.path().unwrap_or_default();
         let path = RequestPath::parse(target).map_err(ambiguous)?;
         let Rules::Listed(listed) = &self.settings.rules else {
             return Err(Refusal::forbidden(&DenyReason::NoPolicy));
@@ -392,6 +385,10 @@ fn after_scheme(value: &[u8]) -> Option<&[u8]> {
 
 /// Whether these are several values of one name, which Envoy joins by a comma.
 fn are_joined(value: &[u8]) -> bool {
+    // Looked for by words of the machine, not byte by byte as below: a token is long, and has none.
+    if !value.contains(&b',') {
+        return false;
+    }
     let mut parts = value.split(|byte| *byte == b',').skip(1);
     parts.any(|part| after_scheme(part.trim_ascii()).is_some())
 }

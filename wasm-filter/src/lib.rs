@@ -15,12 +15,14 @@
 mod abi;
 mod admission;
 mod bundles;
+mod compare;
 pub mod config;
 mod der;
 #[cfg(test)]
 mod fake;
 mod form;
 pub mod host;
+mod ids;
 mod inbound;
 mod memory;
 mod message;

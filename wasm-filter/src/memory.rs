@@ -37,18 +37,36 @@ impl<K: Eq + Hash, V> Memory<K, V> {
         }
     }
 
-    /// What is remembered of `key`.
-    pub(crate) fn get<Q>(&mut self, key: &Q) -> Option<&mut V>
+    /// What `look` makes of what is remembered of `key`.
+    pub(crate) fn look<Q, T>(&mut self, key: &Q, look: impl FnOnce(&V) -> T) -> Option<T>
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        if !self.young.entries.contains_key(key) {
-            let (key, (value, cost)) = self.old.entries.remove_entry(key)?;
-            self.old.bytes = self.old.bytes.saturating_sub(cost);
-            self.put(key, value, cost);
+        if let Some((value, _)) = self.young.entries.get(key) {
+            return Some(look(value));
         }
-        self.young.entries.get_mut(key).map(|(value, _)| value)
+        let (key, (value, cost)) = self.old.entries.remove_entry(key)?;
+        self.old.bytes = self.old.bytes.saturating_sub(cost);
+        let seen = look(&value);
+        self.put(key, value, cost);
+        Some(seen)
+    }
+
+    /// What is remembered of `key`, which is forgotten.
+    pub(crate) fn take<Q>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let mut found = None;
+        for half in [&mut self.young, &mut self.old] {
+            if let Some((value, cost)) = half.entries.remove(key) {
+                half.bytes = half.bytes.saturating_sub(cost);
+                found = found.or(Some(value));
+            }
+        }
+        found
     }
 
     /// Remembers; `size` is what key and value take, in bytes. What takes more than an eighth of the whole
@@ -76,11 +94,7 @@ impl<K: Eq + Hash, V> Memory<K, V> {
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        for half in [&mut self.young, &mut self.old] {
-            if let Some((_, cost)) = half.entries.remove(key) {
-                half.bytes = half.bytes.saturating_sub(cost);
-            }
-        }
+        let _ = self.take(key);
     }
 
     /// Everything that is remembered.
@@ -121,6 +135,9 @@ impl BuildHasher for Tails {
 }
 
 impl Hasher for Tail {
+    // A key's length tells keys apart no better than its end.
+    fn write_usize(&mut self, _length: usize) {}
+
     fn write(&mut self, bytes: &[u8]) {
         let tail = bytes.last_chunk::<32>().map_or(bytes, <[u8; 32]>::as_slice);
         self.0.write(tail);

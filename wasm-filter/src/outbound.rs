@@ -20,7 +20,7 @@ use self::{
 };
 use crate::{
     config::{self, Accesses, CallerFrom, Elsewhere},
-    host::{ContextId, Host, Level, Map},
+    host::{Attribute, ContextId, Host, Level, Map},
     inbound::{Verdict, broken},
     metrics::{Count, Metrics},
     refusal::Refusal,
@@ -72,6 +72,12 @@ pub(crate) struct Outbound {
     ends_at: Option<Timestamp>,
     /// Whether requests come here: the VM of the main thread sees none, and asks for nothing.
     serves: bool,
+}
+
+/// What the edge wants to see of a request before it answers.
+enum Needs {
+    Details,
+    Assertion,
 }
 
 impl Outbound {
@@ -131,7 +137,7 @@ impl Outbound {
         let began_at = host.micros();
         self.serve(host);
         let verdict = self.judge(host, stream, began_at, ends);
-        if !matches!(verdict, Ok(Verdict::Wait)) {
+        if matches!(verdict, Err(_) | Ok(Verdict::Refuse(_))) {
             self.forms.forget(stream);
         }
         verdict.unwrap_or_else(|refusal| {
@@ -169,8 +175,7 @@ impl Outbound {
             began_at,
             rounds: 0,
         };
-        let now = Timestamp::from_millis(began_at.div_euclid(1000));
-        let judged = self.decide(host, waiter, now);
+        let judged = self.decide(host, waiter, true);
         judged.map_err(|refusal| self.refused(host, refusal))
     }
 
@@ -195,61 +200,62 @@ impl Outbound {
         began_at: i64,
         ends: bool,
     ) -> Result<Verdict, Refusal> {
-        let now = Timestamp::from_millis(began_at.div_euclid(1000));
-        let plan = Rc::clone(&self.plan);
         let waiter = Waiter {
             stream,
             target: self.target(host),
             serialised: host
                 .headers(Map::RequestHeaders)
                 .map_err(|_failure| broken())?,
-            principal: principal(host, &plan.settings.caller),
+            principal: principal(host, &self.plan.settings.caller),
             shown: None,
             began_at,
             rounds: 0,
         };
-        let seen = Seen::read(&plan, &waiter).ok_or_else(broken)?;
-        // SECURITY: first, match or not: an internal redirect comes here again with what was attached before.
-        for name in seen.protected() {
-            host.remove_header(name).map_err(|_failure| broken())?;
-        }
-        self.forms.begin(stream, seen.headers(), ends);
-        if waiter.target.is_none() && plan.settings.elsewhere == Elsewhere::Pass {
-            self.metrics.count(Count::Elsewhere);
-            return Ok(Verdict::Pass);
-        }
-        drop(seen);
-        self.decide(host, waiter, now)
+        self.decide(host, waiter, ends)
     }
 
-    /// Gives the request that runs the answer that is kept for it, or has it wait.
+    /// Gives the request that runs the answer that is kept for it, or has it wait. `ends`: it has no body.
     fn decide<H: Host>(
         &mut self,
         host: &H,
         waiter: Waiter,
-        now: Timestamp,
+        ends: bool,
     ) -> Result<Verdict, Refusal> {
         let plan = Rc::clone(&self.plan);
         let seen = Seen::read(&plan, &waiter).ok_or_else(broken)?;
-        match self
-            .answers
-            .find(host, &plan, &seen, self.watch.revision(), now)
-        {
-            Some(kept) if matches!(kept.does, Does::NeedsDetails) => {
-                drop(seen);
-                self.ask_alone(host, waiter)
-            }
-            Some(kept) if matches!(kept.does, Does::NeedsAssertion) => {
-                drop(seen);
-                self.expect_form(host, waiter)
-            }
-            Some(kept) => {
+        if waiter.target.is_none() && plan.settings.elsewhere == Elsewhere::Pass {
+            self.metrics.count(Count::Elsewhere);
+            placing::strip(host, &seen).ok_or_else(broken)?;
+            return Ok(Verdict::Pass);
+        }
+        let now = Timestamp::from_millis(waiter.began_at.div_euclid(1000));
+        let revision = self.watch.revision();
+        let kept = self.answers.find(host, &plan, &seen, revision, now);
+        let kept = match kept.as_deref().map(|kept| &kept.does) {
+            Some(Does::NeedsDetails) => Err(Some(Needs::Details)),
+            Some(Does::NeedsAssertion) => Err(Some(Needs::Assertion)),
+            Some(Does::Pass(_) | Does::Refuse(_)) => kept.ok_or(None),
+            None => Err(None),
+        };
+        let needs = match kept {
+            Ok(kept) => {
                 self.metrics.count(Count::Hit);
                 self.give(host, &waiter, &seen, &kept)?;
-                Ok(Verdict::Pass)
-            }
-            None => {
                 drop(seen);
+                host.give_back(waiter.serialised);
+                return Ok(Verdict::Pass);
+            }
+            Err(needs) => needs,
+        };
+        if let Purpose::Attach = plan.purpose {
+            placing::strip(host, &seen).ok_or_else(broken)?;
+            self.forms.begin(waiter.stream, seen.headers(), ends);
+        }
+        drop(seen);
+        match needs {
+            Some(Needs::Details) => self.ask_alone(host, waiter),
+            Some(Needs::Assertion) => self.expect_form(host, waiter),
+            None => {
                 self.metrics.count(Count::Miss);
                 self.ask(host, waiter, now)
             }
@@ -258,9 +264,11 @@ impl Outbound {
 
     /// The target that the route's cluster is bound to.
     fn target<H: Host>(&self, host: &H) -> Option<usize> {
-        let cluster = host.property(&["xds", "cluster_name"])?;
+        let cluster = host.property(Attribute::CLUSTER)?;
         let mut targets = self.plan.settings.targets.iter();
-        targets.position(|target| target.cluster.as_bytes() == cluster)
+        let target = targets.position(|target| target.cluster.as_bytes() == cluster);
+        host.give_back(cluster);
+        target
     }
 
     /// Does to the request that runs what a kept answer says, once its access has room among those to report.
@@ -307,11 +315,11 @@ impl Outbound {
         passed.ok_or_else(broken)
     }
 
-    /// Time passes.
-    pub(crate) fn on_tick<H: Host>(&mut self, host: &H) {
+    /// Time passes. Whether the plugin ended.
+    pub(crate) fn on_tick<H: Host>(&mut self, host: &H) -> bool {
         self.running.set(self.plugin);
         if !self.serves {
-            return;
+            return false;
         }
         let now = host.now();
         let plan = Rc::clone(&self.plan);
@@ -329,8 +337,8 @@ impl Outbound {
         self.ring.tick(host, edge, now);
         self.metrics.ring(host, self.ring.bytes());
         self.metrics.flush(host);
-        self.end_if_done(host, now);
         host.tick_every(self.pace());
+        self.end_if_done(host, now)
     }
 
     /// A gRPC call was answered, or a stream has a message.
@@ -393,13 +401,9 @@ impl Outbound {
     }
 
     /// A request is over, with its response's status.
-    pub(crate) fn on_log<H: Host>(&mut self, host: &H, stream: ContextId) {
+    pub(crate) fn on_end<H: Host>(&mut self, host: &H, stream: ContextId) {
         let source = matches!(self.plan.settings.caller, CallerFrom::Request { .. });
         self.ring.end(host, stream, source);
-    }
-
-    /// A request is gone.
-    pub(crate) fn on_delete(&mut self, stream: ContextId) {
         self.flights.forget(stream);
         self.forms.forget(stream);
     }
@@ -413,13 +417,13 @@ impl Outbound {
         false
     }
 
-    fn end_if_done<H: Host>(&mut self, host: &H, now: Timestamp) {
-        if self
-            .ends_at
-            .is_some_and(|at| self.ring.is_empty() || now >= at)
-        {
+    fn end_if_done<H: Host>(&mut self, host: &H, now: Timestamp) -> bool {
+        let ends = self.ends_at;
+        let ended = ends.is_some_and(|at| self.ring.is_empty() || now >= at);
+        if ended {
             self.ends_at = None;
             host.finish();
         }
+        ended
     }
 }

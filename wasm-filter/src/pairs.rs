@@ -7,25 +7,56 @@ mod tests;
 /// One header: its name, in lower case as Envoy keeps it, and its value.
 pub(crate) type Pair<'a> = (&'a [u8], &'a [u8]);
 
-/// Reads a serialised map; `None` if it is not one.
-pub(crate) fn read(bytes: &[u8]) -> Option<Vec<Pair<'_>>> {
+/// A serialised map, of which nothing was copied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pairs<'a> {
+    lengths: &'a [[u8; 8]],
+    texts: &'a [u8],
+}
+
+/// Reads a serialised map and shows `each` of its headers; `None` if it is not one.
+#[inline]
+pub(crate) fn read<'a>(bytes: &'a [u8], mut each: impl FnMut(Pair<'a>)) -> Option<Pairs<'a>> {
     if bytes.is_empty() {
-        return Some(Vec::new());
+        return Some(Pairs {
+            lengths: &[],
+            texts: &[],
+        });
     }
-    let (count, rest) = number(bytes)?;
-    let (lengths, mut texts) = rest.split_at_checked(count.checked_mul(8)?)?;
-    let mut pairs = Vec::with_capacity(count);
-    let mut lengths = Some(lengths);
-    for _ in 0..count {
-        let (name, more) = number(lengths?)?;
-        let (value, more) = number(more)?;
-        lengths = Some(more);
-        let (name, more) = text(texts, name)?;
-        let (value, more) = text(more, value)?;
-        texts = more;
-        pairs.push((name, value));
+    let (count, rest) = bytes.split_first_chunk()?;
+    let (lengths, texts) = rest.split_at_checked(number(*count)?.checked_mul(8)?)?;
+    let (lengths, _none) = lengths.as_chunks();
+    let pairs = Pairs { lengths, texts };
+    let mut rest = texts;
+    for of in lengths {
+        let (pair, more) = pair(*of, rest)?;
+        each(pair);
+        rest = more;
     }
     Some(pairs)
+}
+
+impl<'a> Pairs<'a> {
+    /// Its headers, in order.
+    pub(crate) fn iter(self) -> impl Iterator<Item = Pair<'a>> {
+        let mut rest = self.texts;
+        self.lengths.iter().map_while(move |of| {
+            let (pair, more) = pair(*of, rest)?;
+            rest = more;
+            Some(pair)
+        })
+    }
+}
+
+/// The first header of `texts`, whose lengths are `of`.
+#[inline]
+fn pair(of: [u8; 8], texts: &[u8]) -> Option<(Pair<'_>, &[u8])> {
+    let [a, b, c, d, e, f, g, h] = of;
+    let (name, rest) = texts.split_at_checked(number([a, b, c, d])?)?;
+    let (_zero, rest) = rest.split_first()?;
+    let (value, rest) = rest.split_at_checked(number([e, f, g, h])?)?;
+    let (_zero, rest) = rest.split_first()?;
+    Some(((name, value), rest))
 }
 
 /// Serialises a map.
@@ -47,14 +78,6 @@ pub(crate) fn write(pairs: &[(&str, &[u8])]) -> Vec<u8> {
     bytes
 }
 
-fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let (number, rest) = bytes.split_first_chunk()?;
-    let number = usize::try_from(u32::from_le_bytes(*number)).ok()?;
-    Some((number, rest))
-}
-
-fn text(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
-    let (text, rest) = bytes.split_at_checked(length)?;
-    let (_zero, rest) = rest.split_first()?;
-    Some((text, rest))
+fn number(bytes: [u8; 4]) -> Option<usize> {
+    usize::try_from(u32::from_le_bytes(bytes)).ok()
 }

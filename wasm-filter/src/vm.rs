@@ -1,12 +1,13 @@
 //! The filter in one VM: its plugins, the requests that run through them, and what Envoy tells of either.
 //! Several plugins may share a VM; each has its own settings and its own memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use crate::{
     config::{self, Settings},
     form::MAX_FORM,
     host::{Buffer, ContextId, Host, Level},
+    ids::ByContext,
     inbound::{Inbound, Verdict, broken},
     outbound::Outbound,
     refusal::Refusal,
@@ -37,7 +38,8 @@ pub enum Action {
 pub struct Vm<H> {
     host: H,
     plugins: BTreeMap<ContextId, Plugin>,
-    streams: HashMap<ContextId, ContextId>,
+    /// Requests, and the plugin of each.
+    streams: ByContext<ContextId>,
 }
 
 enum Plugin {
@@ -53,7 +55,7 @@ impl<H: Host> Vm<H> {
         Self {
             host,
             plugins: BTreeMap::new(),
-            streams: HashMap::new(),
+            streams: ByContext::default(),
         }
     }
 
@@ -71,37 +73,29 @@ impl<H: Host> Vm<H> {
         }
     }
 
-    /// A request is over.
-    pub fn on_log(&mut self, stream: ContextId) {
-        let plugin = self.streams.get(&stream);
-        let plugin = plugin.and_then(|plugin| self.plugins.get_mut(plugin));
-        match plugin {
-            Some(Plugin::Outbound(outbound)) => outbound.on_log(&self.host, stream),
-            Some(Plugin::Inbound(inbound)) => inbound.on_log(&self.host, stream),
-            Some(Plugin::New) | None => {}
-        }
-    }
-
-    /// Whether a plugin may end now, or a request.
+    /// A request is over, with its response; or a plugin is to end. Whether it may be forgotten: a plugin that has
+    /// something left to do says later that it ended.
+    ///
+    /// It comes once for each context, after the response is known, and last of all: so nothing else need be told of
+    /// a request's end.
     pub fn on_done(&mut self, context: ContextId) -> bool {
-        match self.plugins.get_mut(&context) {
+        if let Some(plugin) = self.streams.remove(&context) {
+            match self.plugins.get_mut(&plugin) {
+                Some(Plugin::Outbound(outbound)) => outbound.on_end(&self.host, context),
+                Some(Plugin::Inbound(inbound)) => inbound.on_end(&self.host, context),
+                Some(Plugin::New) | None => {}
+            }
+            return true;
+        }
+        let may = match self.plugins.get_mut(&context) {
             Some(Plugin::Outbound(outbound)) => outbound.on_done(&self.host),
             Some(Plugin::Inbound(inbound)) => inbound.on_done(&self.host),
             Some(Plugin::New) | None => true,
-        }
-    }
-
-    /// A plugin or a request is gone.
-    pub fn on_delete(&mut self, context: ContextId) {
-        let Some(plugin) = self.streams.remove(&context) else {
-            self.plugins.remove(&context);
-            return;
         };
-        match self.plugins.get_mut(&plugin) {
-            Some(Plugin::Outbound(outbound)) => outbound.on_delete(context),
-            Some(Plugin::Inbound(inbound)) => inbound.on_delete(context),
-            Some(Plugin::New) | None => {}
+        if may {
+            self.plugins.remove(&context);
         }
+        may
     }
 
     /// Reads the configuration; `false` has Envoy refuse it.
@@ -131,10 +125,13 @@ impl<H: Host> Vm<H> {
 
     /// Time passes.
     pub fn on_tick(&mut self, plugin: ContextId) {
-        match self.plugins.get_mut(&plugin) {
+        let ended = match self.plugins.get_mut(&plugin) {
             Some(Plugin::Inbound(inbound)) => inbound.on_tick(&self.host),
             Some(Plugin::Outbound(outbound)) => outbound.on_tick(&self.host),
-            Some(Plugin::New) | None => {}
+            Some(Plugin::New) | None => false,
+        };
+        if ended {
+            self.plugins.remove(&plugin);
         }
     }
 

@@ -4,9 +4,9 @@ use core::{ptr, time::Duration};
 
 use prost::Message as _;
 
-use super::imports as abi;
+use super::{imports as abi, room};
 use crate::{
-    host::{Answer, Buffer, ContextId, Failure, Host, Level, Map, Method, MetricKind},
+    host::{Answer, Attribute, Buffer, ContextId, Failure, Host, Level, Map, Method, MetricKind},
     pairs,
 };
 
@@ -15,6 +15,8 @@ pub(crate) struct Envoy;
 
 /// `WasmStreamType::Request`.
 const REQUEST: u32 = 0;
+/// Envoy wrote elsewhere than into what it was given: `WasmResult::InvalidMemoryAccess`.
+const NOT_OURS: Failure = Failure(6);
 /// No gRPC status of ours: Envoy makes one of the HTTP status for callers that speak gRPC.
 const NO_GRPC_STATUS: i32 = -1;
 
@@ -55,17 +57,11 @@ fn received(ask: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>
     if data.is_null() {
         return Ok(Vec::new());
     }
-    // SAFETY: Envoy allocated `length` bytes by `proxy_on_memory_allocate`, which gives away a vector with
-    // exactly that capacity, and filled them; nobody else knows the address.
-    Ok(unsafe { Vec::from_raw_parts(data, length, length) })
+    room::take(data, length).ok_or(NOT_OURS)
 }
 
 fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
-}
-
-fn property_path(path: &[&str]) -> String {
-    path.join("\0")
 }
 
 // SAFETY, for all of them: pointers and lengths are of slices that live through the call, and of variables that
@@ -170,8 +166,12 @@ impl Host for Envoy {
         done(unsafe { abi::proxy_continue_stream(REQUEST) })
     }
 
-    fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
-        let path = property_path(path);
+    fn give_back(&self, bytes: Vec<u8>) {
+        room::give_back(bytes);
+    }
+
+    fn property(&self, attribute: Attribute) -> Option<Vec<u8>> {
+        let path = attribute.path();
         received(|data, length| unsafe {
             abi::proxy_get_property(path.as_ptr(), path.len(), data, length)
         })
@@ -317,7 +317,7 @@ impl Host for Envoy {
 #[cfg(feature = "for-tests")]
 fn told_time() -> Option<i64> {
     let headers = Envoy.headers(Map::RequestHeaders).ok()?;
-    let headers = crate::message::Headers::read(&headers)?;
+    let headers = crate::message::Headers::read(&headers, &crate::message::Protected::default())?;
     let seconds: i64 = headers.text("x-now")?.parse().ok()?;
     seconds.checked_mul(1_000_000)
 }

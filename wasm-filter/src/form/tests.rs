@@ -1,5 +1,5 @@
 use super::*;
-use crate::pairs;
+use crate::{message::Protected, pairs};
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/web";
@@ -8,7 +8,7 @@ const PROOF: &str = "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-
 
 fn with<T>(headers: &[(&str, &[u8])], look: impl FnOnce(&Headers<'_>) -> T) -> T {
     let written = pairs::write(headers);
-    look(&Headers::read(&written).unwrap())
+    look(&Headers::read(&written, &Protected::default()).unwrap())
 }
 
 fn rewritten_with(body: &str, headers: &[(&str, &[u8])]) -> Result<(String, String), NoForm> {

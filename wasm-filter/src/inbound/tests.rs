@@ -402,7 +402,7 @@ fn the_edge_verifies_once_what_envoy_cannot() {
     ];
     // One of them goes away.
     stage.vm.host().headers.borrow_mut().remove(&streams[2]);
-    stage.vm.on_delete(streams[2]);
+    assert!(stage.vm.on_done(streams[2]));
     let calls = stage.vm.host().calls();
     assert_eq!((calls.len(), &*calls[0].what), (1, "Verify by attache"));
     let request = VerifyRequest::decode(calls[0].message.as_slice()).expect("a request");

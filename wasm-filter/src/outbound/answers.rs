@@ -42,11 +42,12 @@ impl Answers {
     ) -> Option<Rc<Kept>> {
         let request = seen.request()?;
         let key = seen.key();
-        if let Some(kept) = self.kept.get(key.as_slice()) {
+        let kept = self.kept.look(&*key, |kept| {
             let found = kept.iter().find(|kept| kept.answers(&request, now));
-            if let Some(found) = found {
-                return Some(Rc::clone(found));
-            }
+            found.map(Rc::clone)
+        });
+        if let Some(found) = kept.flatten() {
+            return Some(found);
         }
         let others = self.shared.answers(host, &key);
         let mut found = None;
@@ -85,11 +86,7 @@ impl Answers {
 
     fn put(&mut self, kept: Rc<Kept>) {
         let key = kept.question.key.clone();
-        let mut list = self
-            .kept
-            .get(key.as_slice())
-            .map(core::mem::take)
-            .unwrap_or_default();
+        let mut list = self.kept.take(key.as_slice()).unwrap_or_default();
         list.retain(|other| !kept.replaces(other));
         list.insert(0, kept);
         list.truncate(MOST);
@@ -99,8 +96,7 @@ impl Answers {
     /// Forgets an answer.
     pub(super) fn forget(&mut self, kept: &Rc<Kept>) {
         let key = &kept.question.key;
-        if let Some(list) = self.kept.get(key.as_slice()) {
-            let mut list = core::mem::take(list);
+        if let Some(mut list) = self.kept.take(key.as_slice()) {
             list.retain(|other| !Rc::ptr_eq(other, kept));
             self.set(key.clone(), list);
         }
@@ -108,7 +104,7 @@ impl Answers {
 
     fn set(&mut self, key: Vec<u8>, list: Vec<Rc<Kept>>) {
         if list.is_empty() {
-            return self.kept.remove(key.as_slice());
+            return;
         }
         let sizes = list.iter().map(|kept| kept.size());
         let size = sizes.fold(key.len(), usize::saturating_add);
@@ -153,11 +149,7 @@ fn from_others(answer: &shared::Answer, key: &[u8], plan: &Plan) -> Option<Kept>
         evidence: answer.evidence.clone(),
         call: answer.call.clone()?,
     };
-    Kept::of(
-        &Rc::new(response),
-        &Rc::new(question),
-        &plan.settings.inject,
-    )
+    Kept::of(&Rc::new(response), &Rc::new(question), plan)
 }
 
 /// Whether two scopes are of the same requests, whenever they hold.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     bundles::{PROTOCOL, TOKENS},
-    host::{Buffer, ContextId, Host, Level, Method},
+    host::{Attribute, Buffer, ContextId, Host, Level, Method},
     inbound::{Verdict, broken},
     refusal::Refusal,
 };
@@ -43,7 +43,7 @@ impl Outbound {
             drop(seen);
             return self.ask_alone(host, waiter);
         }
-        let key = seen.key();
+        let key = seen.key().into_owned();
         if let Some(waiting) = self.flights.shared(&key) {
             drop(seen);
             waiting.push(waiter);
@@ -78,7 +78,7 @@ impl Outbound {
         }
         let plan = Rc::clone(&self.plan);
         let seen = Seen::read(&plan, &waiter).ok_or_else(broken)?;
-        let mut question = seen.question(seen.key());
+        let mut question = seen.question(seen.key().into_owned());
         question.call.details = Some(seen.details(source(host)));
         drop(seen);
         self.start(host, Kind::Single, &Rc::new(question), vec![waiter], None)?;
@@ -187,8 +187,7 @@ impl Outbound {
         response: &Rc<FetchResponse>,
         now: Timestamp,
     ) {
-        let inject = &self.plan.settings.inject;
-        let kept = Kept::of(response, &flight.question, inject).map(Rc::new);
+        let kept = Kept::of(response, &flight.question, &self.plan).map(Rc::new);
         if let Some(kept) = &kept {
             self.take_in(host, kept, now);
         }
@@ -254,7 +253,7 @@ impl Outbound {
         if let Some(kept) = kept {
             return self.give(host, waiter, &seen, kept);
         }
-        match Does::of(response, &plan.settings.inject) {
+        match Does::of(response, &plan) {
             Does::Pass(passing) => self.let_pass(host, waiter, &seen, &passing),
             Does::Refuse(refusal) => Err(refusal),
             Does::NeedsDetails | Does::NeedsAssertion => Err(edge_unavailable()),
@@ -297,7 +296,7 @@ impl Outbound {
             drop(seen);
             return self.ask_alone(host, waiter);
         }
-        let question = seen.question(seen.key());
+        let question = seen.question(seen.key().into_owned());
         drop(seen);
         if let Some(waiting) = self.flights.alike(&question.key, &question.call) {
             waiting.push(waiter);
@@ -334,7 +333,7 @@ impl Outbound {
 
 /// Where the request that runs comes from.
 pub(super) fn source<H: Host>(host: &H) -> String {
-    let source = host.property(&["source", "address"]).unwrap_or_default();
+    let source = host.property(Attribute::SOURCE).unwrap_or_default();
     String::from_utf8(source).unwrap_or_default()
 }
 

@@ -2,7 +2,7 @@
 //! this one request, and the form goes on with it. Nothing of that is kept.
 
 use core::time::Duration;
-use std::{collections::HashMap, rc::Rc};
+use std::rc::Rc;
 
 use attache_core::{decision::Fault, time::Timestamp};
 use attache_proto::token::v1::{AssertionRequest, AssertionResponse, Decision};
@@ -13,6 +13,7 @@ use crate::{
     bundles::{PROTOCOL, TOKENS},
     form::{self, Form, MAX_FORM, NoForm},
     host::{Buffer, ContextId, Host, Method},
+    ids::ByContext,
     inbound::{Verdict, broken},
     message::Headers,
     metrics::Count,
@@ -30,7 +31,7 @@ const MAX_ANSWER: usize = 64 * 1024;
 #[derive(Default)]
 pub(super) struct Forms {
     /// Requests whose bodies come here.
-    held: HashMap<ContextId, Held>,
+    held: ByContext<Held>,
     requests: Vec<TokenRequest>,
 }
 
@@ -65,7 +66,10 @@ impl Forms {
 
     /// The request waits no longer, or is gone.
     pub(super) fn forget(&mut self, stream: ContextId) {
-        self.held.remove(&stream);
+        // Most requests hold nothing here.
+        if !self.held.is_empty() {
+            self.held.remove(&stream);
+        }
         self.requests
             .retain(|request| request.waiter.stream != stream);
     }
@@ -121,7 +125,8 @@ impl Outbound {
         host: &H,
         waiter: Waiter,
     ) -> Result<Verdict, Refusal> {
-        let headers = Headers::read(&waiter.serialised).ok_or_else(broken)?;
+        let headers =
+            Headers::read(&waiter.serialised, self.plan.protected()).ok_or_else(broken)?;
         form::check(&headers).map_err(refusal)?;
         drop(headers);
         match self.forms.held.get(&waiter.stream) {
@@ -224,7 +229,8 @@ impl Outbound {
                 return Err(edge_unavailable());
             }
         }
-        let headers = Headers::read(&waiter.serialised).ok_or_else(broken)?;
+        let headers =
+            Headers::read(&waiter.serialised, self.plan.protected()).ok_or_else(broken)?;
         let audit = serde_json::json!({"decision_id": response.decision_id}).to_string();
         host.set_state(AUDIT_STATE, audit.as_bytes())
             .map_err(|_failure| broken())?;

@@ -81,10 +81,9 @@ impl Outbound {
             return true;
         };
         for (kept, found) in kept.iter().zip(&answer.answers) {
-            let inject = &self.plan.settings.inject;
             let confirmed = found
                 .confirmed
-                .then(|| kept.confirmed(found, &answer.revision, inject));
+                .then(|| kept.confirmed(found, &answer.revision, &self.plan));
             self.answers.forget(kept);
             if let Some(confirmed) = confirmed.flatten() {
                 self.take_in(host, &Rc::new(confirmed), now);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use attache_core::{
     freshness::Lifetime,
-    header::{HeaderName, is_header_value},
+    header::is_header_value,
     request::{Host as HostName, PathPrefix, Request, Transport as How},
     scope::{Caller, Methods, Paths, Region, Scope},
     time::Timestamp,
@@ -15,7 +15,7 @@ use attache_proto::token::v1::{
     Transport,
 };
 
-use super::flights::Question;
+use super::{flights::Question, seen::Plan};
 use crate::refusal::Refusal;
 
 /// Longest lease that is kept, in bytes.
@@ -37,6 +37,7 @@ pub(super) enum Does {
 
 /// How a request goes on.
 pub(super) struct Passing {
+    /// Headers that go, beside those that every request is stripped of.
     pub(super) remove: Vec<String>,
     pub(super) headers: Vec<(String, String)>,
     /// Parameters of the query, percent-encoded.
@@ -71,7 +72,7 @@ impl Kept {
     pub(super) fn of(
         response: &Rc<FetchResponse>,
         question: &Rc<Question>,
-        inject: &[HeaderName],
+        plan: &Plan,
     ) -> Option<Self> {
         let scope = response.scope.as_ref()?;
         let decision = response.decision();
@@ -96,7 +97,7 @@ impl Kept {
         let scope = region(scope, longest).filter(|_| of_caller)?;
         let moment = |millis| (millis != 0).then(|| Timestamp::from_millis(millis));
         Some(Self {
-            does: Does::of(response, inject),
+            does: Does::of(response, plan),
             scope,
             revision: response.revision.clone(),
             lease,
@@ -187,7 +188,7 @@ impl Kept {
         &self,
         found: &Revalidated,
         revision: &str,
-        inject: &[HeaderName],
+        plan: &Plan,
     ) -> Option<Self> {
         let mut response = (*self.response).clone();
         response.scope = Some(found.scope.clone()?);
@@ -198,7 +199,7 @@ impl Kept {
         response.remove.clone_from(&found.remove);
         response.refresh_at = found.refresh_at;
         revision.clone_into(&mut response.revision);
-        let confirmed = Self::of(&Rc::new(response), &self.question, inject)?;
+        let confirmed = Self::of(&Rc::new(response), &self.question, plan)?;
         confirmed.used.set(self.used.get());
         Some(confirmed)
     }
@@ -207,10 +208,10 @@ impl Kept {
 impl Does {
     /// What a response does. What cannot be done is refused: a credential that is put elsewhere than policy says
     /// is none.
-    pub(super) fn of(response: &FetchResponse, inject: &[HeaderName]) -> Self {
+    pub(super) fn of(response: &FetchResponse, plan: &Plan) -> Self {
         match response.decision() {
             Decision::Allowed => {
-                passing(response, inject).map_or_else(|| Self::Refuse(unsupported()), Self::Pass)
+                passing(response, plan).map_or_else(|| Self::Refuse(unsupported()), Self::Pass)
             }
             Decision::Denied => Self::Refuse(Refusal::of_edge(403, response)),
             Decision::Unavailable => Self::Refuse(Refusal::of_edge(503, response)),
@@ -228,9 +229,9 @@ fn unsupported() -> Refusal {
     )
 }
 
-fn passing(response: &FetchResponse, inject: &[HeaderName]) -> Option<Passing> {
+fn passing(response: &FetchResponse, plan: &Plan) -> Option<Passing> {
     let mut passing = Passing {
-        remove: response.remove.clone(),
+        remove: Vec::new(),
         headers: Vec::new(),
         query: Vec::new(),
         remove_parameters: response.remove_parameters.clone(),
@@ -240,7 +241,11 @@ fn passing(response: &FetchResponse, inject: &[HeaderName]) -> Option<Passing> {
         match injection.place() {
             Place::Header => {
                 // SECURITY: what is not on the list would survive a redirect to another host.
-                let listed = inject.iter().any(|header| header.as_str() == name);
+                let listed = plan
+                    .settings
+                    .inject
+                    .iter()
+                    .any(|header| header.as_str() == name);
                 if !listed || !is_header_value(&value) {
                     return None;
                 }
@@ -262,6 +267,11 @@ fn passing(response: &FetchResponse, inject: &[HeaderName]) -> Option<Passing> {
             Place::Unspecified => return None,
         }
     }
+    // What is set takes the place of all of its name.
+    let set = |name: &String| passing.headers.iter().any(|(set, _)| set == name);
+    let others = response.remove.iter();
+    let others = others.filter(|name| !plan.strips(name) && !set(name));
+    passing.remove = others.cloned().collect();
     Some(passing)
 }
 

@@ -2,10 +2,7 @@
 //! kept answer only if there is room for its access, so that none can be lost for want of it.
 
 use core::time::Duration;
-use std::{
-    collections::{HashMap, VecDeque},
-    rc::Rc,
-};
+use std::{collections::VecDeque, rc::Rc};
 
 use attache_core::time::Timestamp;
 use attache_proto::token::v1::{Access, EndedEpoch, ReportRequest, ReportResponse};
@@ -15,7 +12,8 @@ use super::{epochs::Epochs, flights::Waiter};
 use crate::{
     bundles::{PROTOCOL, TOKENS},
     config::{Accesses, Audit, WhenFull},
-    host::{Buffer, ContextId, Host, Method},
+    host::{Attribute, Buffer, ContextId, Host, Method},
+    ids::ByContext,
 };
 
 /// Most accesses of one report.
@@ -44,8 +42,8 @@ pub(super) struct Ring {
     settings: Audit,
     epochs: Epochs,
     /// Requests that run and whose access is not complete.
-    running: HashMap<ContextId, Running>,
-    done: VecDeque<Done>,
+    running: ByContext<Noted>,
+    done: VecDeque<Noted>,
     bytes: usize,
     last_sequence: u64,
     report: Option<Sent>,
@@ -69,17 +67,41 @@ struct Sent {
     ended: bool,
 }
 
-struct Running {
+/// One access.
+struct Noted {
     lease: Rc<[u8]>,
-    access: Access,
+    /// The method, then the path: one piece of memory.
+    texts: Box<str>,
+    method: usize,
+    /// In microseconds.
     began_at: i64,
-    size: usize,
+    status: u32,
+    latency_us: u64,
+    source_address: String,
+    /// Its number, once it is complete.
+    sequence: u64,
 }
 
-struct Done {
-    lease: Rc<[u8]>,
-    access: Access,
-    size: usize,
+impl Noted {
+    /// What it takes in memory, about, in bytes.
+    fn size(&self) -> usize {
+        self.texts.len().saturating_add(OVERHEAD)
+    }
+
+    /// The same for the edge; `lease` is its lease's place in the report.
+    fn told(&self, lease: u32) -> Access {
+        let (method, path) = self.texts.split_at_checked(self.method).unwrap_or_default();
+        Access {
+            lease,
+            sequence: self.sequence,
+            at: self.began_at / 1000,
+            method: method.to_owned(),
+            path: path.to_owned(),
+            status: self.status,
+            latency_us: self.latency_us,
+            source_address: self.source_address.clone(),
+        }
+    }
 }
 
 impl Ring {
@@ -87,7 +109,7 @@ impl Ring {
         Self {
             settings,
             epochs,
-            running: HashMap::new(),
+            running: ByContext::default(),
             done: VecDeque::new(),
             bytes: 0,
             last_sequence: 0,
@@ -112,28 +134,26 @@ impl Ring {
         if self.settings.accesses == Accesses::LeasesAlone {
             return true;
         }
-        let size = method
-            .len()
-            .saturating_add(path.len())
-            .saturating_add(OVERHEAD);
-        let bytes = self.bytes.saturating_add(size);
+        let texts = method.len().saturating_add(path.len());
+        let bytes = self.bytes.saturating_add(texts).saturating_add(OVERHEAD);
         if bytes > self.settings.memory {
             return self.settings.when_full == WhenFull::Count;
         }
         self.bytes = bytes;
         let began_at = waiter.began_at;
         self.epochs.count(host, began_at.div_euclid(1000));
-        let access = Access {
-            method: method.to_owned(),
-            path: path.to_owned(),
-            at: began_at / 1000,
-            ..Access::default()
-        };
-        let running = Running {
+        let mut texts = String::with_capacity(texts);
+        texts.push_str(method);
+        texts.push_str(path);
+        let running = Noted {
             lease: Rc::clone(lease),
-            access,
+            texts: texts.into_boxed_str(),
+            method: method.len(),
             began_at,
-            size,
+            status: 0,
+            latency_us: 0,
+            source_address: String::new(),
+            sequence: 0,
         };
         // A request that is answered twice (an internal redirect makes a new context) would be another stream.
         if let Some(before) = self.running.insert(waiter.stream, running) {
@@ -144,38 +164,32 @@ impl Ring {
 
     /// The request is over. A pod's own address says nothing; a gateway's callers have theirs.
     pub(super) fn end<H: Host>(&mut self, host: &H, stream: ContextId, with_source: bool) {
+        if self.running.is_empty() {
+            return;
+        }
         let Some(mut running) = self.running.remove(&stream) else {
             return;
         };
-        let status = host.property(&["response", "code"]);
-        let status = status
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(i64::from_le_bytes);
-        running.access.status = status
-            .and_then(|status| u32::try_from(status).ok())
-            .unwrap_or(0);
+        let status = host.property(Attribute::STATUS).and_then(|bytes| {
+            let status = bytes.first_chunk().copied().map(i64::from_le_bytes);
+            host.give_back(bytes);
+            status.and_then(|status| u32::try_from(status).ok())
+        });
+        running.status = status.unwrap_or(0);
         let latency = host.micros().saturating_sub(running.began_at);
-        running.access.latency_us = u64::try_from(latency).unwrap_or(0);
+        running.latency_us = u64::try_from(latency).unwrap_or(0);
         if with_source {
-            let source = host.property(&["source", "address"]).unwrap_or_default();
-            running.access.source_address = String::from_utf8(source).unwrap_or_default();
+            let source = host.property(Attribute::SOURCE).unwrap_or_default();
+            running.source_address = String::from_utf8(source).unwrap_or_default();
         }
         self.finish(running);
     }
 
-    fn finish(&mut self, running: Running) {
+    fn finish(&mut self, running: Noted) {
         self.last_sequence = self.last_sequence.saturating_add(1);
-        let Running {
-            lease,
-            mut access,
-            size,
-            ..
-        } = running;
-        access.sequence = self.last_sequence;
-        self.done.push_back(Done {
-            lease,
-            access,
-            size,
+        self.done.push_back(Noted {
+            sequence: self.last_sequence,
+            ..running
         });
     }
 
@@ -245,7 +259,7 @@ impl Ring {
                 .iter()
                 .position(|lease| Rc::ptr_eq(lease, &done.lease));
             let lease = if known.is_some() { 0 } else { done.lease.len() };
-            bytes = bytes.saturating_add(done.size).saturating_add(lease);
+            bytes = bytes.saturating_add(done.size()).saturating_add(lease);
             if bytes > BATCH_BYTES && !accesses.is_empty() {
                 break;
             }
@@ -253,10 +267,7 @@ impl Ring {
                 leases.push(Rc::clone(&done.lease));
                 leases.len().saturating_sub(1)
             });
-            accesses.push(Access {
-                lease: u32::try_from(index).unwrap_or(u32::MAX),
-                ..done.access.clone()
-            });
+            accesses.push(done.told(u32::try_from(index).unwrap_or(u32::MAX)));
         }
         (
             leases.iter().map(|lease| lease.to_vec()).collect(),
@@ -278,10 +289,10 @@ impl Ring {
         };
         let before = self.done.len();
         while let Some(done) = self.done.front() {
-            if done.access.sequence > answer.acknowledged {
+            if done.sequence > answer.acknowledged {
                 break;
             }
-            self.bytes = self.bytes.saturating_sub(done.size);
+            self.bytes = self.bytes.saturating_sub(done.size());
             self.done.pop_front();
         }
         if before == self.done.len() && sent.accesses > 0 {
@@ -368,8 +379,8 @@ impl Ring {
         while lost < count
             && let Some(done) = self.done.pop_front()
         {
-            self.bytes = self.bytes.saturating_sub(done.size);
-            self.given_up = Some(done.access.sequence);
+            self.bytes = self.bytes.saturating_sub(done.size());
+            self.given_up = Some(done.sequence);
             lost = lost.saturating_add(1);
         }
         lost
@@ -382,7 +393,7 @@ impl Ring {
         self.last_sequence = 0;
         for done in &mut self.done {
             self.last_sequence = self.last_sequence.saturating_add(1);
-            done.access.sequence = self.last_sequence;
+            done.sequence = self.last_sequence;
         }
         let waiting = self.done.len().saturating_add(self.running.len());
         self.epochs.renew(host, u64::try_from(waiting).unwrap_or(0));

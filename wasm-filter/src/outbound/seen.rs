@@ -1,7 +1,8 @@
 //! One request on the way out, as it came: what it asks in one reading, if it has one, and what the edge is told
 //! of it.
 
-use std::rc::Rc;
+use core::cell::RefCell;
+use std::{borrow::Cow, rc::Rc};
 
 use attache_core::{
     header::HeaderName,
@@ -14,8 +15,8 @@ use super::flights::{Question, Waiter};
 use crate::{
     admission::Admission,
     config::{Audit, CallerFrom, Elsewhere, Judge, Outbound, PeerCertificate, Target},
-    host::Host,
-    message::{Headers, Survey},
+    host::{Attribute, Host},
+    message::{Headers, Protected, Survey, begins_as_ours},
 };
 
 /// What answers are for.
@@ -35,7 +36,17 @@ pub(crate) struct Plan {
     pub(super) settings: Outbound,
     pub(super) purpose: Purpose,
     /// The headers that never go on as they came: those that carry credentials, and those that carry evidence.
-    protected: Vec<HeaderName>,
+    protected: Protected,
+    /// The one reading of the authority by which each target was called last: nearly all requests call it alike.
+    called: Vec<RefCell<Option<Rc<Called>>>>,
+}
+
+/// An authority that means a target.
+struct Called {
+    written: String,
+    host: HostName,
+    /// What answers to callers of this target stand under, but for who calls.
+    key: Vec<u8>,
 }
 
 impl Plan {
@@ -46,9 +57,14 @@ impl Plan {
             protected.extend(headers.iter().cloned());
         }
         Self {
+            called: settings
+                .targets
+                .iter()
+                .map(|_| RefCell::default())
+                .collect(),
             settings,
             purpose: Purpose::Attach,
-            protected,
+            protected: Protected::new(protected),
         }
     }
 
@@ -73,8 +89,45 @@ impl Plan {
                 admission,
                 evidence: judge.evidence.clone(),
             },
-            protected: Vec::new(),
+            protected: Protected::default(),
+            called: vec![RefCell::default()],
         }
+    }
+
+    /// What `authority` names, if it means this target.
+    fn meant(&self, target: usize, authority: &str) -> Option<Rc<Called>> {
+        let mut called = self.called.get(target)?.try_borrow_mut().ok()?;
+        if let Some(called) = called.as_ref()
+            && called.written == authority
+        {
+            return Some(Rc::clone(called));
+        }
+        let asked = Authority::parse(authority).ok()?;
+        // SECURITY: `Host` is the client's word; the cluster is the route's.
+        let target = self.settings.targets.get(target)?;
+        if !target.origin.is_meant_by(&asked) {
+            return None;
+        }
+        let meant = Rc::new(Called {
+            written: authority.to_owned(),
+            key: key(&target.cluster, asked.host.as_str()),
+            host: asked.host,
+        });
+        *called = Some(Rc::clone(&meant));
+        Some(meant)
+    }
+
+    /// The headers that are looked for in each request.
+    pub(super) fn protected(&self) -> &Protected {
+        match &self.purpose {
+            Purpose::Attach => &self.protected,
+            Purpose::Judge { admission, .. } => &admission.protected,
+        }
+    }
+
+    /// Whether every request is stripped of this header.
+    pub(super) fn strips(&self, name: &str) -> bool {
+        matches!(self.purpose, Purpose::Attach) && self.protected.take(name.as_bytes())
     }
 
     /// What the edge is told that its answers are for.
@@ -98,7 +151,6 @@ impl Plan {
 pub(super) struct Seen<'a> {
     plan: &'a Plan,
     headers: Headers<'a>,
-    survey: Survey<'a>,
     /// Who calls, as the edge is told and as kept answers are compared.
     evidence: Option<Evidence>,
     /// The target that the route's cluster is bound to.
@@ -111,7 +163,7 @@ pub(super) struct Seen<'a> {
 
 /// A request with one reading.
 struct Plain<'a> {
-    host: HostName,
+    called: Rc<Called>,
     path: RequestPath<'a>,
 }
 
@@ -119,37 +171,35 @@ impl<'a> Seen<'a> {
     /// Reads a request; `None` if Envoy's header map is none.
     pub(super) fn read(plan: &'a Plan, waiter: &'a Waiter) -> Option<Self> {
         let settings = &plan.settings;
-        let headers = Headers::read(&waiter.serialised)?;
-        let survey = headers.survey(&plan.protected);
+        let headers = Headers::read(&waiter.serialised, plan.protected())?;
         let target = waiter.target.and_then(|index| settings.targets.get(index));
-        let text = |name| headers.text(name).unwrap_or_default();
         // Whatever name the service behind the proxy was called by, it is this one.
-        let own = target.and_then(|target| target.written.split_once("://"));
+        let own = target.filter(|_| waiter.shown.is_some());
+        let own = own.and_then(|target| target.written.split_once("://"));
         let own = own.map(|(_, authority)| authority);
-        let own = own.filter(|_| waiter.shown.is_some());
         let mut seen = Self {
             plan,
             evidence: evidence(plan, &headers, waiter),
-            method: text(":method"),
-            written: text(":path"),
-            authority: own.unwrap_or_else(|| text(":authority")),
+            method: headers.method().unwrap_or_default(),
+            written: headers.path().unwrap_or_default(),
+            authority: own.or_else(|| headers.authority()).unwrap_or_default(),
             headers,
-            survey,
             target,
             plain: None,
         };
-        seen.plain = seen.one_reading();
+        seen.plain = seen.one_reading(waiter.target);
         Some(seen)
     }
 
     /// What has two readings, goes around the policy, or imitates a header has no kept answer.
-    fn one_reading(&self) -> Option<Plain<'a>> {
+    fn one_reading(&self, target: Option<usize>) -> Option<Plain<'a>> {
         let Survey {
             imitates,
             overrides,
             upgrades,
+            hosts,
             ..
-        } = self.survey;
+        } = *self.headers.survey();
         // What imitates a header on the way in is removed before the application sees it.
         let judges = matches!(self.plan.purpose, Purpose::Judge { .. });
         if (imitates && !judges) || overrides || upgrades {
@@ -158,17 +208,13 @@ impl<'a> Seen<'a> {
         if !is_method(self.method) || goes_around_policy(self.method) {
             return None;
         }
-        let mut hosts = self.headers.values("host");
-        if !judges && hosts.any(|host| host != self.authority.as_bytes()) {
+        let mut named = self.headers.values("host");
+        if !judges && hosts && named.any(|host| host != self.authority.as_bytes()) {
             return None;
         }
-        let asked = Authority::parse(self.authority).ok()?;
-        // SECURITY: `Host` is the client's word; the cluster is the route's.
-        let meant = self.target?.origin.is_meant_by(&asked);
-        let path = RequestPath::parse(self.written).ok()?;
-        meant.then_some(Plain {
-            host: asked.host,
-            path,
+        Some(Plain {
+            called: self.plan.meant(target?, self.authority)?,
+            path: RequestPath::parse(self.written).ok()?,
         })
     }
 
@@ -176,7 +222,7 @@ impl<'a> Seen<'a> {
     pub(super) fn request(&self) -> Option<Request<'_>> {
         let (plain, target) = (self.plain.as_ref()?, self.target?);
         Some(Request {
-            host: &plain.host,
+            host: &plain.called.host,
             port: target.origin.port(),
             transport: target.origin.transport(),
             method: self.method,
@@ -185,29 +231,27 @@ impl<'a> Seen<'a> {
     }
 
     /// Who calls where: kept answers stand under it and compare it whole.
-    pub(super) fn key(&self) -> Vec<u8> {
-        let host = self
-            .plain
-            .as_ref()
-            .map_or(self.authority, |plain| plain.host.as_str());
-        let cluster = self.target.map_or("", |target| target.cluster.as_str());
-        let mut key =
-            Vec::with_capacity(host.len().saturating_add(cluster.len()).saturating_add(1));
-        key.extend_from_slice(cluster.as_bytes());
-        // Stands in neither of the two.
+    pub(super) fn key(&self) -> Cow<'_, [u8]> {
+        let target = match &self.plain {
+            Some(plain) => Cow::Borrowed(plain.called.key.as_slice()),
+            None => {
+                let cluster = self.target.map_or("", |target| target.cluster.as_str());
+                Cow::Owned(key(cluster, self.authority))
+            }
+        };
+        let Some(evidence) = &self.evidence else {
+            return target;
+        };
+        let mut key = target.into_owned();
         key.push(0);
-        key.extend_from_slice(host.as_bytes());
-        if let Some(evidence) = &self.evidence {
-            key.push(0);
-            // Writing into a vector cannot fail.
-            let _ = evidence.encode(&mut key);
-        }
-        key
+        // Writing into a vector cannot fail.
+        let _ = evidence.encode(&mut key);
+        Cow::Owned(key)
     }
 
     /// The names of all headers that must not go on as they came.
-    pub(super) fn protected(&self) -> &[&'a [u8]] {
-        &self.survey.protected
+    pub(super) fn protected(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.headers.survey().protected()
     }
 
     pub(super) const fn method(&self) -> &'a str {
@@ -216,7 +260,10 @@ impl<'a> Seen<'a> {
 
     /// The path without its query.
     pub(super) fn path(&self) -> &'a str {
-        self.written.split('?').next().unwrap_or_default()
+        match &self.plain {
+            Some(plain) => plain.path.as_str(),
+            None => self.written.split('?').next().unwrap_or_default(),
+        }
     }
 
     /// The path with its query.
@@ -275,11 +322,15 @@ impl Seen<'_> {
                 evidence,
             } => {
                 let own = [&admission.header, evidence];
-                own.iter().any(|own| own.as_str().as_bytes() == name)
-                    || self.survey.protected.contains(&name)
+                own.iter().any(|own| own.as_str().as_bytes() == name) || begins_as_ours(name)
             }
         }
     }
+}
+
+fn key(cluster: &str, host: &str) -> Vec<u8> {
+    // Zero stands in neither of the two.
+    [cluster.as_bytes(), &[0], host.as_bytes()].concat()
 }
 
 /// The URI name of the peer's certificate, where it counts.
@@ -293,10 +344,10 @@ pub(super) fn principal<H: Host>(host: &H, caller: &CallerFrom) -> String {
     );
     // SECURITY: Envoy tells the same of a certificate that it verified and of one that it did not; that it
     // verifies them is the configuration's word.
-    if !verified || host.property(&["connection", "mtls"]).as_deref() != Some(&[1]) {
+    if !verified || host.property(Attribute::MTLS).as_deref() != Some(&[1]) {
         return String::new();
     }
-    let name = host.property(&["connection", "uri_san_peer_certificate"]);
+    let name = host.property(Attribute::PEER);
     String::from_utf8(name.unwrap_or_default()).unwrap_or_default()
 }
 

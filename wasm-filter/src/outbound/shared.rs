@@ -10,7 +10,7 @@ use attache_core::time::Timestamp;
 use attache_proto::token::v1::{Call, Evidence};
 use prost::Message as _;
 
-use crate::host::{Failure, Host};
+use crate::host::{Attribute, Failure, Host};
 
 /// Slots of answers, and of leases.
 const ANSWERS: u64 = 256;
@@ -71,7 +71,7 @@ pub(super) struct Shared {
 impl Shared {
     /// `fingerprint` tells plugins apart whose settings differ.
     pub(super) fn open<H: Host>(host: &H, fingerprint: &[u8]) -> Self {
-        let vm_id = host.property(&["plugin_vm_id"]).unwrap_or_default();
+        let vm_id = host.property(Attribute::VM_ID).unwrap_or_default();
         let name = (!vm_id.is_empty()).then(|| format!("attache/{:016x}", hash(fingerprint)));
         let shared = Self {
             name,

@@ -151,9 +151,7 @@ impl Stage {
 
     fn end(&mut self, stream: ContextId) {
         self.host().context.set(stream);
-        self.vm.on_log(stream);
-        self.vm.on_done(stream);
-        self.vm.on_delete(stream);
+        assert!(self.vm.on_done(stream));
     }
 
     fn watch(&mut self, revision: &str) {

@@ -2,7 +2,15 @@
 
 use proptest::prelude::*;
 
-use super::{read, write};
+use super::{Pair, write};
+
+/// The headers that were shown, and the same when they are asked for again.
+fn read(bytes: &[u8]) -> Option<Vec<Pair<'_>>> {
+    let mut shown = Vec::new();
+    let pairs = super::read(bytes, |pair| shown.push(pair))?;
+    assert_eq!(pairs.iter().collect::<Vec<_>>(), shown);
+    Some(shown)
+}
 
 #[test]
 fn what_is_written_is_read() {

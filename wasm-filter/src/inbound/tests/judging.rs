@@ -107,8 +107,7 @@ fn one_answer_of_the_edge_lets_all_in_that_it_covers() {
     }
     // Each is reported.
     for stream in [first, second, third] {
-        stage.vm.on_log(stream);
-        stage.vm.on_delete(stream);
+        assert!(stage.vm.on_done(stream));
     }
     stage.vm.host().context.set(PLUGIN);
     stage.vm.on_tick(PLUGIN);
