@@ -14,6 +14,9 @@ const SLOTS: u64 = 64;
 /// How often a life shows that it goes on, and after how long it counts as ended.
 const PULSE: Duration = Duration::from_secs(2);
 const DEAD: Duration = Duration::from_secs(15);
+/// How many accesses are counted in shared data at once, before the first of them is answered: each writing costs a
+/// call of Envoy, and whoever is told of a life that ended must not be told too few.
+const AHEAD: u64 = 16;
 /// Most lives that one report ends: an edge takes 16, and one of them may be this life's own gap.
 const MOST_ENDED: usize = 15;
 
@@ -34,6 +37,8 @@ pub(super) struct Epochs {
     epoch: Vec<u8>,
     started_at: i64,
     answered: u64,
+    /// How many shared data says: never fewer.
+    written: u64,
     slot: Option<(u64, String)>,
     next_pulse_at: Option<Timestamp>,
     /// Lives that ended, with their slots and versions, until the edge knows.
@@ -54,6 +59,7 @@ impl Epochs {
             epoch: random(host),
             started_at: host.now().as_millis(),
             answered: 0,
+            written: 0,
             slot: None,
             next_pulse_at: None,
             ended: Vec::new(),
@@ -66,7 +72,7 @@ impl Epochs {
         self.epoch = random(host);
         self.started_at = now;
         self.answered = answered;
-        self.pulse(host, now);
+        self.pulse(host, answered, now);
     }
 
     pub(super) fn id(&self) -> Vec<u8> {
@@ -80,18 +86,25 @@ impl Epochs {
     /// One more request is answered from memory.
     pub(super) fn count<H: Host>(&mut self, host: &H, now: i64) {
         self.answered = self.answered.saturating_add(1);
-        self.pulse(host, now);
+        if self.answered > self.written {
+            let ahead = self.answered.saturating_add(AHEAD.saturating_sub(1));
+            self.pulse(host, ahead, now);
+        }
     }
 
-    /// Writes that this life goes on.
-    fn pulse<H: Host>(&mut self, host: &H, seen_at: i64) {
+    /// Writes that this life goes on, and how many it answered at most.
+    fn pulse<H: Host>(&mut self, host: &H, answered: u64, seen_at: i64) {
+        self.written = answered;
+        if self.name.is_none() {
+            return;
+        }
         if self.slot.is_none() {
             let slot = self.free_slot(host);
             self.slot = slot.and_then(|slot| Some((slot, self.slot_name(slot)?)));
         }
         let life = Life {
             epoch: self.epoch.clone(),
-            answered: self.answered,
+            answered,
             seen_at,
         };
         if let Some((_, name)) = &self.slot {
@@ -111,17 +124,20 @@ impl Epochs {
 
     /// Looks after this life, and for others that ended.
     pub(super) fn tick<H: Host>(&mut self, host: &H, now: Timestamp) {
-        if self
+        let rests = self
             .next_pulse_at
-            .is_some_and(|at| now < at && at.since(now) <= PULSE)
-        {
+            .is_some_and(|at| now < at && at.since(now) <= PULSE);
+        if rests {
+            if self.written != self.answered {
+                self.pulse(host, self.answered, now.as_millis());
+            }
             return;
         }
         self.next_pulse_at = Some(now.plus(PULSE));
         if self.answered == 0 || self.name.is_none() {
             return;
         }
-        self.pulse(host, now.as_millis());
+        self.pulse(host, self.answered, now.as_millis());
         if !self.ended.is_empty() {
             return;
         }

@@ -18,6 +18,7 @@ use crate::{
 mod refused_reports;
 mod token_requests;
 mod versions;
+mod warm;
 
 const NOW: i64 = 1_800_000_000_000;
 const PLUGIN: ContextId = 1;
@@ -695,14 +696,9 @@ fn by_default_every_access_is_recorded_and_nothing_warns() {
     assert!(stage.host().logged.borrow().is_empty());
 }
 
-#[test]
-fn what_a_worker_that_ended_answered_is_told_by_another() {
-    let mut one = Stage::open();
-    one.warm("/v1/x", &allowed("t", "/v1"));
-    for _ in 0..3 {
-        one.start("/v1/x");
-    }
-    let mut other = Stage::beside(&one);
+/// How many accesses another worker tells of one that ended now.
+fn told_by_another(ended: &Stage) -> u64 {
+    let mut other = Stage::beside(ended);
     other.start("/v1/x");
     other.tick();
     other.later(15_000);
@@ -711,11 +707,48 @@ fn what_a_worker_that_ended_answered_is_told_by_another() {
     while let Some(call) = other.called("Report") {
         let report = ReportRequest::decode(call.message.as_slice()).expect("a report");
         if let Some(ended) = report.ended.first() {
-            assert_eq!(ended.last_sequence, 4);
-            return;
+            return ended.last_sequence;
         }
     }
     panic!("nobody told");
+}
+
+#[test]
+fn what_a_worker_that_ended_answered_is_told_by_another() {
+    let mut one = Stage::open();
+    one.warm("/v1/x", &allowed("t", "/v1"));
+    for _ in 0..3 {
+        one.start("/v1/x");
+    }
+    one.tick();
+    assert_eq!(told_by_another(&one), 4);
+}
+
+#[test]
+fn of_a_worker_that_ended_between_two_ticks_never_too_few_are_told_and_few_too_many() {
+    for answered in 1..40 {
+        let mut one = Stage::open();
+        one.warm("/v1/x", &allowed("t", "/v1"));
+        for _ in 1..answered {
+            one.start("/v1/x");
+        }
+        let told = told_by_another(&one);
+        assert!(
+            (answered..answered + 16).contains(&told),
+            "{answered}: {told}"
+        );
+    }
+}
+
+#[test]
+fn answering_from_memory_seldom_writes_what_workers_share() {
+    let mut stage = Stage::open();
+    stage.warm("/v1/x", &allowed("t", "/v1"));
+    let before = stage.host().versions.get();
+    for _ in 0..160 {
+        stage.start("/v1/x");
+    }
+    assert_eq!(stage.host().versions.get() - before, 10);
 }
 
 #[test]
