@@ -158,7 +158,7 @@ where
     }
 
     /// What is kept, if it is good; begins to fetch its successor when that is due.
-    fn kept<F>(
+    pub(crate) fn kept<F>(
         &self,
         key: &K,
         now: Timestamp,

@@ -90,6 +90,13 @@ impl Counts {
         outcome
     }
 
+    /// A call for a credential of `provider` was given what was in memory.
+    pub(crate) fn at_hand(&self, provider: &str) {
+        self.change(provider, |counts| {
+            counts.kept = counts.kept.saturating_add(1)
+        });
+    }
+
     /// A fetch that was begun at `asked_at` has ended.
     pub(crate) fn fetched(
         &self,

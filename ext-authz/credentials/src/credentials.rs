@@ -111,6 +111,12 @@ struct Key {
     generation: u64,
 }
 
+/// What a provider's document comes to for one caller.
+struct Parts {
+    parameters: CredentialKind<String>,
+    claims: RenderedClaims,
+}
+
 impl Credentials {
     /// Obtains our own tokens from `mint`, what is made of stored secrets from `secrets`, and all else from where
     /// `reach` lets calls go.
@@ -152,8 +158,37 @@ impl Credentials {
         if Self::is_assertion(grant) {
             return Err(Fault::CredentialNotEncodable.into());
         }
-        let obtaining = self.obtain_of(provider, grant, evidence, now, until);
+        if let Some(credential) = self.at_hand(provider, grant, evidence, now) {
+            self.counts.at_hand(&provider.name);
+            return Ok(Some(credential));
+        }
+        // Its state is large, and nearly every call is over by now.
+        let obtaining = Box::pin(self.obtain_of(provider, grant, evidence, now, until));
         self.counts.of_call(&provider.name, obtaining).await
+    }
+
+    /// What is in memory and good. Everything that it is kept under is looked at; whatever is not as it must be is
+    /// found again, and told, where it is obtained.
+    fn at_hand(
+        &self,
+        provider: &CredentialProvider,
+        grant: &Grant<'_>,
+        evidence: &Evidence,
+        now: Timestamp,
+    ) -> Option<Arc<Credential>> {
+        let evidence = grant.evidence(evidence)?;
+        let parts = self.parts(grant, provider).ok()?;
+        let secrets = self.secrets.at_hand(&parts.parameters.secrets())?;
+        let key = self.key_of(grant, provider, parts, &secrets);
+        let late = Providers::late(&key.parameters);
+        let fetch = |occasion| {
+            let evidence = Evidence::clone(&evidence);
+            self.fetch(key.clone(), secrets.clone(), evidence, now, occasion)
+        };
+        let kept = self.cache.kept(&key, now, late, &fetch)?;
+        // SECURITY: a token of a key that was revoked meanwhile does not leave.
+        let generation = self.providers.of(&key.parameters).generation();
+        (generation == key.generation).then_some(kept)
     }
 
     /// What became of the credentials of each provider since the start, by its name.
@@ -246,17 +281,38 @@ impl Credentials {
         grant: &Grant<'_>,
         provider: &CredentialProvider,
     ) -> Result<(Key, Secrets), Unobtained> {
-        let attestation = grant.attestation();
-        let unproven = |unavailable: UnavailableClaim| {
-            let (workload, provider) = (attestation.spiffe_id(), &provider.name);
+        let parts = self.parts(grant, provider).map_err(|unavailable| {
+            let (workload, provider) = (grant.attestation().spiffe_id(), &provider.name);
             tracing::warn!(%workload, %provider, "{unavailable}");
             Fault::ClaimUnavailable
-        };
-        let parameters = provider.kind.expand(attestation).map_err(unproven)?;
+        })?;
+        let secrets = self.secrets.current(&parts.parameters.secrets()).await?;
+        Ok((self.key_of(grant, provider, parts, &secrets), secrets))
+    }
+
+    /// What the provider's parameters and claims come to for the caller.
+    fn parts(
+        &self,
+        grant: &Grant<'_>,
+        provider: &CredentialProvider,
+    ) -> Result<Parts, UnavailableClaim> {
+        let attestation = grant.attestation();
         let plan = provider.kind.token_plan();
         let claims = plan.map(|plan| plan.claims.render(attestation)).transpose();
-        let claims = claims.map_err(unproven)?.unwrap_or_default();
-        let secrets = self.secrets.current(&parameters.secrets()).await?;
+        Ok(Parts {
+            parameters: provider.kind.expand(attestation)?,
+            claims: claims?.unwrap_or_default(),
+        })
+    }
+
+    fn key_of(
+        &self,
+        grant: &Grant<'_>,
+        provider: &CredentialProvider,
+        parts: Parts,
+        secrets: &Secrets,
+    ) -> Key {
+        let attestation = grant.attestation();
         let read = provider.kind.attributes();
         let read = read.map(|name| {
             (
@@ -264,20 +320,19 @@ impl Credentials {
                 attestation.attributes().value(name).cloned(),
             )
         });
-        let mut key = Key {
+        let Parts { parameters, claims } = parts;
+        Key {
             spiffe_id: attestation.spiffe_id().clone(),
             trust_provider: attestation.provider().to_owned(),
             provider: provider.name.clone(),
             placements: Arc::clone(grant.placements()),
             issuer: self.providers.issuer().to_owned(),
             read: read.collect(),
+            generation: self.providers.of(&parameters).generation(),
             parameters,
             claims,
             versions: secrets.versions(),
-            generation: 0,
-        };
-        key.generation = self.providers.of(&key.parameters).generation();
-        Ok((key, secrets))
+        }
     }
 
     fn fetch(

@@ -217,6 +217,17 @@ impl SecretStore {
         Ok(Secrets(secrets))
     }
 
+    /// The secrets of `references`, if all of them are in memory.
+    pub(crate) fn at_hand(&self, references: &[&SecretReference]) -> Option<Secrets> {
+        let held = references
+            .iter()
+            .map(|reference| match self.known(reference) {
+                Known::Held(held) => Some(((*reference).clone(), held)),
+                Known::Unread | Known::Unreadable(_) => None,
+            });
+        held.collect::<Option<_>>().map(Secrets)
+    }
+
     /// How many secrets are in use, and how many of them cannot be read now.
     pub fn counts(&self) -> SecretCounts {
         let now = Instant::now();

@@ -23,7 +23,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tracing::debug;
 
 use crate::{
-    cache::{Entry, Proof, Shown, VerifiedTokens},
+    cache::{Entry, Looked, Proof, Shown, VerifiedTokens},
     keyring::{Keyring, Keys, Newer},
     provider::{self, InvalidProviders, ProviderConfig},
     sequences::Sequences,
@@ -229,12 +229,38 @@ impl Trust {
         evidence: &Evidence,
         now: Timestamp,
     ) -> Result<Arc<Attestation>, NotAttested> {
+        if let Some(known) = self.known(evidence, now) {
+            return Ok(known);
+        }
+        // Its state is large, and nearly every call is over by now.
+        Box::pin(self.prove(evidence, now)).await
+    }
+
+    /// What was proven before by a token, and is still proven.
+    fn known(&self, evidence: &Evidence, now: Timestamp) -> Option<Arc<Attestation>> {
+        let Evidence::Token(token) = evidence else {
+            return None;
+        };
+        self.verified.find(&Looked(token), now, |entry| {
+            self.proof_today(entry.claimed.as_ref(), now)
+        })
+    }
+
+    async fn prove(
+        &self,
+        evidence: &Evidence,
+        now: Timestamp,
+    ) -> Result<Arc<Attestation>, NotAttested> {
         let Evidence::Several(several) = evidence else {
-            return self.attest_piece(evidence, now).await;
+            return self.prove_piece(evidence, now).await;
         };
         let mut attested = Vec::with_capacity(several.pieces().len());
         for piece in several.pieces() {
-            attested.push(self.attest_piece(piece, now).await?);
+            let attestation = match self.known(piece, now) {
+                Some(known) => known,
+                None => self.prove_piece(piece, now).await?,
+            };
+            attested.push(attestation);
         }
         let Some((first, others)) = attested.split_first() else {
             return Err(NotAttested::Denied(DenyReason::EvidenceMissing));
@@ -251,13 +277,13 @@ impl Trust {
 
     /// Judges one piece of evidence at `now`. Waits for keys at most two seconds, and only for the first ones of
     /// an issuer. A token of a key that is not there yet is `Unavailable` while it is looked for.
-    async fn attest_piece(
+    async fn prove_piece(
         &self,
         evidence: &Evidence,
         now: Timestamp,
     ) -> Result<Arc<Attestation>, NotAttested> {
         match evidence {
-            Evidence::Token(token) => self.attest_token(token, now).await,
+            Evidence::Token(token) => self.prove_token(token, now).await,
             Evidence::Certificate(chain) => self.attest_certificate(chain, now).await,
             // Pieces are flat.
             Evidence::Several(_) => Err(NotAttested::Denied(DenyReason::EvidenceAmbiguous)),
@@ -314,18 +340,11 @@ impl Trust {
         provider.proof(&*provider.keyring.usable(now)?, claimed)
     }
 
-    async fn attest_token(
+    async fn prove_token(
         &self,
         token: &Secret,
         now: Timestamp,
     ) -> Result<Arc<Attestation>, NotAttested> {
-        let shown = Shown::Token(token.clone());
-        let known = self.verified.find(&shown, now, |entry| {
-            self.proof_today(entry.claimed.as_ref(), now)
-        });
-        if let Some(attestation) = known {
-            return Ok(attestation);
-        }
         let unverified = Unverified::parse(token.expose())?;
         let claimed = unverified.claimed();
         let provider = self.live.load().of_token(&claimed).cloned()?;
@@ -351,7 +370,7 @@ impl Trust {
                 attestation: Arc::clone(&attestation),
                 validity: verified.validity(),
             };
-            self.verified.keep(shown, entry);
+            self.verified.keep(Shown::Token(token.clone()), entry);
         }
         Ok(attestation)
     }

@@ -15,7 +15,7 @@ use attache_core::{
     secret::Secret,
     time::Timestamp,
 };
-use moka::sync::Cache;
+use moka::{Equivalent, sync::Cache};
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +50,22 @@ impl Hash for Shown {
             Self::Token(token) => token.expose().hash(state),
             Self::Chain(chain) => chain.hash(state),
         }
+    }
+}
+
+/// A token that is looked for, where it stands.
+pub(crate) struct Looked<'a>(pub(crate) &'a Secret);
+
+impl Hash for Looked<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // As `Shown` does, by which it is found.
+        self.0.expose().hash(state);
+    }
+}
+
+impl Equivalent<Shown> for Looked<'_> {
+    fn equivalent(&self, shown: &Shown) -> bool {
+        matches!(shown, Shown::Token(token) if token == self.0)
     }
 }
 
@@ -89,7 +105,7 @@ impl VerifiedTokens {
     /// which `today` says.
     pub(crate) fn find(
         &self,
-        shown: &Shown,
+        shown: &(impl Equivalent<Shown> + Hash),
         now: Timestamp,
         today: impl FnOnce(&Entry) -> Option<Proof>,
     ) -> Option<Arc<Attestation>> {
