@@ -25,6 +25,7 @@ use tokio::{
 
 use self::{
     counters::Counters,
+    desk::{Desks, Waiting},
     family::PerFamily,
     flood::{Admission, Floodgates},
     queued::{Promise, Queued, Receipt},
@@ -45,6 +46,7 @@ pub use self::{
 pub mod text;
 
 mod counters;
+mod desk;
 mod failure;
 mod family;
 mod flood;
@@ -142,6 +144,7 @@ pub struct JournalStatus {
 /// An open journal: the only writer of its directory.
 pub struct Journal {
     inbox: Sender<Message>,
+    desks: Desks,
     places: Arc<Semaphore>,
     queue: usize,
     durability: Durability,
@@ -177,6 +180,7 @@ impl Journal {
             counters: Arc::clone(&counters),
             pending: PerFamily::default(),
             again: Vec::new(),
+            gathers: (durability == Durability::Background).then_some(writer::GATHER),
             tidied_at: now,
         };
         writer.publish();
@@ -195,6 +199,7 @@ impl Journal {
         let places = Arc::new(Semaphore::new(queue));
         Ok(Self {
             inbox,
+            desks: Desks::default(),
             places,
             queue,
             durability,
@@ -207,8 +212,11 @@ impl Journal {
 
     /// Records one access whose host only its client names, unless a policy matched. See
     /// [`Journal::record_to`].
-    pub async fn record(&self, event: Event) -> Result<Recorded, AuditUnavailable> {
-        self.record_to(event, Target::Claimed).await
+    pub fn record(
+        &self,
+        event: impl Into<Box<Event>>,
+    ) -> impl Future<Output = Result<Recorded, AuditUnavailable>> {
+        self.record_to(event.into(), Target::Claimed)
     }
 
     /// Records one access. Returns when the operating system has its event, or, in the background
@@ -218,7 +226,7 @@ impl Journal {
     /// future was dropped before it was written is then recorded as an access that was not answered.
     pub async fn record_to(
         &self,
-        mut event: Event,
+        mut event: Box<Event>,
         target: Target,
     ) -> Result<Recorded, AuditUnavailable> {
         let refusal = Refusal(Some(&self.counters));
@@ -265,22 +273,26 @@ impl Journal {
         }
     }
 
-    async fn record_now(&self, event: Event, target: Target) -> Result<Recorded, AuditUnavailable> {
-        let event = match self.count(Box::new(event), target) {
+    async fn record_now(
+        &self,
+        event: Box<Event>,
+        target: Target,
+    ) -> Result<Recorded, AuditUnavailable> {
+        let event = match self.count(event, target) {
             Ok(event_id) => return Ok(self.coalesced(event_id)),
             Err(event) => event,
         };
         let place = Arc::clone(&self.places).acquire_owned().await;
         let place = place.map_err(|_closed| AuditUnavailable::Closed)?;
+        let desk = self.desks.here(&self.inbox);
+        let desk = desk.ok_or(AuditUnavailable::Closed)?;
         let (caller, answer) = oneshot::channel();
-        let receipt = Receipt::Awaited(caller);
-        let queued = Queued {
+        desk.hand_in(Queued {
             event,
             target,
-            receipt,
+            receipt: Receipt::Awaited(Waiting::at(Arc::clone(&desk), caller)),
             place,
-        };
-        self.send(Message::Record(queued))?;
+        });
         answer.await.unwrap_or(Err(AuditUnavailable::Closed))
     }
 
@@ -291,10 +303,13 @@ impl Journal {
         }
     }
 
-    fn record_later(&self, event: Event, target: Target) -> Result<Recorded, AuditUnavailable> {
+    fn record_later(
+        &self,
+        event: Box<Event>,
+        target: Target,
+    ) -> Result<Recorded, AuditUnavailable> {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_full| AuditUnavailable::QueueFull(self.queue))?;
-        let event = Box::new(event);
         let admission = match self.floods.of(Family::of(&event)) {
             Some(mut floods) => {
                 let admission = floods.admit(event, target, (self.clock)());
@@ -310,12 +325,12 @@ impl Journal {
         };
         let event_id = event.event_id.clone();
         let receipt = Receipt::Promised(Promise::new(Arc::clone(&self.counters)));
-        self.send(Message::Record(Queued {
+        self.send(Message::Record(vec![Queued {
             event,
             target,
             receipt,
             place,
-        }))?;
+        }]))?;
         Ok(Recorded {
             event_id,
             coalesced: false,
@@ -341,12 +356,8 @@ impl Journal {
 
     fn send(&self, message: Message) -> Result<(), AuditUnavailable> {
         self.inbox.send(message).map_err(|SendError(unsent)| {
-            if let Message::Record(Queued {
-                receipt: Receipt::Promised(promise),
-                ..
-            }) = unsent
-            {
-                promise.settle();
+            if let Message::Record(events) = unsent {
+                events.into_iter().for_each(Queued::unaccept);
             }
             AuditUnavailable::Closed
         })

@@ -121,7 +121,7 @@ impl Edge {
         let mut trail = Trail::begin(clock::now(), began, question);
         trail.joins(parent);
         let Some(_slot) = self.calls.enter() else {
-            return self.turn_away(listener, question, trail).await;
+            return Box::pin(self.turn_away(listener, question, trail)).await;
         };
         let patience = match self.enforcement {
             Enforcement::Enforce => self.answer_within,
@@ -219,8 +219,8 @@ impl Edge {
             Entered::Asks(remove) => remove,
             Entered::Unmatched(remove) => {
                 trail.unmatched();
-                self.rehearse(policies, listener, question, asked, trail)
-                    .await;
+                // The state of what is rare is kept apart, here and below, so that a call's own stays small.
+                Box::pin(self.rehearse(policies, listener, question, asked, trail)).await;
                 return Ok(Forward::with(None, &remove));
             }
         };
@@ -280,7 +280,7 @@ impl Edge {
         let obtained = match wanted.purpose {
             Purpose::Assert => {
                 wanted.check_client(grant.attestation())?;
-                credentials.assertion(grant, evidence, now).await
+                Box::pin(credentials.assertion(grant, evidence, now)).await
             }
             Purpose::Attach | Purpose::Fetch | Purpose::Judge => {
                 credentials.obtain(grant, evidence, now, until).await
@@ -401,7 +401,7 @@ impl Edge {
         listener: &ListenerSettings,
         trail: &mut Trail,
         verdict: Result<Forward, Refusal>,
-    ) -> (Event, Answer) {
+    ) -> (Box<Event>, Answer) {
         if let Err(refusal) = &verdict {
             trail.refused(refusal);
         }
@@ -421,7 +421,7 @@ impl Edge {
             observed: false,
             kept: region.map(|region| Kept {
                 region,
-                event: Box::new(event.clone()),
+                event: event.clone(),
                 revision: trail.noted().revision,
             }),
             needs: None,

@@ -49,7 +49,8 @@ pub(crate) struct Trail {
     outcome: Outcome,
     /// How it would end if dry-run policies were enforced; `None` if none covers it.
     would_be: Option<Outcome>,
-    event: Event,
+    /// Large, and handed on to the journal: boxed, so that it is moved as a pointer.
+    event: Box<Event>,
     announced: Option<Announced>,
     valid_until: Option<Timestamp>,
     retry_after: Option<Duration>,
@@ -69,13 +70,13 @@ impl Trail {
     /// What is known when the question arrives.
     pub(crate) fn begin(now: Timestamp, began: Instant, question: &Question<'_>) -> Self {
         let text = |text: &str| printable(text.as_bytes(), MAX_TEXT_BYTES);
-        let event = Event {
+        let event = Box::new(Event {
             target_service: text(question.authority),
             request_method: text(question.method),
             request_path: text(without_query(question.target)),
             source_address: question.source.as_deref().map(text),
             ..Event::blank(clock::event_id(now), now, Outcome::Permitted)
-        };
+        });
         Self {
             began,
             answered_by: began,
@@ -361,7 +362,12 @@ impl Trail {
     }
 
     /// The event as it is recorded; asked for once.
-    pub(crate) fn event(&mut self, edge: &str, listener: &str, enforcement: Enforcement) -> Event {
+    pub(crate) fn event(
+        &mut self,
+        edge: &str,
+        listener: &str,
+        enforcement: Enforcement,
+    ) -> Box<Event> {
         edge.clone_into(&mut self.event.edge);
         listener.clone_into(&mut self.event.listener);
         self.event.latency_ms = milliseconds(self.began.elapsed());
@@ -380,7 +386,8 @@ impl Trail {
         let left = if self.parent.is_some() || self.announced.is_some() {
             self.event.clone()
         } else {
-            Event::blank(String::new(), self.event.timestamp, self.event.outcome)
+            let (at, outcome) = (self.event.timestamp, self.event.outcome);
+            Box::new(Event::blank(String::new(), at, outcome))
         };
         mem::replace(&mut self.event, left)
     }

@@ -13,7 +13,7 @@ use rustix::{
 };
 use thiserror::Error;
 
-use super::segment::is_same;
+use super::segment::identity;
 
 /// The lock of one directory, held until it is dropped.
 pub(super) struct Lock {
@@ -60,7 +60,7 @@ impl Lock {
     /// Whether the lock file is still the one in the directory: both may have been replaced.
     pub(super) fn is_in_place(&self) -> bool {
         match (fs::symlink_metadata(&self.path), self.file.metadata()) {
-            (Ok(found), Ok(ours)) => is_same(&found, &ours),
+            (Ok(found), Ok(ours)) => identity(&found) == identity(&ours),
             _ => false,
         }
     }

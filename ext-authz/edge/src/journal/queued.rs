@@ -3,9 +3,13 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use attache_core::event::{Event, Mode, Outcome};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::{AuditUnavailable, Recorded, counters::Counters, flood::Target};
+use super::{
+    counters::Counters,
+    desk::{Filed, Waiting},
+    flood::Target,
+};
 
 /// The code of an access that policy permitted and that was not answered.
 const NOT_ANSWERED: &str = "not-answered";
@@ -22,7 +26,7 @@ pub(super) struct Queued {
 impl Queued {
     /// Whether the event says that the request went on, and nobody is there any more to let it.
     pub(super) fn is_unanswered(&self) -> bool {
-        let gone = matches!(&self.receipt, Receipt::Awaited(caller) if caller.is_closed());
+        let gone = matches!(&self.receipt, Receipt::Awaited(caller) if caller.is_gone());
         // What is only observed went on whoever waited.
         let enforced = self.event.mode == Mode::Enforce;
         gone && enforced && self.event.outcome == Outcome::Permitted
@@ -43,22 +47,28 @@ impl Queued {
     }
 }
 
+impl Queued {
+    /// The journal is closed, and does not take it: its caller learns that, and a promise was none.
+    pub(super) fn unaccept(self) {
+        if let Receipt::Promised(promise) = self.receipt {
+            promise.settle();
+        }
+    }
+}
+
 /// Who learns what became of an event.
 pub(super) enum Receipt {
     /// The caller, who waits.
-    Awaited(oneshot::Sender<Result<Recorded, AuditUnavailable>>),
+    Awaited(Waiting),
     /// Nobody: the event was accepted with a promise.
     Promised(Promise),
 }
 
 impl Receipt {
     /// Says what became of the event.
-    pub(super) fn settle(self, outcome: Result<Recorded, AuditUnavailable>) {
+    pub(super) fn settle(self, outcome: Filed) {
         match self {
-            Self::Awaited(caller) => {
-                // A caller that goes away at this very moment was answered by nobody.
-                let _ = caller.send(outcome);
-            }
+            Self::Awaited(caller) => caller.answer(outcome),
             Self::Promised(promise) => {
                 if outcome.is_ok() {
                     promise.settle();

@@ -75,6 +75,8 @@ impl fmt::Display for SegmentName {
 pub(super) struct Segment {
     pub(super) name: SegmentName,
     path: PathBuf,
+    /// Stays what it is for as long as `file` is open.
+    identity: (u64, u64),
     file: File,
     /// Bytes of whole lines.
     pub(super) length: u64,
@@ -99,6 +101,7 @@ impl Segment {
         Ok(Self {
             name,
             path,
+            identity: identity(&file.metadata()?),
             file,
             length: 0,
             torn: false,
@@ -111,7 +114,8 @@ impl Segment {
         let path = dir.join(name.to_string());
         let file = open_options().open(&path)?;
         let length = whole_lines(&file)?;
-        let torn = file.metadata()?.len().saturating_sub(length);
+        let metadata = file.metadata()?;
+        let torn = metadata.len().saturating_sub(length);
         if torn > 0 {
             file.set_len(length)?;
         }
@@ -119,6 +123,7 @@ impl Segment {
             Self {
                 name,
                 path,
+                identity: identity(&metadata),
                 file,
                 length,
                 torn: false,
@@ -137,11 +142,13 @@ impl Segment {
             return Err(error);
         }
         // Looked at after the write: what was written into a removed file is not recorded.
-        let ours = self.file.metadata()?;
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| is_same(&found, &ours)) {
-            self.length = ours.len();
+        if let Ok(found) = fs::symlink_metadata(&self.path)
+            && identity(&found) == self.identity
+        {
+            self.length = found.len();
             return Ok(Appended::InPlace);
         }
+        let ours = self.file.metadata()?;
         // The file may come back; it must not tell of an access that was refused for this.
         let before = ours
             .len()
@@ -165,9 +172,9 @@ impl Segment {
     }
 }
 
-/// Whether two looks saw one file.
-pub(super) fn is_same(one: &Metadata, other: &Metadata) -> bool {
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
+/// By which a file is known, wherever it is: its device and its number there.
+pub(super) fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }
 
 /// SECURITY: readable by its owner only, and never through a link that somebody put there.

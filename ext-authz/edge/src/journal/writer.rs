@@ -8,6 +8,7 @@ use std::{
         atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError},
     },
+    thread,
     time::Duration,
 };
 
@@ -28,6 +29,8 @@ use super::{
 const MAX_COMMIT_BYTES: usize = 256 * 1024;
 /// Most events of one commit.
 const MAX_COMMIT_EVENTS: usize = 1024;
+/// How long events are gathered that nobody waits for: to be woken for each one would cost more than to write it.
+pub(super) const GATHER: Duration = Duration::from_millis(5);
 /// How often an idle writer looks for segments that are too old.
 const TIDY_EVERY: Duration = Duration::from_secs(30);
 /// How often a writer looks while a flood is open or a write has failed.
@@ -35,8 +38,8 @@ const RETRY_EVERY: Duration = Duration::from_millis(250);
 
 /// What the thread is asked.
 pub(super) enum Message {
-    /// Record an event.
-    Record(Queued),
+    /// Record events.
+    Record(Vec<Queued>),
     /// Write everything that was asked before, summaries of open floods included.
     Flush(oneshot::Sender<Result<(), AuditUnavailable>>),
     /// Flush, and end.
@@ -53,6 +56,8 @@ pub(super) struct Writer {
     pub(super) pending: PerFamily<Pending>,
     /// Promised events whose write failed.
     pub(super) again: Vec<Queued>,
+    /// How long events may wait for others that come after them; `None` if somebody waits for each.
+    pub(super) gathers: Option<Duration>,
     pub(super) tidied_at: Timestamp,
 }
 
@@ -95,6 +100,9 @@ impl Writer {
             let first = inbox.recv_timeout(if idle { TIDY_EVERY } else { RETRY_EVERY });
             let now = (self.clock)();
             self.admit_again(now);
+            if let (Ok(Message::Record(_)), Some(time)) = (&first, self.gathers) {
+                gather(time);
+            }
             let then = match first {
                 Ok(first) => self.take_all(first, inbox, now),
                 Err(RecvTimeoutError::Timeout) => {
@@ -121,7 +129,12 @@ impl Writer {
         let mut taken = 0;
         while let Some(message) = next.take() {
             match message {
-                Message::Record(queued) => self.admit(queued, now),
+                Message::Record(events) => {
+                    taken += events.len();
+                    events
+                        .into_iter()
+                        .for_each(|queued| self.admit(queued, now));
+                }
                 Message::Flush(done) => {
                     // A caller that no longer waits needs no answer.
                     let _ = done.send(self.flush(now));
@@ -136,7 +149,6 @@ impl Writer {
                     }));
                 }
             }
-            taken += 1;
             if taken < MAX_COMMIT_EVENTS {
                 next = inbox.try_recv().ok();
             }
@@ -366,6 +378,15 @@ impl Writer {
                 .iter()
                 .all(|pending| pending.summaries.is_empty())
     }
+}
+
+/// Lets events come for a while.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a thread of its own, on which nothing else waits"
+)]
+fn gather(time: Duration) {
+    thread::sleep(time);
 }
 
 /// One event, one line.

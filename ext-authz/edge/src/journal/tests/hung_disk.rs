@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{ErrorKind, Read as _},
     os::unix::fs::OpenOptionsExt as _,
+    sync::mpsc,
     thread::JoinHandle,
 };
 
@@ -14,7 +15,10 @@ use rustix::{
 };
 use tokio::time::timeout;
 
-use super::*;
+use super::{
+    super::desk::{Desks, Waiting},
+    *,
+};
 
 /// What a pipe is filled in steps of.
 const PAGE: [u8; 4096] = [b'.'; 4096];
@@ -187,9 +191,12 @@ async fn an_access_that_is_given_up_after_its_line_was_made_is_not_recorded_as_p
         counters: Arc::default(),
         pending: PerFamily::default(),
         again: Vec::new(),
+        gathers: None,
         tidied_at: now,
     };
     let places = Arc::new(Semaphore::new(10));
+    let (desks, (inbox, _events)) = (Desks::default(), mpsc::channel());
+    let desk = desks.here(&inbox).unwrap();
     let mut callers = Vec::new();
     for number in 0..3 {
         let (caller, answer) = oneshot::channel();
@@ -197,7 +204,7 @@ async fn an_access_that_is_given_up_after_its_line_was_made_is_not_recorded_as_p
         let queued = Queued {
             event: Box::new(permitted(number)),
             target: Target::Claimed,
-            receipt: Receipt::Awaited(caller),
+            receipt: Receipt::Awaited(Waiting::at(Arc::clone(&desk), caller)),
             place: Arc::clone(&places).acquire_owned().await.unwrap(),
         };
         writer.admit(queued, now);

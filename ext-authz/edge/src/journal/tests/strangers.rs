@@ -116,7 +116,9 @@ async fn what_one_source_can_write_in_a_window_has_a_total() {
         ..denied_stranger(number)
     };
     for number in 0..10_000 {
-        let recorded = journal.record_to(event(number), Target::Vouched).await;
+        let recorded = journal
+            .record_to(Box::new(event(number)), Target::Vouched)
+            .await;
         recorded.unwrap();
     }
     let proven = journal.record(denied_alone(0)).await.unwrap();
@@ -144,7 +146,13 @@ async fn a_host_that_is_vouched_for_has_its_own_flood() {
                 target_service: ["one.example", "two.example"][number as usize % 2].to_owned(),
                 ..denied_stranger(number)
             };
-            alone += usize::from(!journal.record_to(event, target).await.unwrap().coalesced);
+            alone += usize::from(
+                !journal
+                    .record_to(Box::new(event), target)
+                    .await
+                    .unwrap()
+                    .coalesced,
+            );
         }
         assert_eq!(alone, recorded, "{target:?}");
     }
