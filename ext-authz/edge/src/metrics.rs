@@ -25,7 +25,10 @@ use prometheus_client::{
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use self::{process::Process, state::EdgeState};
-use crate::{admin::Admin, stages::Passed};
+use crate::{
+    admin::Admin,
+    stages::{Passed, Stage},
+};
 
 mod classic;
 mod credentials;
@@ -61,6 +64,17 @@ pub struct Metrics {
     reported: Family<OfKept, Counter>,
     revalidated: Family<OfKept, Counter>,
     stages: Family<Staged, Histogram, fn() -> Histogram>,
+    at_hand: AtHand,
+}
+
+/// Those of the histograms that every call is in, found once.
+#[derive(Clone)]
+struct AtHand {
+    permitted: Histogram,
+    evidence: Histogram,
+    decide: Histogram,
+    credential: Histogram,
+    audit: Histogram,
 }
 
 /// INVARIANT: every value comes from the configuration or from a fixed list.
@@ -90,12 +104,30 @@ struct Staged {
 
 impl Default for Metrics {
     fn default() -> Self {
+        let durations: Family<_, _, fn() -> _> =
+            Family::new_with_constructor(|| Histogram::new(DURATIONS));
+        let stages: Family<_, _, fn() -> _> =
+            Family::new_with_constructor(|| Histogram::new(STAGE_DURATIONS));
+        let permitted = Ended {
+            outcome: outcome_name(Outcome::Permitted),
+        };
+        let stage = |stage: Stage| {
+            let stage = stage.name();
+            stages.get_or_create_owned(&Staged { stage })
+        };
         Self {
+            at_hand: AtHand {
+                permitted: durations.get_or_create_owned(&permitted),
+                evidence: stage(Stage::Evidence),
+                decide: stage(Stage::Decide),
+                credential: stage(Stage::Credential),
+                audit: stage(Stage::Audit),
+            },
             decisions: Family::default(),
-            durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
+            durations,
             reported: Family::default(),
             revalidated: Family::default(),
-            stages: Family::new_with_constructor(|| Histogram::new(STAGE_DURATIONS)),
+            stages,
         }
     }
 }
@@ -109,6 +141,8 @@ impl Metrics {
         code: Option<&str>,
         took: Duration,
     ) {
+        let took = took.as_secs_f64();
+        let permitted = outcome == Outcome::Permitted;
         let outcome = outcome_name(outcome);
         let decided = Decided {
             listener: listener.to_owned(),
@@ -116,9 +150,13 @@ impl Metrics {
             code: code.unwrap_or(NO_CODE).to_owned(),
         };
         self.decisions.get_or_create(&decided).inc();
-        let ended = Ended { outcome };
-        let durations = self.durations.get_or_create(&ended);
-        durations.observe(took.as_secs_f64());
+        if permitted {
+            self.at_hand.permitted.observe(took);
+        } else {
+            self.durations
+                .get_or_create(&Ended { outcome })
+                .observe(took);
+        }
     }
 
     /// Has what is counted of `listener` begin at 0.
@@ -156,9 +194,14 @@ impl Metrics {
     /// What an access went through.
     pub(crate) fn passed(&self, stages: &[Passed]) {
         for passed in stages {
-            let stage = passed.stage.name();
-            let durations = self.stages.get_or_create(&Staged { stage });
-            durations.observe(passed.took.as_secs_f64());
+            let took = passed.took.as_secs_f64();
+            let at = &self.at_hand;
+            match passed.stage {
+                Stage::Evidence => at.evidence.observe(took),
+                Stage::Decide => at.decide.observe(took),
+                Stage::Credential => at.credential.observe(took),
+                Stage::Audit => at.audit.observe(took),
+            }
         }
     }
 
