@@ -62,7 +62,7 @@ impl AccessService {
 #[async_trait]
 impl Access for AccessService {
     async fn check(&self, asked: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let parent = Parent::of(asked.metadata());
+        let parent = Parent::of(asked.metadata().as_ref());
         let CheckRequest { evidence, call } = asked.into_inner();
         let call = call.ok_or_else(|| Status::invalid_argument("call is missing"))?;
         Ok(Response::new(self.decide(call, evidence, parent).await?))
@@ -72,7 +72,7 @@ impl Access for AccessService {
         &self,
         asked: Request<BatchCheckRequest>,
     ) -> Result<Response<BatchCheckResponse>, Status> {
-        let parent = Parent::of(asked.metadata());
+        let parent = Parent::of(asked.metadata().as_ref());
         let BatchCheckRequest { evidence, calls } = asked.into_inner();
         if calls.is_empty() || calls.len() > MAX_BATCH {
             let message = format!("calls: {} of them; send 1 to {MAX_BATCH}", calls.len());

@@ -1,28 +1,15 @@
 //! `envoy.service.auth.v3.Authorization`: what Envoy asks becomes a question, the answer becomes what
 //! Envoy does. No rule of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, str::Utf8Error, sync::Arc, time::Duration};
 
 use attache_core::{decision::Fault, event::Outcome};
 use attache_credentials::{Credential, Injection};
-use envoy_types::{
-    ext_authz::v3::pb::{
-        Address, Authorization, CheckRequest, CheckResponse, DeniedHttpResponse,
-        HeaderAppendAction, HeaderValue, HeaderValueOption, HttpResponse, HttpStatus,
-        OkHttpResponse,
-    },
-    pb::{
-        envoy::{
-            config::core::v3::{QueryParameter, socket_address::PortSpecifier},
-            service::auth::v3::AttributeContext,
-        },
-        google::{
-            protobuf::{Struct, Value, value::Kind},
-            rpc,
-        },
-    },
-};
-use tonic::{Code, Request, Response, Status, async_trait, metadata::MetadataMap};
+use bytes::Bytes;
+use envoy_types::ext_authz::v3::pb::HeaderAppendAction;
+use hyper::HeaderMap;
+use prost::Message as _;
+use tonic::{Code, Status};
 
 use crate::{
     answer::{Answer, Disposition, Forward},
@@ -35,6 +22,13 @@ use crate::{
     to_its_end::{Panicked, ToItsEnd},
     traces::Parent,
 };
+
+use self::wire::{
+    AddressKind, AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, Entry, Field,
+    HeaderValue, HeaderValueOption, HttpResponse, HttpStatus, OkHttpResponse, Port, Struct, Value,
+};
+
+mod wire;
 
 /// The key of `context_extensions` by which a route says where it leads.
 pub const TARGET_EXTENSION: &str = "attache.target";
@@ -58,108 +52,137 @@ impl ExtAuthz {
     }
 }
 
-#[async_trait]
-impl Authorization for ExtAuthz {
-    async fn check(&self, asked: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let (metadata, _, asked) = asked.into_parts();
-        let attributes = asked.attributes.unwrap_or_default();
+impl ExtAuthz {
+    /// Answers `Check`: a `CheckRequest` as it stands in a call with `headers`.
+    pub(crate) async fn check(
+        &self,
+        headers: &HeaderMap,
+        asked: Bytes,
+    ) -> Result<CheckResponse, Status> {
         let (edge, listener) = (Arc::clone(&self.edge), Arc::clone(&self.listener));
+        let asked = CheckRequest::decode(asked).map_err(|error| malformed(&error))?;
+        let attributes = asked.attributes.unwrap_or_default();
+        let caller = edge.traces.as_ref().and_then(|_| Parent::of(headers));
         // When Envoy stops waiting, the access is still recorded.
         let answering = ToItsEnd::of(async move {
-            let question = question(&attributes, listener.trusted_hops)?;
-            let parent = parent(&metadata, &question);
+            let question = question(&attributes, listener.trusted_hops);
+            let Some(question) = question.map_err(|error| malformed(&error))? else {
+                return Err(Status::invalid_argument(
+                    "attributes.request.http is missing",
+                ));
+            };
+            let parent = caller.or_else(|| edge.traces.as_ref().and_then(|_| parent(&question)));
             let answer = edge.answer(&listener, &question, parent).await;
-            Some(response(&answer, question.is_grpc()))
+            Ok(response(&answer, question.is_grpc()))
         });
-        match answering.await {
-            Ok(Some(response)) => Ok(Response::new(response)),
-            Ok(None) => Err(Status::invalid_argument(
-                "attributes.request.http is missing",
-            )),
-            Err(Panicked) => Err(Status::internal("the decision was not made")),
-        }
+        let answered = answering.await;
+        answered.unwrap_or_else(|Panicked| Err(Status::internal("the decision was not made")))
     }
 }
 
-/// Reads the attributes; `None` if they are not those of an HTTP request.
-fn question(attributes: &AttributeContext, trusted_hops: usize) -> Option<Question<'_>> {
-    let http = attributes.request.as_ref()?.http.as_ref()?;
-    // With `encode_raw_headers` duplicates stand apart and bytes are as sent; without, Envoy joined them.
-    let headers: Vec<_> = match &http.header_map {
-        Some(map) => map.headers.iter().map(raw).collect(),
-        None => http
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_bytes()))
-            .collect(),
-    };
-    let peer = peer(attributes);
-    let address = source::address(peer, &headers, trusted_hops);
-    Some(Question {
-        method: &http.method,
-        target: &http.path,
-        authority: &http.host,
-        headers,
-        headers_are_known: true,
-        vouched: attributes
-            .context_extensions
-            .get(TARGET_EXTENSION)
-            .map(String::as_str),
-        source: peer.map(|(address, port)| source::text(address, port)),
-        address,
-        peer: tls_peer(attributes),
-        given: None,
-    })
+/// What no Envoy sends.
+fn malformed(error: &dyn std::error::Error) -> Status {
+    Status::internal(format!("the CheckRequest cannot be read: {error}"))
 }
 
-/// The span that the call belongs to: that of Envoy's own call to us, which Envoy tells of in the call's metadata
-/// if it traces; else what the request itself says.
-fn parent(metadata: &MetadataMap, question: &Question<'_>) -> Option<Parent> {
-    Parent::of(metadata).or_else(|| {
-        Parent::among(|name| {
-            let headers = question.headers.iter();
-            headers.filter_map(move |(its, value)| (*its == name).then_some(*value))
-        })
+/// Reads the attributes; `None` if they are not those of an HTTP request.
+fn question(
+    attributes: &AttributeContext,
+    trusted_hops: usize,
+) -> Result<Option<Question<'_>>, Utf8Error> {
+    let request = attributes.request.as_ref();
+    let Some(http) = request.and_then(|request| request.http.as_ref()) else {
+        return Ok(None);
+    };
+    // With `encode_raw_headers` duplicates stand apart and bytes are as sent; without, Envoy joined them.
+    let headers: Vec<_> = match &http.header_map {
+        Some(map) => map.headers.iter().map(raw).collect::<Result<_, _>>()?,
+        None => joined(&http.headers)?,
+    };
+    let peer = peer(attributes)?;
+    let address = source::address(peer, &headers, trusted_hops);
+    Ok(Some(Question {
+        method: text(&http.method)?,
+        target: text(&http.path)?,
+        authority: text(&http.host)?,
+        headers,
+        headers_are_known: true,
+        vouched: vouched(&attributes.context_extensions)?,
+        source: peer.map(|(address, port)| source::text(address, port)),
+        address,
+        peer: tls_peer(attributes)?,
+        given: None,
+    }))
+}
+
+fn text(bytes: &Bytes) -> Result<&str, Utf8Error> {
+    str::from_utf8(bytes)
+}
+
+/// The entries of a map of texts, one for each key.
+fn joined(entries: &[Entry]) -> Result<Vec<(&str, &[u8])>, Utf8Error> {
+    let mut last = HashMap::with_capacity(entries.len());
+    for entry in entries {
+        last.insert(text(&entry.key)?, text(&entry.value)?.as_bytes());
+    }
+    Ok(last.into_iter().collect())
+}
+
+/// The route's word on where it leads.
+fn vouched(extensions: &[Entry]) -> Result<Option<&str>, Utf8Error> {
+    let mut last_first = extensions.iter().rev();
+    let target = last_first.find(|entry| entry.key == TARGET_EXTENSION);
+    target.map(|entry| text(&entry.value)).transpose()
+}
+
+/// The span that the call belongs to where Envoy tells of none of its own: what the request itself says.
+fn parent(question: &Question<'_>) -> Option<Parent> {
+    Parent::among(|name| {
+        let headers = question.headers.iter();
+        headers.filter_map(move |(its, value)| (*its == name).then_some(*value))
     })
 }
 
 /// The name and the certificate of that peer. `source.service` is what a header of the client says, and is
 /// never read.
-fn tls_peer(attributes: &AttributeContext) -> Peer<'_> {
-    let source = attributes.source.as_ref();
-    source.map_or_else(Peer::default, |source| Peer {
-        principal: &source.principal,
-        certificate: &source.certificate,
+fn tls_peer(attributes: &AttributeContext) -> Result<Peer<'_>, Utf8Error> {
+    let Some(source) = &attributes.source else {
+        return Ok(Peer::default());
+    };
+    Ok(Peer {
+        principal: text(&source.principal)?,
+        certificate: text(&source.certificate)?,
     })
 }
 
-fn raw(header: &HeaderValue) -> (&str, &[u8]) {
+fn raw(header: &HeaderValue) -> Result<(&str, &[u8]), Utf8Error> {
     let value = if header.raw_value.is_empty() {
-        header.value.as_bytes()
+        text(&header.value)?.as_bytes()
     } else {
         &header.raw_value
     };
-    (header.key.as_str(), value)
+    Ok((text(&header.key)?, value))
 }
 
 /// The peer of Envoy's connection.
-fn peer(attributes: &AttributeContext) -> Option<(&str, u32)> {
-    let address = attributes.source.as_ref()?.address.as_ref()?;
-    match address.address.as_ref()? {
-        Address::SocketAddress(socket) => {
-            let port = match socket.port_specifier {
-                Some(PortSpecifier::PortValue(port)) => port,
-                Some(PortSpecifier::NamedPort(_)) | None => 0,
+fn peer(attributes: &AttributeContext) -> Result<Option<(&str, u32)>, Utf8Error> {
+    let source = attributes.source.as_ref();
+    let address = source.and_then(|source| source.address.as_ref());
+    match address.and_then(|address| address.kind.as_ref()) {
+        Some(AddressKind::Socket(socket)) => {
+            let port = match socket.port {
+                Some(Port::Number(port)) => port,
+                Some(Port::Named(_)) | None => 0,
             };
-            Some((&socket.address, port))
+            Ok(Some((text(&socket.address)?, port)))
         }
-        Address::Pipe(_) | Address::EnvoyInternalAddress(_) => None,
+        Some(AddressKind::Pipe(_) | AddressKind::Internal(_)) | None => Ok(None),
     }
 }
 
 fn response(answer: &Answer, is_grpc: bool) -> CheckResponse {
     let (code, http_response) = match &answer.disposition {
-        Disposition::Forward(forward) => (Code::Ok, HttpResponse::OkResponse(ok(forward))),
+        Disposition::Forward(forward) => (Code::Ok, HttpResponse::Ok(ok(forward))),
         Disposition::Refuse(refusal) => {
             let code = match refusal {
                 Refusal::Denied(_) => Code::PermissionDenied,
@@ -167,14 +190,13 @@ fn response(answer: &Answer, is_grpc: bool) -> CheckResponse {
             };
             (
                 code,
-                HttpResponse::DeniedResponse(refused(answer, refusal, is_grpc)),
+                HttpResponse::Denied(refused(answer, refusal, is_grpc)),
             )
         }
     };
     CheckResponse {
-        status: Some(rpc::Status {
+        status: Some(wire::Status {
             code: i32::from(code),
-            ..rpc::Status::default()
         }),
         dynamic_metadata: Some(metadata(answer)),
         http_response: Some(http_response),
@@ -184,19 +206,21 @@ fn response(answer: &Answer, is_grpc: bool) -> CheckResponse {
 fn ok(forward: &Forward) -> OkHttpResponse {
     let injection = forward.credential().map(Credential::injection);
     let headers = injection.map_or(&[][..], Injection::headers).iter();
-    let headers = headers.map(|(name, value)| header(name.as_str(), value.expose().to_owned()));
+    let headers = headers.map(|(name, value)| {
+        let (name, value) = (name.as_str().to_owned(), value.expose().to_owned());
+        header(Bytes::from(name), value)
+    });
     let parameters = injection.map_or(&[][..], Injection::parameters).iter();
     // SECURITY: Envoy puts the value into the query as it is; it was encoded when it was made.
-    let parameters = parameters.map(|(name, value)| QueryParameter {
-        key: name.as_str().to_owned(),
-        value: value.expose().to_owned(),
+    let parameters = parameters.map(|(name, value)| Entry {
+        key: Bytes::from(name.as_str().to_owned()),
+        value: Bytes::from(value.expose().to_owned()),
     });
     OkHttpResponse {
         headers: headers.collect(),
         headers_to_remove: forward.remove().to_vec(),
         query_parameters_to_set: parameters.collect(),
         query_parameters_to_remove: forward.remove_parameters().to_vec(),
-        ..OkHttpResponse::default()
     }
 }
 
@@ -208,8 +232,8 @@ fn refused(answer: &Answer, refusal: &Refusal, is_grpc: bool) -> DeniedHttpRespo
         Refusal::Unavailable(_) => 503,
     };
     let mut headers = vec![
-        header(DECISION_HEADER, answer.decision_id.clone()),
-        header(CODE_HEADER, refusal.code().to_owned()),
+        header(named(DECISION_HEADER), answer.decision_id.clone()),
+        header(named(CODE_HEADER), refusal.code().to_owned()),
     ];
     let retry_after = match refusal {
         Refusal::Unavailable(Fault::Overloaded) => Some(Duration::from_secs(1)),
@@ -221,7 +245,7 @@ fn refused(answer: &Answer, refusal: &Refusal, is_grpc: bool) -> DeniedHttpRespo
         let seconds = after
             .as_secs()
             .saturating_add(u64::from(after.subsec_nanos() > 0));
-        headers.push(header("retry-after", seconds.max(1).to_string()));
+        headers.push(header(named("retry-after"), seconds.max(1).to_string()));
     }
     // For a gRPC caller Envoy turns status and body into `grpc-status` and `grpc-message`.
     let body = if is_grpc {
@@ -232,7 +256,7 @@ fn refused(answer: &Answer, refusal: &Refusal, is_grpc: bool) -> DeniedHttpRespo
             answer.decision_id
         )
     } else {
-        headers.push(header("content-type", "application/json".to_owned()));
+        headers.push(header(named("content-type"), "application/json".to_owned()));
         let body = serde_json::json!({
             "code": refusal.code(),
             "decision": answer.decision_id,
@@ -247,15 +271,18 @@ fn refused(answer: &Answer, refusal: &Refusal, is_grpc: bool) -> DeniedHttpRespo
     }
 }
 
-fn header(name: &str, value: String) -> HeaderValueOption {
+const fn named(name: &'static str) -> Bytes {
+    Bytes::from_static(name.as_bytes())
+}
+
+fn header(key: Bytes, value: String) -> HeaderValueOption {
     HeaderValueOption {
         header: Some(HeaderValue {
-            key: name.to_owned(),
-            value,
-            raw_value: Vec::new(),
+            key,
+            value: Bytes::from(value),
+            raw_value: Bytes::new(),
         }),
         append_action: i32::from(HeaderAppendAction::OverwriteIfExistsOrAdd),
-        ..HeaderValueOption::default()
     }
 }
 
@@ -277,14 +304,15 @@ fn metadata(answer: &Answer) -> Struct {
         ("policy", answer.policy.as_deref()),
         ("workload", answer.workload.as_deref()),
     ];
-    let text = |text: &str| Value {
-        kind: Some(Kind::StringValue(text.to_owned())),
+    let field = |(key, value): (&'static str, Option<&str>)| {
+        let string_value = value?.to_owned();
+        Some(Field {
+            key: named(key),
+            value: Some(Value { string_value }),
+        })
     };
     Struct {
-        fields: fields
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), text(value?))))
-            .collect(),
+        fields: fields.into_iter().filter_map(field).collect(),
     }
 }
 

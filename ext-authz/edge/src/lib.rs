@@ -38,6 +38,7 @@ mod own_svid;
 mod pem;
 mod source;
 mod stages;
+mod threads;
 mod to_its_end;
 mod trail;
 mod wanted;

@@ -14,18 +14,19 @@ use rustls::ServerConfig;
 use thiserror::Error;
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    sync::{Semaphore, mpsc, watch},
+    runtime::Handle,
+    sync::{Semaphore, watch},
     task::{AbortHandle, JoinSet},
     time::Instant,
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
     journal::text::{MAX_FIELD_BYTES, printable},
     settings::{Bind, ListenerSettings},
+    threads::Threads,
 };
 
 use self::{connection::Pipe, renewal::Renewal, socket::bind_unix};
@@ -149,19 +150,18 @@ impl Listener {
         Ok(Self { port, name })
     }
 
-    /// The connections of known peers, until `stop`.
-    pub fn connections(
+    /// Lets peers in until `stop`. What `serve` makes of the connection of a known one is done on one of `threads`,
+    /// from the first byte on.
+    pub(crate) async fn serve<S>(
         self,
-        stop: CancellationToken,
-    ) -> impl Stream<Item = io::Result<Connection>> + Send + 'static {
-        let (sender, receiver) = mpsc::channel(16);
-        tokio::spawn(async move { self.accept(sender, stop).await });
-        ReceiverStream::new(receiver)
-    }
-
-    async fn accept(self, sender: mpsc::Sender<io::Result<Connection>>, stop: CancellationToken) {
+        threads: &Threads,
+        stop: &CancellationToken,
+        serve: impl Fn(Connection) -> S + Clone + Send + Sync + 'static,
+    ) where
+        S: Future<Output = ()> + Send + 'static,
+    {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let strangers = Arc::new(Strangers::new(self.name));
+        let strangers = Arc::new(Strangers::new(self.name.clone()));
         let mut handshakes = Handshakes::default();
         loop {
             let accepted = tokio::select! {
@@ -170,15 +170,23 @@ impl Listener {
             };
             match accepted {
                 Ok(accepted) => {
-                    let (sender, slots) = (sender.clone(), Arc::clone(&slots));
-                    let strangers = Arc::clone(&strangers);
-                    handshakes.begin(async move {
+                    let seat = threads.seat();
+                    let (slots, strangers) = (Arc::clone(&slots), Arc::clone(&strangers));
+                    let (serve, runtime) = (serve.clone(), seat.runtime.clone());
+                    let handshake = async move {
                         match accepted.admit(&slots).await {
-                            // The server stopped listening: the connection closes.
-                            Ok(connection) => drop(sender.send(Ok(connection)).await),
+                            // A task of its own: a handshake that is given up takes no known peer along.
+                            Ok(connection) => {
+                                let serving = serve(connection);
+                                tokio::spawn(async move {
+                                    serving.await;
+                                    drop(seat);
+                                });
+                            }
                             Err(stranger) => strangers.turned_away(&stranger),
                         }
-                    });
+                    };
+                    handshakes.begin(handshake, &runtime);
                 }
                 Err(error) => {
                     strangers.turned_away(&Stranger::NotAccepted(error));
@@ -200,7 +208,7 @@ struct Handshakes {
 impl Handshakes {
     /// Begins one. SECURITY: where there are too many, the oldest is given up: strangers that connect and
     /// say nothing must not keep a known peer waiting.
-    fn begin(&mut self, handshake: impl Future<Output = ()> + Send + 'static) {
+    fn begin(&mut self, handshake: impl Future<Output = ()> + Send + 'static, on: &Handle) {
         while self.running.try_join_next().is_some() {}
         while self
             .oldest_first
@@ -214,7 +222,8 @@ impl Handshakes {
         {
             oldest.abort();
         }
-        self.oldest_first.push_back(self.running.spawn(handshake));
+        let handshake = self.running.spawn_on(handshake, on);
+        self.oldest_first.push_back(handshake);
     }
 }
 
@@ -259,7 +268,7 @@ impl Port {
             } => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Accepted::Unix {
-                    stream,
+                    stream: stream.into_std()?,
                     allowed_uids: allowed_uids.clone(),
                 })
             }
@@ -271,12 +280,15 @@ impl Port {
             } => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Accepted::Tls {
-                    stream,
+                    stream: stream.into_std()?,
                     acceptor: TlsAcceptor::from(config.load_full()),
                     allowed: Arc::clone(allowed),
                 })
             }
-            Self::Plaintext(listener) => Ok(Accepted::Plaintext(listener.accept().await?.0)),
+            Self::Plaintext(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Accepted::Plaintext(stream.into_std()?))
+            }
         }
     }
 }
@@ -292,18 +304,18 @@ impl Drop for Port {
     }
 }
 
-/// A connection whose peer is not known yet.
+/// A connection whose peer is not known yet, and which no thread looks after yet.
 enum Accepted {
     Unix {
-        stream: UnixStream,
+        stream: std::os::unix::net::UnixStream,
         allowed_uids: Vec<u32>,
     },
     Tls {
-        stream: TcpStream,
+        stream: std::net::TcpStream,
         acceptor: TlsAcceptor,
         allowed: Arc<[String]>,
     },
-    Plaintext(TcpStream),
+    Plaintext(std::net::TcpStream),
 }
 
 /// Why a peer was turned away.
@@ -326,6 +338,7 @@ enum Stranger {
 }
 
 impl Accepted {
+    /// Makes the peer known, on the thread on which this is awaited.
     async fn admit(self, slots: &Arc<Semaphore>) -> Result<Connection, Stranger> {
         let stream = self.identify().await?;
         let slot = Arc::clone(slots)
@@ -343,6 +356,7 @@ impl Accepted {
                 stream,
                 allowed_uids,
             } => {
+                let stream = UnixStream::from_std(stream).map_err(Stranger::NotAccepted)?;
                 let uid = stream.peer_cred().map_err(Stranger::Unnamed)?.uid();
                 if !allowed_uids.contains(&uid) {
                     return Err(Stranger::UserId(uid));
@@ -354,6 +368,7 @@ impl Accepted {
                 acceptor,
                 allowed,
             } => {
+                let stream = TcpStream::from_std(stream).map_err(Stranger::NotAccepted)?;
                 // Small messages must not wait for each other.
                 stream.set_nodelay(true).map_err(Stranger::Handshake)?;
                 let handshake = tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream));
@@ -368,6 +383,7 @@ impl Accepted {
                 Ok(Pipe::Tls(Box::new(stream)))
             }
             Self::Plaintext(stream) => {
+                let stream = TcpStream::from_std(stream).map_err(Stranger::NotAccepted)?;
                 stream.set_nodelay(true).map_err(Stranger::Handshake)?;
                 Ok(Pipe::Plaintext(stream))
             }

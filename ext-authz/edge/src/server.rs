@@ -5,11 +5,10 @@ use std::{io, sync::Arc, time::Duration};
 use attache_proto::{
     access::v1::access_server::AccessServer, token::v1::tokens_server::TokensServer,
 };
-use envoy_types::ext_authz::v3::pb::AuthorizationServer;
 use thiserror::Error;
 use tokio::{sync::watch, task::JoinSet};
-use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
@@ -20,17 +19,20 @@ use crate::{
     pipeline::Edge,
     readiness::Readiness,
     settings::{EvidenceSource, ListenerSettings},
+    threads::Threads,
     tokens::TokensService,
 };
+
+use self::connection::Services;
+
+mod connection;
+mod unary;
 
 /// The service that health answers for, besides the empty name.
 const SERVICE: &str = "envoy.service.auth.v3.Authorization";
 
 /// Largest question read, in bytes: Envoy sends headers up to 60 KiB and no body.
 const MAX_QUESTION_BYTES: usize = 1024 * 1024;
-
-/// Envoy holds one HTTP/2 connection a worker and multiplexes its questions.
-const MAX_CONCURRENT_STREAMS: u32 = 4096;
 
 /// `envoy.service.auth.v3` and what it refers to, for reflection.
 pub(crate) const DESCRIPTORS: &[u8] = include_bytes!("server/ext_authz.binpb");
@@ -41,9 +43,6 @@ pub enum EdgeFailed {
     /// A listener did not come up.
     #[error(transparent)]
     Listener(#[from] ListenerFailed),
-    /// A server ended with an error.
-    #[error("a listener's server failed: {0}")]
-    Serve(#[from] tonic::transport::Error),
     /// Reflection's descriptors are unreadable.
     #[error("reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -66,6 +65,7 @@ pub async fn serve(
     drain: Duration,
 ) -> Result<(), EdgeFailed> {
     let bound = readiness.block("listeners");
+    let threads = Arc::new(Threads::start()?);
     let mut servers = JoinSet::new();
     for settings in listeners {
         let listener = Listener::bind(settings, look).await?;
@@ -74,6 +74,7 @@ pub async fn serve(
             Arc::clone(&edge),
             settings.clone(),
             listener,
+            Arc::clone(&threads),
             readiness.clone(),
             stop.clone(),
         );
@@ -103,6 +104,7 @@ async fn serve_one(
     edge: Arc<Edge>,
     settings: ListenerSettings,
     listener: Listener,
+    threads: Arc<Threads>,
     readiness: Readiness,
     stop: CancellationToken,
 ) -> Result<(), EdgeFailed> {
@@ -119,21 +121,32 @@ async fn serve_one(
         .max_decoding_message_size(MAX_QUESTION_BYTES);
     let tokens = TokensService::new(Arc::clone(&edge), Arc::clone(&settings), stop.clone());
     let tokens = TokensServer::new(tokens).max_decoding_message_size(MAX_QUESTION_BYTES);
-    let service = AuthorizationServer::new(ExtAuthz::new(edge, settings))
-        .max_decoding_message_size(MAX_QUESTION_BYTES);
-    let served = Server::builder()
-        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .add_service(health)
+    let others = Routes::new(health)
         .add_service(reflection)
-        .add_service(service)
         .add_service(access)
         .add_service(tokens)
-        .serve_with_incoming_shutdown(listener.connections(stop.clone()), stop.cancelled_owned())
-        .await;
+        .prepare();
+    let services = Services {
+        ext_authz: Arc::new(ExtAuthz::new(edge, settings)),
+        others,
+    };
+    let calls = TaskTracker::new();
+    let serve = {
+        let (calls, stop) = (calls.clone(), stop.clone());
+        move |connection| {
+            calls.track_future(connection::serve(
+                connection,
+                services.clone(),
+                stop.clone(),
+            ))
+        }
+    };
+    listener.serve(&threads, &stop, serve).await;
+    calls.close();
+    calls.wait().await;
     follow.abort();
     own.abort();
-    Ok(served?)
+    Ok(())
 }
 
 /// Has the pod's own evidence at hand before calls ask for it, where it is fetched.

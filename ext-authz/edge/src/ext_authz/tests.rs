@@ -1,19 +1,35 @@
 use attache_core::decision::{DenyReason, Fault};
+use bytes::Bytes;
 use envoy_types::{
     ext_authz::v3::pb::{CheckResponse, DeniedHttpResponse, HttpResponse},
     pb::envoy::{
-        config::core::v3::{HeaderMap, HeaderValue},
+        config::core::v3::{
+            Address, HeaderMap, HeaderValue, Pipe, SocketAddress, address,
+            socket_address::PortSpecifier,
+        },
         service::auth::v3::{AttributeContext, attribute_context},
     },
 };
 use prost::Message as _;
 
-use super::{question, response};
+use super::{TARGET_EXTENSION, question, wire};
 use crate::{
     answer::{Answer, Disposition, Forward, Removal},
     refusal::Refusal,
     server::DESCRIPTORS,
+    source,
 };
+
+/// What Envoy sends, as it is read here.
+fn sent(attributes: &AttributeContext) -> wire::AttributeContext {
+    wire::AttributeContext::decode(attributes.encode_to_vec().as_slice()).unwrap()
+}
+
+/// What is answered, as Envoy reads it.
+fn response(answer: &Answer, is_grpc: bool) -> CheckResponse {
+    let response = super::response(answer, is_grpc);
+    CheckResponse::decode(response.encode_to_vec().as_slice()).unwrap()
+}
 
 fn asked(http: attribute_context::HttpRequest) -> AttributeContext {
     let request = attribute_context::Request {
@@ -69,30 +85,161 @@ fn raw_headers_keep_duplicates_and_bytes_apart() {
     let map = HeaderMap {
         headers: vec![header("a", b"1"), header("a", b"\xff")],
     };
-    let attributes = asked(attribute_context::HttpRequest {
+    let attributes = sent(&asked(attribute_context::HttpRequest {
         header_map: Some(map),
         ..Default::default()
-    });
-    let question = question(&attributes, 0).unwrap();
+    }));
+    let question = question(&attributes, 0).unwrap().unwrap();
     assert_eq!(question.headers, [("a", &b"1"[..]), ("a", b"\xff")]);
 }
 
 #[test]
 fn joined_headers_are_read_where_envoy_sends_no_raw_ones() {
     let headers = [("x-attache-evidence".to_owned(), "t".to_owned())].into();
-    let attributes = asked(attribute_context::HttpRequest {
+    let attributes = sent(&asked(attribute_context::HttpRequest {
         headers,
         ..Default::default()
-    });
+    }));
     assert_eq!(
-        question(&attributes, 0).unwrap().headers,
+        question(&attributes, 0).unwrap().unwrap().headers,
         [("x-attache-evidence", &b"t"[..])]
     );
 }
 
 #[test]
 fn what_is_no_http_request_is_no_question() {
-    assert!(question(&AttributeContext::default(), 0).is_none());
+    let nothing = sent(&AttributeContext::default());
+    assert!(question(&nothing, 0).unwrap().is_none());
+}
+
+fn socket(port_specifier: Option<PortSpecifier>) -> address::Address {
+    address::Address::SocketAddress(SocketAddress {
+        protocol: 0,
+        address: "192.0.2.7".to_owned(),
+        resolver_name: "unread".to_owned(),
+        ipv4_compat: true,
+        network_namespace_filepath: String::new(),
+        port_specifier,
+    })
+}
+
+fn peer(address: address::Address) -> attribute_context::Peer {
+    attribute_context::Peer {
+        address: Some(Address {
+            address: Some(address),
+        }),
+        service: "never read".to_owned(),
+        labels: [("never".to_owned(), "read".to_owned())].into(),
+        principal: "spiffe://example.org/a".to_owned(),
+        certificate: "-----BEGIN".to_owned(),
+    }
+}
+
+#[test]
+fn everything_that_envoy_says_of_a_request_is_read_where_it_stands() {
+    let mut attributes = asked(attribute_context::HttpRequest {
+        id: "7".to_owned(),
+        method: "PATCH".to_owned(),
+        path: "/a?b".to_owned(),
+        host: "api.example:8443".to_owned(),
+        scheme: "https".to_owned(),
+        query: "unread".to_owned(),
+        fragment: "unread".to_owned(),
+        size: 7,
+        protocol: "HTTP/2".to_owned(),
+        body: "unread".to_owned(),
+        raw_body: b"\xff".to_vec(),
+        ..Default::default()
+    });
+    attributes.context_extensions = [
+        ("attache.other".to_owned(), "unread".to_owned()),
+        (
+            TARGET_EXTENSION.to_owned(),
+            "https://api.example".to_owned(),
+        ),
+    ]
+    .into();
+    let ports = [
+        (Some(PortSpecifier::PortValue(4711)), 4711),
+        (Some(PortSpecifier::NamedPort("https".to_owned())), 0),
+        (None, 0),
+    ];
+    for (port, told) in ports {
+        attributes.source = Some(peer(socket(port)));
+        let attributes = sent(&attributes);
+        let question = question(&attributes, 0).unwrap().unwrap();
+        assert_eq!(question.method, "PATCH");
+        assert_eq!(question.target, "/a?b");
+        assert_eq!(question.authority, "api.example:8443");
+        assert_eq!(question.vouched, Some("https://api.example"));
+        let from = source::text("192.0.2.7", told);
+        assert_eq!(question.source, Some(from));
+        assert_eq!(question.peer.principal, "spiffe://example.org/a");
+        assert_eq!(question.peer.certificate, "-----BEGIN");
+    }
+    // An address of another kind is none that could be told.
+    attributes.source = Some(peer(address::Address::Pipe(Pipe::default())));
+    let attributes = sent(&attributes);
+    let question = question(&attributes, 0).unwrap().unwrap();
+    assert_eq!(question.source, None);
+}
+
+#[test]
+fn of_two_entries_with_one_name_the_last_counts_as_in_any_map() {
+    let entry = |key: &'static str, value: &'static str| wire::Entry {
+        key: key.into(),
+        value: value.into(),
+    };
+    let mut attributes = sent(&asked(attribute_context::HttpRequest::default()));
+    attributes.context_extensions = vec![
+        entry(TARGET_EXTENSION, "https://one.example"),
+        entry(TARGET_EXTENSION, "https://two.example"),
+        entry("attache.other", "https://three.example"),
+    ];
+    let http = attributes.request.as_mut().unwrap().http.as_mut().unwrap();
+    http.headers = vec![entry("a", "1"), entry("b", "2"), entry("a", "3")];
+    let question = question(&attributes, 0).unwrap().unwrap();
+    assert_eq!(question.vouched, Some("https://two.example"));
+    let mut headers = question.headers;
+    headers.sort_unstable();
+    assert_eq!(headers, [("a", &b"3"[..]), ("b", b"2")]);
+}
+
+#[test]
+fn what_must_be_a_text_and_is_none_is_no_question() {
+    type Spoil = fn(&mut wire::AttributeContext, Bytes);
+    let spoil: [Spoil; 6] = [
+        |all, bytes| http(all).method = bytes,
+        |all, bytes| http(all).path = bytes,
+        |all, bytes| http(all).host = bytes,
+        |all, bytes| {
+            let value = Bytes::new();
+            http(all).headers = vec![wire::Entry { key: bytes, value }];
+        },
+        |all, bytes| {
+            let header = wire::HeaderValue {
+                key: bytes,
+                ..Default::default()
+            };
+            let headers = vec![header];
+            http(all).header_map = Some(wire::HeaderMap { headers });
+        },
+        |all, bytes| {
+            let key = Bytes::from(TARGET_EXTENSION);
+            all.context_extensions = vec![wire::Entry { key, value: bytes }];
+        },
+    ];
+    for (number, spoil) in spoil.into_iter().enumerate() {
+        let mut attributes = sent(&asked(attribute_context::HttpRequest::default()));
+        spoil(&mut attributes, Bytes::from_static(b"text"));
+        assert!(question(&attributes, 0).is_ok(), "{number}");
+        spoil(&mut attributes, Bytes::from_static(b"\xc3"));
+        assert!(question(&attributes, 0).is_err(), "{number}");
+    }
+}
+
+fn http(attributes: &mut wire::AttributeContext) -> &mut wire::HttpRequest {
+    attributes.request.as_mut().unwrap().http.as_mut().unwrap()
 }
 
 #[test]

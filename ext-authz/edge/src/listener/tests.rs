@@ -6,14 +6,19 @@ use attache_core::header::HeaderName;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
-    sync::watch,
+    sync::{
+        mpsc::{UnboundedReceiver, unbounded_channel},
+        watch,
+    },
 };
-use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{Listener, ListenerFailed};
-use crate::settings::{
-    Bind, DestinationRule, EvidenceSource, ListenerSettings, OverrideHeaders, UnixBind,
+use super::{Connection, Listener, ListenerFailed};
+use crate::{
+    settings::{
+        Bind, DestinationRule, EvidenceSource, ListenerSettings, OverrideHeaders, UnixBind,
+    },
+    threads::Threads,
 };
 
 fn settings(path: &Path, mode: u32, allowed_uids: Vec<u32>) -> ListenerSettings {
@@ -36,6 +41,21 @@ async fn bind(settings: &ListenerSettings) -> Result<Listener, ListenerFailed> {
     Listener::bind(settings, &watch::channel(()).1).await
 }
 
+/// The connections that `listener` lets in, until `stop`.
+fn connections(listener: Listener, stop: &CancellationToken) -> UnboundedReceiver<Connection> {
+    let (sender, receiver) = unbounded_channel();
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        let threads = Threads::start().unwrap();
+        let serve = move |connection| {
+            let sent = sender.send(connection);
+            async move { drop(sent) }
+        };
+        listener.serve(&threads, &stop, serve).await;
+    });
+    receiver
+}
+
 fn own_uid() -> u32 {
     rustix::process::getuid().as_raw()
 }
@@ -48,9 +68,9 @@ async fn a_known_user_id_is_let_in_and_a_stranger_finds_the_connection_closed() 
     let listener = bind(&settings(&path, 0o600, vec![own_uid()]))
         .await
         .unwrap();
-    let mut connections = Box::pin(listener.connections(stop.clone()));
+    let mut known = connections(listener, &stop);
     let mut client = UnixStream::connect(&path).await.unwrap();
-    let mut admitted = connections.next().await.unwrap().unwrap();
+    let mut admitted = known.recv().await.unwrap();
     admitted.write_all(b"hello").await.unwrap();
     let mut greeting = [0; 5];
     client.read_exact(&mut greeting).await.unwrap();
@@ -60,7 +80,7 @@ async fn a_known_user_id_is_let_in_and_a_stranger_finds_the_connection_closed() 
     let listener = bind(&settings(&strangers, 0o666, vec![own_uid() + 1]))
         .await
         .unwrap();
-    let _connections = listener.connections(stop);
+    let _strangers = connections(listener, &stop);
     let mut stranger = UnixStream::connect(&strangers).await.unwrap();
     assert_eq!(stranger.read(&mut greeting).await.unwrap_or(0), 0);
 }
@@ -77,9 +97,9 @@ async fn the_socket_has_its_mode_and_is_removed_at_the_end() {
         fs::metadata(&path).unwrap().permissions().mode() & 0o777,
         0o660
     );
-    let mut connections = Box::pin(listener.connections(stop.clone()));
+    let mut known = connections(listener, &stop);
     stop.cancel();
-    assert!(connections.next().await.is_none());
+    assert!(known.recv().await.is_none());
     assert!(!path.exists());
 }
 

@@ -1,6 +1,6 @@
 //! The trace that a call belongs to, by W3C Trace Context.
 
-use tonic::metadata::{MetadataMap, MetadataValue};
+use hyper::header::{HeaderMap, HeaderValue};
 
 #[cfg(test)]
 mod tests;
@@ -41,11 +41,11 @@ impl Parent {
         Some(parent)
     }
 
-    /// What the metadata of a gRPC call say.
-    pub(crate) fn of(metadata: &MetadataMap) -> Option<Self> {
+    /// What the metadata of a gRPC call say, which are its headers.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         Self::among(|name| {
-            let values = metadata.get_all(name).into_iter();
-            values.map(MetadataValue::as_bytes)
+            let values = headers.get_all(name).into_iter();
+            values.map(HeaderValue::as_bytes)
         })
     }
 

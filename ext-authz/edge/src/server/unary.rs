@@ -1,0 +1,186 @@
+//! A unary call of gRPC over HTTP/2: one message there, one message back. What `tonic` does for every kind of call, with
+//! buffers and states for streams, done for the one call that nearly all are.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures::future::poll_fn;
+use hyper::{
+    HeaderMap, Response,
+    body::{Body, Frame, SizeHint},
+    header::{CONTENT_TYPE, HeaderValue},
+};
+use prost::Message;
+use tonic::{Code, Status};
+
+#[cfg(test)]
+mod tests;
+
+/// A byte that says whether the message is compressed, and four with its length, before each message.
+const PREFIX: usize = 5;
+
+/// The message of a call, of at most `most` bytes.
+pub(super) async fn message<B>(mut body: B, most: usize) -> Result<Bytes, Status>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let mut whole = Arrived::default();
+    loop {
+        if let Some(message) = whole.message(most)? {
+            return Ok(message);
+        }
+        let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+        let Some(frame) = frame else {
+            return Err(Status::internal("the call ended before its message did"));
+        };
+        let frame =
+            frame.map_err(|error| Status::cancelled(format!("the call broke off: {error}")))?;
+        if let Ok(data) = frame.into_data() {
+            whole.take(data);
+        }
+    }
+}
+
+/// The bytes of a call that arrived. Nearly always they come in one piece, which is not copied.
+#[derive(Default)]
+struct Arrived {
+    first: Bytes,
+    more: BytesMut,
+}
+
+impl Arrived {
+    fn take(&mut self, data: Bytes) {
+        if self.first.is_empty() && self.more.is_empty() {
+            self.first = data;
+            return;
+        }
+        if self.more.is_empty() {
+            self.more.extend_from_slice(&self.first);
+            self.first = Bytes::new();
+        }
+        self.more.extend_from_slice(&data);
+    }
+
+    /// `None` if some of it is still to come.
+    fn message(&mut self, most: usize) -> Result<Option<Bytes>, Status> {
+        let bytes = if self.more.is_empty() {
+            &*self.first
+        } else {
+            &*self.more
+        };
+        let Some((&[compressed, a, b, c, d], rest)) = bytes.split_first_chunk::<PREFIX>() else {
+            return Ok(None);
+        };
+        if compressed != 0 {
+            return Err(Status::unimplemented(
+                "the message is compressed; send it with grpc-encoding: identity",
+            ));
+        }
+        let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+        if length > most {
+            return Err(Status::out_of_range(format!(
+                "the message has {length} bytes, at most {most} are read"
+            )));
+        }
+        if rest.len() < length {
+            return Ok(None);
+        }
+        let mut whole = if self.more.is_empty() {
+            std::mem::take(&mut self.first)
+        } else {
+            self.more.split().freeze()
+        };
+        Ok(Some(whole.split_off(PREFIX).split_to(length)))
+    }
+}
+
+/// The answer with `message`, or the status of a call that gives none.
+pub(super) fn answer(answered: Result<impl Message, Status>) -> Response<Reply> {
+    match answered.and_then(|message| framed(&message)) {
+        Ok(bytes) => {
+            let mut response = Response::new(Reply::Message(bytes));
+            let grpc = HeaderValue::from_static("application/grpc");
+            response.headers_mut().insert(CONTENT_TYPE, grpc);
+            response
+        }
+        Err(status) => status.into_http(),
+    }
+}
+
+fn framed(message: &impl Message) -> Result<Bytes, Status> {
+    let length = message.encoded_len();
+    let told = u32::try_from(length).map_err(|_too_long| Status::internal("too long an answer"))?;
+    let mut bytes = BytesMut::with_capacity(PREFIX + length);
+    bytes.put_u8(0);
+    bytes.put_u32(told);
+    let encoded = message.encode(&mut bytes);
+    encoded.map_err(|error| Status::internal(error.to_string()))?;
+    Ok(bytes.freeze())
+}
+
+/// What a call is answered.
+pub(super) enum Reply {
+    /// One message, and then that all went well.
+    Message(Bytes),
+    /// That all went well.
+    Trailers,
+    /// Nothing more.
+    Over,
+    /// What another service says.
+    Other(tonic::body::Body),
+}
+
+impl Default for Reply {
+    /// Of a call whose headers say all.
+    fn default() -> Self {
+        Self::Over
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let (next, frame) = match &mut *self {
+            Self::Message(bytes) => (Self::Trailers, Frame::data(std::mem::take(bytes))),
+            Self::Trailers => (Self::Over, Frame::trailers(all_went_well())),
+            Self::Over => return Poll::Ready(None),
+            Self::Other(body) => return Pin::new(body).poll_frame(context),
+        };
+        *self = next;
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Message(_) | Self::Trailers => false,
+            Self::Over => true,
+            Self::Other(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Message(bytes) => {
+                SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
+            }
+            Self::Trailers | Self::Over => SizeHint::with_exact(0),
+            Self::Other(body) => body.size_hint(),
+        }
+    }
+}
+
+fn all_went_well() -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(1);
+    let ok = HeaderValue::from(i32::from(Code::Ok));
+    trailers.insert(Status::GRPC_STATUS, ok);
+    trailers
+}

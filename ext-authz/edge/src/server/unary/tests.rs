@@ -1,0 +1,105 @@
+use std::collections::VecDeque;
+
+use futures::FutureExt as _;
+use http_body_util::{BodyExt as _, StreamBody};
+
+use super::*;
+
+const MOST: usize = 100;
+
+/// A body that arrives in `pieces`.
+fn body(pieces: Vec<Vec<u8>>) -> impl Body<Data = Bytes, Error = Status> + Unpin {
+    let frames = pieces
+        .into_iter()
+        .map(|piece| Ok(Frame::data(Bytes::from(piece))));
+    StreamBody::new(futures::stream::iter(frames.collect::<VecDeque<_>>()))
+}
+
+fn told(length: u32, bytes: &[u8]) -> Vec<u8> {
+    [&[0][..], &length.to_be_bytes(), bytes].concat()
+}
+
+fn read(pieces: Vec<Vec<u8>>) -> Result<Bytes, Status> {
+    message(body(pieces), MOST).now_or_never().unwrap()
+}
+
+#[test]
+fn a_message_is_read_in_however_many_pieces_it_comes() {
+    let whole = told(5, b"hello");
+    assert_eq!(read(vec![whole.clone()]).unwrap(), "hello");
+    for at in 0..=whole.len() {
+        let (one, other) = whole.split_at(at);
+        assert_eq!(
+            read(vec![one.to_vec(), other.to_vec()]).unwrap(),
+            "hello",
+            "{at}"
+        );
+    }
+    let bytes = whole.iter().map(|byte| vec![*byte]).collect();
+    assert_eq!(read(bytes).unwrap(), "hello");
+    assert_eq!(read(vec![told(0, b"")]).unwrap(), "");
+}
+
+#[test]
+fn what_follows_the_message_is_not_part_of_it() {
+    let more = [told(5, b"hello"), told(5, b"again")].concat();
+    assert_eq!(read(vec![more]).unwrap(), "hello");
+}
+
+#[test]
+fn a_call_that_ends_before_its_message_is_refused() {
+    for pieces in [
+        vec![],
+        vec![vec![]],
+        vec![vec![0, 0, 0, 0]],
+        vec![told(5, b"hell")],
+        vec![told(u32::try_from(MOST).unwrap(), b"")],
+    ] {
+        assert_eq!(read(pieces).unwrap_err().code(), Code::Internal);
+    }
+}
+
+#[test]
+fn a_length_that_nobody_may_send_is_refused_before_anything_is_gathered() {
+    for length in [101, u32::MAX] {
+        let refused = read(vec![told(length, b"")]).unwrap_err();
+        assert_eq!(refused.code(), Code::OutOfRange);
+        assert!(refused.message().contains(&length.to_string()), "{refused}");
+    }
+}
+
+#[test]
+fn a_compressed_message_is_refused_with_the_way_out() {
+    let mut compressed = told(5, b"hello");
+    compressed[0] = 1;
+    let refused = read(vec![compressed]).unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented);
+    assert!(refused.message().contains("identity"), "{refused}");
+}
+
+#[test]
+fn an_answer_is_one_message_and_then_that_all_went_well() {
+    let response = answer(Ok(String::from("granted")));
+    assert_eq!(response.headers()[CONTENT_TYPE], "application/grpc");
+    let collected = response
+        .into_body()
+        .collect()
+        .now_or_never()
+        .unwrap()
+        .unwrap();
+    assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
+    let message = read(vec![collected.to_bytes().to_vec()]).unwrap();
+    assert_eq!(String::decode(message).unwrap(), "granted");
+}
+
+#[test]
+fn a_call_without_an_answer_tells_why_in_its_headers_alone() {
+    let refused: Result<String, _> = Err(Status::invalid_argument("what\nnobody\u{e9} asked"));
+    let response = answer(refused);
+    assert_eq!(response.headers()["grpc-status"], "3");
+    assert_eq!(
+        response.headers()["grpc-message"],
+        "what%0Anobody%C3%A9%20asked"
+    );
+    assert!(response.body().is_end_stream());
+}
