@@ -25,7 +25,7 @@ use tokio::{
 
 use self::{
     counters::Counters,
-    desk::{Desks, Waiting},
+    desk::{Bells, Desks, Waiting},
     family::PerFamily,
     flood::{Admission, Floodgates},
     queued::{Promise, Queued, Receipt},
@@ -180,6 +180,7 @@ impl Journal {
             counters: Arc::clone(&counters),
             pending: PerFamily::default(),
             again: Vec::new(),
+            bells: Bells::default(),
             gathers: (durability == Durability::Background).then_some(writer::GATHER),
             tidied_at: now,
         };

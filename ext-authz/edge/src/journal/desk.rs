@@ -33,7 +33,7 @@ impl Drop for Desks {
         let desks = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
         for (_, desk) in desks {
             desk.close();
-            desk.bell.notify_one();
+            desk.ring();
         }
     }
 }
@@ -97,20 +97,18 @@ impl Desk {
     /// An event for the writer. At a desk that is closed its caller learns that the journal is.
     pub(super) fn hand_in(&self, event: Queued) {
         self.put(|papers| papers.out.push(event));
-    }
-
-    /// An answer of the writer.
-    fn bring_back(&self, caller: oneshot::Sender<Filed>, filed: Filed) {
-        self.put(|papers| papers.back.push((caller, filed)));
+        self.ring();
     }
 
     fn put(&self, put: impl FnOnce(&mut Papers)) {
         let mut papers = self.papers();
         if papers.writer.is_some() {
             put(&mut papers);
-            drop(papers);
-            self.bell.notify_one();
         }
+    }
+
+    fn ring(&self) {
+        self.bell.notify_one();
     }
 
     /// Carries everything to where it belongs. Whether the desk is open.
@@ -178,20 +176,44 @@ impl Waiting {
         self.caller.as_ref().is_some_and(oneshot::Sender::is_closed)
     }
 
-    pub(super) fn answer(mut self, filed: Filed) {
-        self.give(filed);
+    /// Puts the answer on the desk, and notes in `bells` that there is one.
+    pub(super) fn answer(mut self, filed: Filed, bells: &mut Bells) {
+        if self.put_down(filed) {
+            bells.note(&self.desk);
+        }
     }
 
-    fn give(&mut self, filed: Filed) {
-        if let Some(caller) = self.caller.take() {
-            self.desk.bring_back(caller, filed);
-        }
+    /// Whether nothing was said before.
+    fn put_down(&mut self, filed: Filed) -> bool {
+        let Some(caller) = self.caller.take() else {
+            return false;
+        };
+        self.desk.put(|papers| papers.back.push((caller, filed)));
+        true
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.give(Err(AuditUnavailable::Closed));
+        if self.put_down(Err(AuditUnavailable::Closed)) {
+            self.desk.ring();
+        }
+    }
+}
+
+/// The desks on which answers lie that nobody was told of yet: each is told once for all of them.
+#[derive(Default)]
+pub(super) struct Bells(Vec<Arc<Desk>>);
+
+impl Bells {
+    fn note(&mut self, desk: &Arc<Desk>) {
+        if !self.0.iter().any(|noted| Arc::ptr_eq(noted, desk)) {
+            self.0.push(Arc::clone(desk));
+        }
+    }
+
+    pub(super) fn ring(&mut self) {
+        self.0.drain(..).for_each(|desk| desk.ring());
     }
 }
 
@@ -231,3 +253,6 @@ impl Drop for Attendant {
         self.0.close();
     }
 }
+
+#[cfg(test)]
+mod tests;

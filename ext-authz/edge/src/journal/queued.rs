@@ -7,7 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     counters::Counters,
-    desk::{Filed, Waiting},
+    desk::{Bells, Filed, Waiting},
     flood::Target,
 };
 
@@ -65,10 +65,10 @@ pub(super) enum Receipt {
 }
 
 impl Receipt {
-    /// Says what became of the event.
-    pub(super) fn settle(self, outcome: Filed) {
+    /// Says what became of the event; whoever waits hears of it when `bells` are rung.
+    pub(super) fn settle(self, outcome: Filed, bells: &mut Bells) {
         match self {
-            Self::Awaited(caller) => caller.answer(outcome),
+            Self::Awaited(caller) => caller.answer(outcome, bells),
             Self::Promised(promise) => {
                 if outcome.is_ok() {
                     promise.settle();

@@ -19,6 +19,7 @@ use tracing::error;
 use super::{
     AuditUnavailable, Clock, Recorded,
     counters::Counters,
+    desk::Bells,
     family::{Family, PerFamily},
     flood::{Admission, Floodgates},
     queued::{Queued, Receipt},
@@ -56,6 +57,7 @@ pub(super) struct Writer {
     pub(super) pending: PerFamily<Pending>,
     /// Promised events whose write failed.
     pub(super) again: Vec<Queued>,
+    pub(super) bells: Bells,
     /// How long events may wait for others that come after them; `None` if somebody waits for each.
     pub(super) gathers: Option<Duration>,
     pub(super) tidied_at: Timestamp,
@@ -181,10 +183,11 @@ impl Writer {
             }
             Admission::Coalesced(event_id) => {
                 self.counters.coalesced.fetch_add(1, Ordering::Relaxed);
-                receipt.settle(Ok(Recorded {
+                let recorded = Recorded {
                     event_id,
                     coalesced: true,
-                }));
+                };
+                receipt.settle(Ok(recorded), &mut self.bells);
             }
             Admission::AwaitCommit(event) => {
                 self.commit(family, now);
@@ -213,7 +216,7 @@ impl Writer {
         if let Err(error) = write_line(&mut pending.lines, &queued.event) {
             pending.lines.truncate(before);
             let refused = Err(self.unavailable(&error));
-            return queued.receipt.settle(refused);
+            return queued.receipt.settle(refused, &mut self.bells);
         }
         pending.queued.push(queued);
         if pending.lines.len() >= MAX_COMMIT_BYTES {
@@ -259,6 +262,7 @@ impl Writer {
             Ok(()) => self.settle_written(family, queued),
             Err(error) => self.settle_failed(queued, &error),
         }
+        self.bells.ring();
         self.publish();
     }
 
@@ -292,10 +296,11 @@ impl Writer {
         } in queued
         {
             drop(place);
-            receipt.settle(Ok(Recorded {
+            let recorded = Recorded {
                 event_id: event.event_id,
                 coalesced: false,
-            }));
+            };
+            receipt.settle(Ok(recorded), &mut self.bells);
         }
     }
 
@@ -303,7 +308,10 @@ impl Writer {
         let unavailable = self.unavailable(error);
         for queued in queued {
             match queued.receipt {
-                Receipt::Awaited(_) => queued.receipt.settle(Err(unavailable.clone())),
+                Receipt::Awaited(_) => {
+                    let refused = Err(unavailable.clone());
+                    queued.receipt.settle(refused, &mut self.bells);
+                }
                 Receipt::Promised(_) => self.again.push(queued),
             }
         }

@@ -16,7 +16,7 @@ use rustix::{
 use tokio::time::timeout;
 
 use super::{
-    super::desk::{Desks, Waiting},
+    super::desk::{Bells, Desks, Waiting},
     *,
 };
 
@@ -191,6 +191,7 @@ async fn an_access_that_is_given_up_after_its_line_was_made_is_not_recorded_as_p
         counters: Arc::default(),
         pending: PerFamily::default(),
         again: Vec::new(),
+        bells: Bells::default(),
         gathers: None,
         tidied_at: now,
     };
