@@ -28,9 +28,9 @@ pub struct Answer {
     /// Whether the edge only observes, and lets pass what policy denies.
     pub observed: bool,
     /// If the asker may keep the answer: for which requests.
-    pub kept: Option<Kept>,
+    pub kept: Option<Box<Kept>>,
     /// If nothing was given, for whoever asks has to come again: with what, or for what.
-    pub needs: Option<Needs>,
+    pub needs: Option<Box<Needs>>,
     /// For whoever keeps answers: the headers that must not reach the target as the client sent them.
     pub protected: Vec<String>,
     /// What happens to the request.

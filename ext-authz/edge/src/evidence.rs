@@ -117,11 +117,14 @@ impl RequestEvidence {
                 offered.unproven.set(unproven::PRINCIPAL, named.as_str());
             }
         }
-        if let Some(address) = question.address {
+        offered.evidence = Evidence::together(pieces, self.agreement);
+        // Where something is proven, nobody asks for more.
+        if offered.evidence.is_none()
+            && let Some(address) = question.address
+        {
             let address = address.to_canonical().to_string();
             offered.unproven.set(unproven::SOURCE_ADDRESS, &address);
         }
-        offered.evidence = Evidence::together(pieces, self.agreement);
         Ok(offered)
     }
 

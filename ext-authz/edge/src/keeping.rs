@@ -70,7 +70,7 @@ pub(crate) enum Reach {
     /// Nowhere: it depends on what was not told.
     Untold,
     /// All requests of a region.
-    Region(Region),
+    Region(Box<Region>),
 }
 
 /// What is noted while an answer is found.
@@ -79,7 +79,7 @@ pub(crate) struct Noted {
     pub(crate) revision: Revision,
     reach: Reach,
     /// The request itself as a region.
-    narrowest: Option<Region>,
+    narrowest: Option<Box<Region>>,
     /// The headers that must not reach the target as the client sent them, present or not.
     pub(crate) protected: Vec<String>,
     asserts: bool,
@@ -89,7 +89,7 @@ impl Noted {
     /// What is asked, in its one reading.
     pub(crate) fn asked(&mut self, asked: &Asked<'_>, now: Timestamp) {
         let request = asked.request();
-        self.narrowest = Some(Region {
+        self.narrowest = Some(Box::new(Region {
             revision: String::new(),
             caller: Caller::Listener(String::new()),
             host: request.host.clone(),
@@ -98,7 +98,7 @@ impl Noted {
             methods: Methods::These(vec![request.method.to_owned()]),
             paths: Paths::Exactly(request.path.spelled().into_owned()),
             holds: Lifetime::starting(now, MAX_REFUSAL),
-        });
+        }));
     }
 
     /// A decision begins; what an earlier one found is forgotten.
@@ -113,7 +113,7 @@ impl Noted {
     pub(crate) fn reaches(&mut self, scope: Scope) -> bool {
         self.reach = match scope {
             Scope::Once => Reach::Untold,
-            Scope::Region(region) => Reach::Region(*region),
+            Scope::Region(region) => Reach::Region(region),
         };
         self.reach != Reach::Untold
     }
@@ -135,7 +135,7 @@ impl Noted {
             return Some(Needs::Assertion(self.region(&Ok(()))));
         }
         // The request itself, for which that is known for a while.
-        let narrowest = self.narrowest.clone();
+        let narrowest = self.narrowest.as_deref().cloned();
         let narrowest = narrowest.filter(|_| self.reach == Reach::Untold);
         narrowest.map(Needs::Details)
     }
@@ -143,11 +143,11 @@ impl Noted {
     /// The region of an answer that ends so; `None` if it must not be kept.
     pub(crate) fn region<T>(&self, verdict: &Result<T, Refusal>) -> Option<Region> {
         let region = match (&self.reach, verdict) {
-            (Reach::Region(region), Ok(_)) => Some(region.clone()),
+            (Reach::Region(region), Ok(_)) => Some(Region::clone(region)),
             (Reach::Region(region), Err(Refusal::Denied(_))) => Some(shortened(region)),
             // What proves nothing here proves nothing for the same request a moment later.
             (Reach::Once, Err(Refusal::Denied(reason))) if is_of_evidence(reason) => {
-                self.narrowest.clone()
+                self.narrowest.as_deref().cloned()
             }
             _not_kept => None,
         };

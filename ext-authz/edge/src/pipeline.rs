@@ -121,7 +121,7 @@ impl Edge {
         let mut trail = Trail::begin(clock::now(), began, question);
         trail.joins(parent);
         let Some(_slot) = self.calls.enter() else {
-            return Box::pin(self.turn_away(listener, question, trail)).await;
+            return Box::pin(self.turn_away(listener, question, &mut trail)).await;
         };
         let patience = match self.enforcement {
             Enforcement::Enforce => self.answer_within,
@@ -138,12 +138,12 @@ impl Edge {
         if let Some(needs) = trail.noted().needs() {
             // Nothing was given, so nothing is recorded: the asker comes again for each request.
             let (_event, mut answer) = self.answer_of(listener, &mut trail, verdict);
-            answer.needs = Some(needs);
+            answer.needs = Some(Box::new(needs));
             return answer;
         }
         let remaining = self.answer_within.saturating_sub(began.elapsed());
         let patience = remaining.max(RECORDING_LIMIT);
-        self.conclude(listener, question, trail, verdict, patience)
+        self.conclude(listener, question, &mut trail, verdict, patience)
             .await
     }
 
@@ -152,7 +152,7 @@ impl Edge {
         &self,
         listener: &ListenerSettings,
         question: &Question<'_>,
-        mut trail: Trail,
+        trail: &mut Trail,
     ) -> Answer {
         let verdict = Err(Fault::Overloaded.into());
         if let Some(_leave) = self.calls.tell() {
@@ -161,14 +161,8 @@ impl Edge {
                 .conclude(listener, question, trail, verdict, patience)
                 .await;
         }
-        let (event, answer) = self.answer_of(listener, &mut trail, verdict);
-        self.leave(
-            listener,
-            question,
-            &mut trail,
-            event.code.as_deref(),
-            answer,
-        )
+        let (event, answer) = self.answer_of(listener, trail, verdict);
+        self.leave(listener, question, trail, event.code.as_deref(), answer)
     }
 
     /// The stages, until one refuses.
@@ -369,12 +363,12 @@ impl Edge {
         &self,
         listener: &ListenerSettings,
         question: &Question<'_>,
-        mut trail: Trail,
+        trail: &mut Trail,
         verdict: Result<Forward, Refusal>,
         patience: Duration,
     ) -> Answer {
         trail.enter(Stage::Audit);
-        let (event, mut answer) = self.answer_of(listener, &mut trail, verdict);
+        let (event, mut answer) = self.answer_of(listener, trail, verdict);
         let code = event.code.clone();
         // A journal that hangs, on a dying disk, is one that cannot be written.
         match tokio::time::timeout(patience, self.journal.record(event)).await {
@@ -392,7 +386,7 @@ impl Edge {
                 answer.is_not_recorded();
             }
         }
-        self.leave(listener, question, &mut trail, code.as_deref(), answer)
+        self.leave(listener, question, trail, code.as_deref(), answer)
     }
 
     /// The event of an access, and its answer as it is if that can be recorded.
@@ -419,10 +413,12 @@ impl Edge {
             valid_until: trail.valid_until(),
             retry_after: trail.retry_is_after(),
             observed: false,
-            kept: region.map(|region| Kept {
-                region,
-                event: event.clone(),
-                revision: trail.noted().revision,
+            kept: region.map(|region| {
+                Box::new(Kept {
+                    region,
+                    event: event.clone(),
+                    revision: trail.noted().revision,
+                })
             }),
             needs: None,
             protected: std::mem::take(&mut trail.noted().protected),

@@ -25,11 +25,11 @@ fn region(path: &str) -> Region {
 
 fn noted(scope: Scope) -> Noted {
     let mut noted = Noted {
-        narrowest: Some(Region {
+        narrowest: Some(Box::new(Region {
             paths: Paths::Exactly("/v1/x".to_owned()),
             holds: Lifetime::starting(NOW, MAX_REFUSAL),
             ..region("/v1")
-        }),
+        })),
         ..Noted::default()
     };
     noted.begin(Revision::default());

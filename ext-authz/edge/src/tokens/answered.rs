@@ -19,7 +19,7 @@ impl TokensService {
     /// An answer that may be kept, if the pipeline says so.
     pub(super) fn answered(&self, mut answer: Answer, asked: &Asked) -> proto::FetchResponse {
         let caller = regions::caller(&self.listener.evidence);
-        let kept = answer.kept.take().map(|kept| shortened(kept, &answer));
+        let kept = answer.kept.take().map(|kept| shortened(*kept, &answer));
         let mut response = self.answered_once(answer, asked);
         let Some(kept) = kept else {
             return response;

@@ -56,7 +56,7 @@ impl TokensService {
             .answer_for(wanted, &self.listener, &asked.question(), None)
             .await;
         if let Some(needs) = answer.needs {
-            return Ok(self.needed(needs, answer.protected));
+            return Ok(self.needed(*needs, answer.protected));
         }
         Ok(match asked.keeping() {
             Keeping::Region => self.answered(answer, &asked),
