@@ -162,6 +162,7 @@ impl Bundles {
     }
 
     /// Takes the edge's answer; `false` if the token is none of ours.
+    #[inline(never)]
     pub(crate) fn on_grpc<H: Host>(&mut self, host: &H, token: u32, now: Timestamp) -> bool {
         let Some(feed) = awaiting(&mut self.feeds, token) else {
             return false;

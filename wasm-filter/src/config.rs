@@ -41,6 +41,7 @@ impl fmt::Display for InvalidConfiguration {
 }
 
 /// Reads a configuration.
+#[inline(never)]
 pub fn parse(text: &[u8]) -> Result<Settings, InvalidConfiguration> {
     let only = |problem: String| InvalidConfiguration(vec![problem]);
     if text.len() > MAX_BYTES {

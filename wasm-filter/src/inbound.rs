@@ -78,6 +78,7 @@ impl Inbound {
     const TICK: Duration = Duration::from_secs(1);
 
     /// `text` is the configuration as it is written.
+    #[inline(never)]
     pub(crate) fn new<H: Host>(
         host: &H,
         plugin: ContextId,
@@ -133,6 +134,7 @@ impl Inbound {
         self.bundles.on_http(host, token, host.now());
     }
 
+    #[inline(never)]
     pub(crate) fn on_grpc<H: Host>(&mut self, host: &H, token: u32) {
         if self.bundles.on_grpc(host, token, host.now()) {
             return;
@@ -156,6 +158,7 @@ impl Inbound {
     }
 
     /// Judges the request that runs.
+    #[inline(never)]
     pub(crate) fn on_request<H: Host>(&mut self, host: &H, stream: ContextId) -> Verdict {
         match self.judge(host, stream) {
             Ok(verdict) => verdict,
@@ -189,6 +192,7 @@ impl Inbound {
     }
 
     /// Lets the requests go on, or end, that waited for the edge.
+    #[inline(never)]
     fn settle<H: Host>(&mut self, host: &H, found: Found) {
         let now = host.now();
         let caller = found.caller.and_then(|proven| {
@@ -309,6 +313,7 @@ impl Inbound {
         self.verified.insert(token, Rc::clone(caller), size);
     }
 
+    #[inline(never)]
     fn verify<H: Host>(&self, host: &H, token: &[u8], now: Timestamp) -> Result<Caller, Stop> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Refusal::token(RejectedToken::TooLarge).into());

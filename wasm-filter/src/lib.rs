@@ -3,6 +3,9 @@
 //!
 //! [`vm::Vm`] is the whole of it, a state machine that knows its surroundings by [`host::Host`] alone; `abi`
 //! translates between it and Envoy. Nothing in it panics: a trap ends the VM of a worker.
+//!
+//! What few requests run stands in functions of its own, `#[inline(never)]`: Envoy's compiler needs memory by the
+//! largest function that it meets, and Envoy does not give it back.
 #![cfg_attr(
     test,
     expect(

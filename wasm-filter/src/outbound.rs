@@ -100,6 +100,7 @@ impl Outbound {
     }
 
     /// The same by any plan.
+    #[inline(never)]
     pub(crate) fn with<H: Host>(host: &H, plugin: ContextId, plan: Plan, text: &[u8]) -> Self {
         let settings = &plan.settings;
         if settings.audit.accesses == Accesses::LeasesAlone {
@@ -127,6 +128,7 @@ impl Outbound {
     }
 
     /// Judges the request that runs.
+    #[inline(never)]
     pub(crate) fn on_request<H: Host>(
         &mut self,
         host: &H,
@@ -155,6 +157,7 @@ impl Outbound {
     }
 
     /// Asks whether somebody who proved who it is may make the request that runs, of the service behind the proxy.
+    #[inline(never)]
     pub(crate) fn admit<H: Host>(
         &mut self,
         host: &H,
@@ -342,6 +345,7 @@ impl Outbound {
     }
 
     /// A gRPC call was answered, or a stream has a message.
+    #[inline(never)]
     pub(crate) fn on_grpc<H: Host>(&mut self, host: &H, token: u32) {
         self.running.set(self.plugin);
         let now = host.now();

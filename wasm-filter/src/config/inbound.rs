@@ -123,6 +123,7 @@ pub enum Narrowed<T> {
     These(Vec<T>),
 }
 
+#[inline(never)]
 pub(super) fn read(fields: &Fields<'_>) -> Option<Inbound> {
     let audience = fields.required("audience", audience);
     let header = fields.or("header", authorization(), header);
@@ -187,6 +188,7 @@ fn header(at: &At<'_>) -> Option<Option<HeaderName>> {
         .ok()
 }
 
+#[inline(never)]
 fn domains(at: &At<'_>, with_edge: bool) -> Option<Vec<TrustedDomain>> {
     let domains = at.list(|at| domain(at, with_edge))?;
     if domains.len() > MAX_DOMAINS {
@@ -202,6 +204,7 @@ fn domains(at: &At<'_>, with_edge: bool) -> Option<Vec<TrustedDomain>> {
     Some(domains)
 }
 
+#[inline(never)]
 fn domain(at: &At<'_>, with_edge: bool) -> Option<TrustedDomain> {
     let fields = at.fields()?;
     let name = fields.required("name", |at| {
@@ -235,6 +238,7 @@ fn domain(at: &At<'_>, with_edge: bool) -> Option<TrustedDomain> {
     })
 }
 
+#[inline(never)]
 fn inline(at: &At<'_>, name: Option<&TrustDomain>) -> Option<Source> {
     let document = at.value().to_string();
     match Bundle::parse(name?, document.as_bytes()) {
@@ -246,6 +250,7 @@ fn inline(at: &At<'_>, name: Option<&TrustDomain>) -> Option<Source> {
     }
 }
 
+#[inline(never)]
 fn endpoint(at: &At<'_>) -> Option<Source> {
     let fields = at.fields()?;
     let cluster = fields.required("cluster", cluster);
@@ -277,6 +282,7 @@ fn endpoint(at: &At<'_>) -> Option<Source> {
 }
 
 /// `{"target": "https://orders.example"}`.
+#[inline(never)]
 fn judge(at: &At<'_>, edge: Option<&str>) -> Option<Judge> {
     let fields = at.fields()?;
     let target = fields.required("target", |at| {
@@ -307,6 +313,7 @@ fn evidence_header() -> Option<HeaderName> {
     HeaderName::parse_evidence("x-attache-evidence").ok()
 }
 
+#[inline(never)]
 fn allow(at: &At<'_>, domains: Option<&[String]>) -> Option<Allow> {
     let fields = at.fields()?;
     let spiffe_ids = fields.required("spiffe_ids", |at| at.list(|at| spiffe_id(at, domains)));

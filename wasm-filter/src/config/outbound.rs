@@ -108,6 +108,7 @@ pub enum WhenFull {
     Count,
 }
 
+#[inline(never)]
 pub(super) fn read(fields: &Fields<'_>) -> Option<Outbound> {
     let edge_cluster = fields.required("edge", edge);
     let caller = fields.required("caller", caller);
@@ -143,6 +144,7 @@ impl Default for Audit {
 }
 
 /// `{"pod": {}}` or `{"request": {"headers": […], "peer_certificate": "verified"}}`.
+#[inline(never)]
 fn caller(at: &At<'_>) -> Option<CallerFrom> {
     let fields = at.fields()?;
     let pod = fields.optional("pod", |at| {
@@ -172,6 +174,7 @@ fn caller(at: &At<'_>) -> Option<CallerFrom> {
     pod.or(request)
 }
 
+#[inline(never)]
 fn targets(at: &At<'_>) -> Option<Vec<Target>> {
     let targets = at.list(target)?;
     if targets.len() > MAX_TARGETS {
@@ -186,6 +189,7 @@ fn targets(at: &At<'_>) -> Option<Vec<Target>> {
     Some(targets)
 }
 
+#[inline(never)]
 fn target(at: &At<'_>) -> Option<Target> {
     let fields = at.fields()?;
     let cluster = fields.required("cluster", |at| {
@@ -235,6 +239,7 @@ fn headers(at: &At<'_>) -> Option<Vec<HeaderName>> {
     Some(headers)
 }
 
+#[inline(never)]
 fn audit(at: &At<'_>) -> Option<Audit> {
     let fields = at.fields()?;
     let memory = fields.or("memory_bytes", 4 << 20, |at| at.number(65_536, 256 << 20));

@@ -68,6 +68,7 @@ impl Answers {
     }
 
     /// Keeps an answer, here and for the other VMs.
+    #[inline(never)]
     pub(super) fn keep<H: Host>(&mut self, host: &H, kept: &Rc<Kept>) {
         let question = &kept.question;
         let answer = shared::Answer {
@@ -84,6 +85,7 @@ impl Answers {
         self.put(Rc::clone(kept));
     }
 
+    #[inline(never)]
     fn put(&mut self, kept: Rc<Kept>) {
         let key = kept.question.key.clone();
         let mut list = self.kept.take(key.as_slice()).unwrap_or_default();

@@ -140,6 +140,7 @@ impl Outbound {
     }
 
     /// An answer came; `false` if the token is of no question.
+    #[inline(never)]
     pub(super) fn on_answer<H: Host>(&mut self, host: &H, token: u32, now: Timestamp) -> bool {
         let Some(flight) = self.flights.take(token) else {
             return false;
@@ -180,6 +181,7 @@ impl Outbound {
         }
     }
 
+    #[inline(never)]
     fn settle<H: Host>(
         &mut self,
         host: &H,
@@ -271,6 +273,7 @@ impl Outbound {
         }
     }
 
+    #[inline(never)]
     fn once_more<H: Host>(
         &mut self,
         host: &H,

@@ -159,6 +159,7 @@ impl Outbound {
     }
 
     /// Asks for the assertion of the request that runs, whose form is there.
+    #[inline(never)]
     fn ask_assertion<H: Host>(&mut self, host: &H, waiter: Waiter) -> Result<Verdict, Refusal> {
         let plan = Rc::clone(&self.plan);
         let seen = Seen::read(&plan, &waiter).ok_or_else(broken)?;
@@ -187,6 +188,7 @@ impl Outbound {
     }
 
     /// An assertion came; `false` if the token is of none.
+    #[inline(never)]
     pub(super) fn on_assertion<H: Host>(&mut self, host: &H, token: u32) -> bool {
         let Some(request) = self.forms.take(|request| request.call == Some(token)) else {
             return false;
@@ -215,6 +217,7 @@ impl Outbound {
     }
 
     /// Puts the assertion into the request that runs.
+    #[inline(never)]
     fn assert<H: Host>(
         &self,
         host: &H,

@@ -36,6 +36,7 @@ impl Outbound {
     }
 
     /// Asks about everything that is stale and may be confirmed.
+    #[inline(never)]
     pub(super) fn confirm<H: Host>(&mut self, host: &H, now: Timestamp) {
         self.unconfirmed = false;
         let asked = |kept: &Rc<Kept>| {
@@ -70,6 +71,7 @@ impl Outbound {
     }
 
     /// Takes what the edge confirmed; `false` if the token is none of ours.
+    #[inline(never)]
     pub(super) fn on_confirmed<H: Host>(&mut self, host: &H, token: u32, now: Timestamp) -> bool {
         let Some(Confirming { kept, .. }) = self.take_confirming(token) else {
             return false;

@@ -69,6 +69,7 @@ pub(super) struct Kept {
 
 impl Kept {
     /// What of an answer may be kept; `None` if nothing.
+    #[inline(never)]
     pub(super) fn of(
         response: &Rc<FetchResponse>,
         question: &Rc<Question>,
@@ -184,6 +185,7 @@ impl Kept {
     }
 
     /// The same answer, as the edge confirmed it.
+    #[inline(never)]
     pub(super) fn confirmed(
         &self,
         found: &Revalidated,

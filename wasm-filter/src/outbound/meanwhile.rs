@@ -26,6 +26,7 @@ const MOST_AHEAD: usize = 16;
 
 impl Outbound {
     /// Looks after what other VMs ask: their answers, and their questions when they did not get one.
+    #[inline(never)]
     pub(super) fn tick_elsewhere<H: Host>(&mut self, host: &H, now: Timestamp) {
         for elsewhere in core::mem::take(&mut self.flights.elsewhere) {
             let Elsewhere {
@@ -111,6 +112,7 @@ impl Outbound {
     }
 
     /// Asks for the successors of answers that are old and used.
+    #[inline(never)]
     pub(super) fn tick_ahead<H: Host>(&mut self, host: &H, now: Timestamp) {
         let due: Vec<Rc<Kept>> = self
             .answers

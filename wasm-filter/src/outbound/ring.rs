@@ -276,6 +276,7 @@ impl Ring {
     }
 
     /// Takes the edge's acknowledgement; `false` if the token is none of ours.
+    #[inline(never)]
     pub(super) fn on_grpc<H: Host>(&mut self, host: &H, token: u32, now: Timestamp) -> bool {
         let Some(sent) = self.take_sent(token) else {
             return false;

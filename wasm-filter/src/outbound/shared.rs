@@ -94,6 +94,7 @@ impl Shared {
     }
 
     /// The answers that any VM keeps under `key`.
+    #[inline(never)]
     pub(super) fn answers<H: Host>(&self, host: &H, key: &[u8]) -> Vec<Answer> {
         let name = self.answers_name(key);
         let read = name.and_then(|name| read_answers(host, &name, key));
@@ -102,6 +103,7 @@ impl Shared {
     }
 
     /// Keeps an answer for the other VMs. `replaced` tells which of those that stand there it takes the place of.
+    #[inline(never)]
     pub(super) fn keep<H: Host>(
         &self,
         host: &H,
