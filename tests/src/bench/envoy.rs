@@ -3,7 +3,7 @@
 //! Every request carries a ServiceAccount token as evidence and a JWT-SVID as `authorization`, whoever reads them.
 //! The target says what it got, so that each answer proves that the filter did its work.
 
-use std::{fs, net::SocketAddr, process::Command, sync::Arc};
+use std::{fs, net::SocketAddr, path::PathBuf, process::Command, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
@@ -182,19 +182,22 @@ impl Variant {
 
 /// The stage of the group.
 pub struct Bench {
-    variants: Vec<Variant>,
-    _target: Proxy,
-    _attaches: [Attache; 2],
+    kinds: Vec<Kind>,
+    tokens: Tokens,
+    target: Proxy,
+    /// For callers that show evidence, and for one pod.
+    attaches: [(Attache, Arc<Installation>); 2],
     /// The one that starts anew for each round, and what it runs on.
     started: (Option<Attache>, Arc<Installation>),
-    _floors: [Process; 2],
+    /// The server that does nothing, and the one that signs.
+    floors: [(Process, PathBuf); 2],
     /// Whoever starts anew fetches its keys.
     _cluster: Cluster,
     _directory: TempDir,
 }
 
 impl Bench {
-    /// Starts every server and every Envoy, and asks each of them until all is warm.
+    /// Starts every server.
     pub async fn open(plan: &Plan) -> Result<Self> {
         let authority = Authority::new("the benchmark's own authority")?;
         let cluster = Cluster::start(&authority).await?;
@@ -220,42 +223,48 @@ impl Bench {
         );
         let empty = directory.path().join("empty.sock");
         let signing = directory.path().join("signing.sock");
-        let floors = [
-            floor::start(&empty, &answer, Work::Nothing, directory.path()).await?,
-            floor::start(&signing, &answer, Work::Signature, directory.path()).await?,
-        ];
+        let does_nothing = floor::start(&empty, &answer, Work::Nothing, directory.path()).await?;
+        let signs = floor::start(&signing, &answer, Work::Signature, directory.path()).await?;
         let (_first, started) = serve(&authority, &cluster, &EdgePlan::default()).await?;
-        let target = Proxy::target().await?;
-        let servers = Servers {
-            gateway: &gateway_at.socket(),
-            pod: &pod_at.socket(),
-            empty: &empty,
-            signing: &signing,
-            started: &started.socket(),
-        };
-        let shown = tokens(&cluster, &signer, plan)?;
-        let mut variants = Vec::new();
-        for kind in chosen(kinds(&signer).await?, &plan.variants)? {
-            tell(&format!("starting Envoy with {}", kind.name));
-            let name = kind.name;
-            let variant = Variant::start(kind, target.address, &servers, &shown).await;
-            variants.push(variant.context(name)?);
-        }
         Ok(Self {
-            variants,
-            _target: target,
-            _attaches: [gateway, pod],
+            kinds: chosen(kinds(&signer).await?, &plan.variants)?,
+            tokens: tokens(&cluster, &signer, plan)?,
+            target: Proxy::target().await?,
+            attaches: [(gateway, gateway_at), (pod, pod_at)],
             started: (None, started),
-            _floors: floors,
+            floors: [(does_nothing, empty), (signs, signing)],
             _cluster: cluster,
             _directory: directory,
         })
     }
 
-    /// Measures every variant once, in turn.
+    /// Starts an Envoy of each variant, and asks each of them until all is warm.
+    async fn envoys(&self) -> Result<Vec<Variant>> {
+        tell(&format!("envoy: starting {} of them", self.kinds.len()));
+        let [(_, gateway), (_, pod)] = &self.attaches;
+        let [(_, empty), (_, signing)] = &self.floors;
+        let servers = Servers {
+            gateway: &gateway.socket(),
+            pod: &pod.socket(),
+            empty,
+            signing,
+            started: &self.started.1.socket(),
+        };
+        let mut variants = Vec::new();
+        for kind in &self.kinds {
+            let name = kind.name;
+            let variant =
+                Variant::start(kind.clone(), self.target.address, &servers, &self.tokens).await;
+            variants.push(variant.context(name)?);
+        }
+        Ok(variants)
+    }
+
+    /// Measures every variant once, in turn, each by an Envoy of its own: where a process lies in memory makes as
+    /// much difference as a small filter, and another start is another place.
     pub async fn round(&mut self, plan: &Plan, samples: &mut Samples) -> Result<()> {
         let (mut rate, mut bare) = (None, None);
-        for variant in &mut self.variants {
+        for variant in &mut self.envoys().await? {
             if variant.shown == Shown::DifferentWorkloads {
                 let (running, installation) = &mut self.started;
                 if variant.asked == Asked::Started {

@@ -45,6 +45,7 @@ pub(super) enum Asked {
 }
 
 /// What a variant is made of.
+#[derive(Clone)]
 pub(super) struct Kind {
     pub(super) name: &'static str,
     /// What its added processor time is compared with, or of first calls everything.
