@@ -27,7 +27,7 @@ use super::{
     proxy::{self, HOST, Proxy, Servers},
     results::{Metric, Samples},
     sets::{self, Target},
-    usage,
+    usage::Memory,
 };
 use crate::{
     admin,
@@ -120,25 +120,31 @@ impl Bench {
         samples: &mut Samples,
     ) -> Result<()> {
         let id = attache.process.id();
-        let mut note = |name, floor, value| samples.note((GROUP, name, floor), Metric::Rss, value);
-        let idle = usage::resident(id)?;
+        let mut note = |[name, own]: [&str; 2], floor: Option<[&str; 2]>, held: Memory| {
+            let [floor, floor_own] = floor.map_or([None, None], |floor| floor.map(Some));
+            samples.note((GROUP, name, floor), Metric::Rss, held.resident);
+            samples.note((GROUP, own, floor_own), Metric::Rss, held.own);
+        };
+        let idle = Memory::of(id)?;
         let channels = connect(&installation.socket()).await?;
         let empty = self.empty(&channels, plan).await?;
-        let floor = Some("empty");
-        note("empty", None, empty);
-        note("attache-idle", floor, idle);
+        let floor = ["empty", "empty-own"];
+        note(floor, None, empty);
+        note(["attache-idle", "attache-idle-own"], Some(floor), idle);
         let mut askers = askers(&channels, &Arc::default(), &self.calls, Expected::Token);
         load::each_once(&mut askers, plan.workloads as u64).await?;
         tokio::time::sleep(SETTLING).await;
-        note("attache-warm", floor, usage::resident(id)?);
+        let warm = ["attache-warm", "attache-warm-own"];
+        note(warm, Some(floor), Memory::of(id)?);
         load::each_once(&mut askers, plan.requests).await?;
         tokio::time::sleep(SETTLING).await;
-        note("attache-loaded", Some("attache-warm"), usage::resident(id)?);
+        let loaded = ["attache-loaded", "attache-loaded-own"];
+        note(loaded, Some(warm), Memory::of(id)?);
         Ok(())
     }
 
     /// The server that does nothing, after as many calls as warm the other.
-    async fn empty(&self, channels: &[Channel], plan: &Plan) -> Result<f64> {
+    async fn empty(&self, channels: &[Channel], plan: &Plan) -> Result<Memory> {
         let channel = channels.first().context("no connection")?.clone();
         let call = self.calls.first().context("no call")?.clone();
         let answer = authorize::check(channel, call).await?;
@@ -149,7 +155,7 @@ impl Bench {
         let channels = connect(&socket).await?;
         let mut askers = askers(&channels, &Arc::default(), &self.calls, Expected::Token);
         load::each_once(&mut askers, plan.workloads as u64).await?;
-        let held = usage::resident(process.id())?;
+        let held = Memory::of(process.id())?;
         drop(process);
         fs::remove_file(&socket)?;
         Ok(held)
@@ -179,7 +185,7 @@ impl Bench {
                 expected,
             };
             load::each_once(std::slice::from_mut(&mut asker), 256).await?;
-            held.push(usage::resident(proxy.id())?);
+            held.push(Memory::of(proxy.id())?.resident);
         }
         let [none, two_headers, ours] = held.as_slice() else {
             anyhow::bail!("three Envoys were to be measured");

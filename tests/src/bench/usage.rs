@@ -32,15 +32,33 @@ pub fn processor_with_ended(process: u32) -> Result<Duration> {
     Ok(STEP * steps)
 }
 
-/// The memory of a process that is resident, in MiB.
+/// The memory of a process, in MiB.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// All that is resident, pages of the program's own file included, which the kernel shares and takes back.
+    pub resident: f64,
+    /// Of that what is the process's alone: what it allocated, and its stacks.
+    pub own: f64,
+}
+
+impl Memory {
+    /// Of `process` as it is now.
+    pub fn of(process: u32) -> Result<Self> {
+        let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+        Ok(Self {
+            resident: mebibytes(&status, "VmRSS:")?,
+            own: mebibytes(&status, "RssAnon:")?,
+        })
+    }
+}
+
 #[expect(
     clippy::cast_precision_loss,
     reason = "kilobytes of memory are far below 2^52"
 )]
-pub fn resident(process: u32) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next());
-    let kilobytes: u64 = kilobytes.context("a process without VmRSS")?.parse()?;
-    Ok(kilobytes as f64 / 1024.0)
+fn mebibytes(status: &str, field: &str) -> Result<f64> {
+    let value = status.lines().find_map(|line| line.strip_prefix(field));
+    let kilobytes = value.and_then(|value| value.split_whitespace().next());
+    let kilobytes = kilobytes.with_context(|| format!("a process without {field}"))?;
+    Ok(kilobytes.parse::<u64>()? as f64 / 1024.0)
 }

@@ -215,9 +215,9 @@ pub(super) async fn held(size: usize) -> Result<f64> {
 
 /// Compiles `size` policies, gives their text back, and prints by how much the process grew.
 pub fn hold(size: &str) -> Result<()> {
-    let before = usage::resident(process::id())?;
+    let before = usage::Memory::of(process::id())?.resident;
     let set = compiled(&sources(size.parse()?)?)?;
-    let after = usage::resident(process::id())?;
+    let after = usage::Memory::of(process::id())?.resident;
     black_box(&set);
     writeln!(io::stdout(), "{:.3}", after - before)?;
     Ok(())
