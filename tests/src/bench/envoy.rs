@@ -67,11 +67,13 @@ pub(super) struct Asker {
     pub(super) tokens: Tokens,
     pub(super) shown: Shown,
     pub(super) expected: Expected,
+    /// How many calls came before the load that numbers them.
+    pub(super) before: u64,
 }
 
 impl Caller for Asker {
     async fn call(&mut self, number: u64) -> Result<()> {
-        let number = usize::try_from(number)?;
+        let number = usize::try_from(self.before + number)?;
         let (workload, svid) = match self.shown {
             Shown::Same => (0, 0),
             Shown::DifferentTokens => (0, number),
@@ -139,10 +141,12 @@ impl Variant {
                 tokens: tokens.clone(),
                 shown: kind.shown,
                 expected: kind.expected,
+                before: 0,
             });
         }
         if kind.asked == Asked::Warm {
             load::each_once(&mut askers, WARMING).await?;
+            askers.iter_mut().for_each(|asker| asker.before = WARMING);
         }
         Ok(Self {
             name: kind.name,
@@ -296,6 +300,10 @@ impl Bench {
             }
             // A third of what Envoy can do without any filter, so that the slowest variant keeps up.
             let rate = *rate.get_or_insert(measured.throughput() / 6.0);
+            // A token that is to be a new one was not shown yet.
+            for asker in &mut variant.askers {
+                asker.before += measured.calls;
+            }
             let measured = load::open(&mut variant.askers, rate, plan.span).await;
             let measured = measured.with_context(|| variant.name)?;
             samples.note(tag, Metric::P50, measured.percentile(50.0));

@@ -183,6 +183,7 @@ impl Bench {
                 },
                 shown: envoy::Shown::Same,
                 expected,
+                before: 0,
             };
             load::each_once(std::slice::from_mut(&mut asker), 256).await?;
             held.push(Memory::of(proxy.id())?.resident);
