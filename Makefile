@@ -59,7 +59,7 @@ kernel:
 	@rustup target list --installed | grep -qx wasm32v1-none || rustup target add wasm32v1-none
 	$(CARGO) build --package attache-core --target wasm32v1-none
 
-# What Envoy loads, target/attache_filter.wasm; at most 400 KiB, for every worker compiles it. As a cdylib alone:
+# What Envoy loads, target/attache_filter.wasm; at most 400 KiB, for Envoy compiles it whole. As a cdylib alone:
 # with the rlib beside it rustc does not optimise across crates. clippy again, for the part that speaks with Envoy
 # exists for this target alone.
 filter:
