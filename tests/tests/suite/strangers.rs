@@ -10,11 +10,18 @@ use attache_tests::{
     port::Reserved,
     stage::{ENVOY, Script, Set},
 };
+use envoy_types::{
+    ext_authz::v3::pb::CheckRequest,
+    pb::envoy::service::auth::v3::authorization_client::AuthorizationClient,
+};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint},
+};
 use tower::service_fn;
 
 /// The names of Attaché that the bootstrap asks for.
@@ -62,6 +69,24 @@ async fn the_unix_socket_is_for_the_users_that_are_listed() -> Result<()> {
         Err(_refused) => false,
     };
     assert!(!answered, "a stranger was answered");
+    Ok(())
+}
+
+/// What is answered at once may be answered before the last frame of its call came.
+#[tokio::test]
+async fn a_connection_outlives_thousands_of_calls_that_are_refused_at_once() -> Result<()> {
+    let set = Set::build(Script::default()).await?;
+    let _attache = set.installation.start().await?;
+    let channel = over_unix(&set.installation.socket()).await?;
+    for number in 0..3000 {
+        let refused = AuthorizationClient::new(channel.clone())
+            .check(CheckRequest::default())
+            .await;
+        let code = refused.map_err(|status| status.code()).err();
+        ensure!(code == Some(Code::InvalidArgument), "{number}: {code:?}");
+    }
+    let token = set.cluster.token("production", "payment-svc")?;
+    assert!(holds_a_token(&check(channel, charges(&token)).await?));
     Ok(())
 }
 

@@ -22,27 +22,35 @@ mod tests;
 /// A byte that says whether the message is compressed, and four with its length, before each message.
 const PREFIX: usize = 5;
 
-/// The message of a call, of at most `most` bytes.
+/// The message of a call, of at most `most` bytes, once the whole call is there: a call that is answered before its end
+/// came counts as broken off by the server, and a connection does not outlive many of those.
 pub(super) async fn message<B>(mut body: B, most: usize) -> Result<Bytes, Status>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let mut whole = Arrived::default();
-    loop {
-        if let Some(message) = whole.message(most)? {
-            return Ok(message);
-        }
+    let mut arrived = Arrived::default();
+    let mut message = None;
+    while !body.is_end_stream() {
         let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
-        let Some(frame) = frame else {
-            return Err(Status::internal("the call ended before its message did"));
-        };
+        let Some(frame) = frame else { break };
         let frame =
             frame.map_err(|error| Status::cancelled(format!("the call broke off: {error}")))?;
-        if let Ok(data) = frame.into_data() {
-            whole.take(data);
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if message.is_none() {
+            arrived.take(data);
+            message = arrived.message(most)?;
+        } else if !data.is_empty() {
+            return Err(one_message());
         }
     }
+    message.ok_or_else(|| Status::internal("the call ended before its message did"))
+}
+
+fn one_message() -> Status {
+    Status::internal("the call has more than one message")
 }
 
 /// The bytes of a call that arrived. Nearly always they come in one piece, which is not copied.
@@ -89,12 +97,15 @@ impl Arrived {
         if rest.len() < length {
             return Ok(None);
         }
+        if rest.len() > length {
+            return Err(one_message());
+        }
         let mut whole = if self.more.is_empty() {
             std::mem::take(&mut self.first)
         } else {
             self.more.split().freeze()
         };
-        Ok(Some(whole.split_off(PREFIX).split_to(length)))
+        Ok(Some(whole.split_off(PREFIX)))
     }
 }
 

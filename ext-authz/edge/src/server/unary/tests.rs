@@ -41,9 +41,28 @@ fn a_message_is_read_in_however_many_pieces_it_comes() {
 }
 
 #[test]
-fn what_follows_the_message_is_not_part_of_it() {
-    let more = [told(5, b"hello"), told(5, b"again")].concat();
-    assert_eq!(read(vec![more]).unwrap(), "hello");
+fn a_second_message_is_refused() {
+    let again = told(5, b"again");
+    let together = [told(5, b"hello"), again.clone()].concat();
+    for pieces in [vec![together], vec![told(5, b"hello"), again]] {
+        assert_eq!(read(pieces).unwrap_err().code(), Code::Internal);
+    }
+}
+
+#[test]
+fn the_end_of_the_call_is_waited_for() {
+    let (sender, frames) = futures::channel::mpsc::unbounded();
+    let mut reading = Box::pin(message(StreamBody::new(frames), MOST));
+    let send = |bytes: Vec<u8>| {
+        let frame: Result<_, Status> = Ok(Frame::data(Bytes::from(bytes)));
+        sender.unbounded_send(frame).unwrap();
+    };
+    send(told(5, b"hello"));
+    assert!(reading.as_mut().now_or_never().is_none());
+    send(Vec::new());
+    assert!(reading.as_mut().now_or_never().is_none());
+    drop(sender);
+    assert_eq!(reading.now_or_never().unwrap().unwrap(), "hello");
 }
 
 #[test]
