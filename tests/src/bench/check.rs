@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use envoy_types::ext_authz::v3::pb::CheckRequest;
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
@@ -36,6 +36,7 @@ use crate::{
 
 const GROUP: &str = "check";
 const FLOOR: &str = "empty";
+const COLD: &str = "cold";
 
 /// One server under one kind of load.
 struct Variant {
@@ -63,6 +64,23 @@ impl Variant {
     fn tag(&self) -> (&'static str, &str, Option<&str>) {
         let floor = (self.name != FLOOR).then_some(FLOOR);
         (GROUP, &self.name, floor)
+    }
+
+    /// Measures it under as many calls as it can answer; how many that are in a second.
+    async fn closed(&mut self, plan: &Plan, samples: &mut Samples) -> Result<f64> {
+        let before = self.process.map(usage::processor).transpose()?;
+        let measured = load::closed(&mut self.askers, plan.span).await?;
+        let throughput = measured.throughput();
+        samples.note(self.tag(), Metric::Throughput, throughput);
+        let mut told = format!("{}: {throughput:.0} calls a second", self.name);
+        if let (Some(process), Some(before)) = (self.process, before) {
+            let used = usage::processor(process)?.saturating_sub(before);
+            let a_call = used.as_secs_f64() * 1e6 / per(measured.calls);
+            samples.note(self.tag(), Metric::Cpu, a_call);
+            told.push_str(&format!(", {a_call:.1} µs of processor time each"));
+        }
+        tell(&told);
+        Ok(throughput)
     }
 }
 
@@ -126,6 +144,8 @@ pub struct Bench {
     _directory: TempDir,
     served: Vec<Served>,
     variants: Vec<Variant>,
+    /// Whether the first call of each workload is measured too.
+    cold: bool,
     _floor: Process,
 }
 
@@ -178,12 +198,14 @@ impl Bench {
                 Expected::Permit,
             ));
         }
+        let cold = only(&plan.variants, &mut variants)?;
         let mut bench = Self {
             authority,
             cluster,
             _directory: directory,
             served,
             variants,
+            cold,
             _floor: floor,
         };
         bench.warm(plan).await?;
@@ -226,27 +248,30 @@ impl Bench {
         Ok(())
     }
 
-    /// Measures every variant once, in turn.
+    /// Measures every variant once, in turn. Another one is the first in each round: what a server did before, and
+    /// how long ago, is not the same for all.
     pub async fn round(&mut self, plan: &Plan, samples: &mut Samples) -> Result<()> {
         let mut rate = None;
         for variant in &mut self.variants {
-            let before = variant.process.map(usage::processor).transpose()?;
-            let measured = load::closed(&mut variant.askers, plan.span).await;
-            let measured = measured.with_context(|| variant.name.clone())?;
-            samples.note(variant.tag(), Metric::Throughput, measured.throughput());
-            if let (Some(process), Some(before)) = (variant.process, before) {
-                let used = usage::processor(process)?.saturating_sub(before);
-                let a_call = used.as_secs_f64() * 1e6 / per(measured.calls);
-                samples.note(variant.tag(), Metric::Cpu, a_call);
+            let throughput = variant.closed(plan, samples).await;
+            let throughput = throughput.with_context(|| variant.name.clone())?;
+            if variant.name == FLOOR {
+                // Half of what the floor can do, for all of them.
+                rate = Some(throughput / 2.0);
             }
-            // Half of what the floor can do, for all of them.
-            let rate = *rate.get_or_insert(measured.throughput() / 2.0);
+        }
+        let rate = rate.context("the floor was not measured")?;
+        for variant in &mut self.variants {
             let measured = load::open(&mut variant.askers, rate, plan.span).await;
             let measured = measured.with_context(|| variant.name.clone())?;
             samples.note(variant.tag(), Metric::P50, measured.percentile(50.0));
             samples.note(variant.tag(), Metric::P99, measured.percentile(99.0));
         }
-        self.cold(plan, samples).await
+        self.variants.rotate_left(1);
+        if self.cold {
+            self.cold(plan, samples).await?;
+        }
+        Ok(())
     }
 
     /// The first call of every workload to a server that was just started: its evidence is verified and its
@@ -260,7 +285,7 @@ impl Bench {
             plan.workloads,
             Target::Own,
         )?);
-        let mut variant = served.variant("cold", &calls, Expected::Token);
+        let mut variant = served.variant(COLD, &calls, Expected::Token);
         let before = usage::processor(served.attache.process.id())?;
         // As many at a time as there are processors: waiting for one another is not what is measured.
         let askers = variant
@@ -287,6 +312,24 @@ impl Bench {
         }
         Ok(())
     }
+}
+
+/// Leaves those of `wanted` and the floor, or all if none is wanted; whether `cold` is among them.
+fn only(wanted: &[String], variants: &mut Vec<Variant>) -> Result<bool> {
+    if wanted.is_empty() {
+        return Ok(true);
+    }
+    let names: Vec<_> = variants
+        .iter()
+        .map(|variant| variant.name.as_str())
+        .collect();
+    for name in wanted {
+        let known = name == COLD || names.contains(&name.as_str());
+        let all = names.join(", ");
+        ensure!(known, "{name}: no such variant; there are {all}, {COLD}");
+    }
+    variants.retain(|variant| variant.name == FLOOR || wanted.contains(&variant.name));
+    Ok(wanted.iter().any(|name| name == COLD))
 }
 
 /// Another server: a path is a unix socket, anything else an address.

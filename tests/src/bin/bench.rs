@@ -20,7 +20,7 @@ Usage: bench [--quick] [--group GROUP] [--variant NAME]... [--rounds N] [--exter
 
   --quick                  few and short measurements: every answer is checked, figures say little
   --group GROUP            check, envoy, inside or memory alone
-  --variant NAME           of the group envoy, this variant alone, beside what it is compared with
+  --variant NAME           of the group (check, envoy), this variant alone, beside what it is compared with
   --rounds N               how often each variant is measured
   --external NAME=ADDRESS  another ext_authz server to measure with the same calls: HOST:PORT, or the
                            path of a unix socket. It must permit them
