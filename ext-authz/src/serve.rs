@@ -24,7 +24,7 @@ use attache_edge::{
     readiness::{Block, Readiness},
     recording,
     reload::Reload,
-    server,
+    server, sweeping,
     tokens::{self, Tokens},
     traces::{Receiver, Traces},
 };
@@ -159,14 +159,13 @@ impl Started {
             signing_keys: Some(Arc::new(LocalKeys(Arc::clone(&issuer)))),
         });
         tokio::spawn(async move { reload.follow().await });
-        tokio::spawn(async move {
-            if let Some(geography) = geography {
-                geography.follow().await;
-            }
-        });
+        if let Some(geography) = geography {
+            tokio::spawn(geography.follow());
+        }
         tokio::spawn(first_keys(trust, readiness.block("trust-provider-keys")));
         tokio::spawn(tokens::follow(Arc::clone(&edge)));
         tokio::spawn(recording::follow(Arc::clone(&edge), readiness.clone()));
+        tokio::spawn(sweeping::follow(Arc::clone(&edge)));
         Ok(Self {
             config,
             edge,

@@ -9,9 +9,11 @@ pub(crate) mod pause;
 use std::{
     collections::HashMap,
     future::Future,
-    hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
 
 use attache_core::{
@@ -19,7 +21,11 @@ use attache_core::{
     freshness::{Freshness, Lifetime},
     time::Timestamp,
 };
-use moka::{Expiry, policy::EvictionPolicy};
+use foldhash::quality::RandomState;
+use quick_cache::{
+    UnitWeighter, Weighter,
+    sync::{Cache as Bounded, DefaultLifecycle},
+};
 use tokio::{
     sync::watch,
     time::{self, timeout},
@@ -29,36 +35,55 @@ use crate::provider::{Cause, NotObtained};
 
 use pause::Failing;
 
+/// What something is kept under, compared whole: bytes that differ for all that must not be mixed up.
+pub(crate) type Key = Arc<[u8]>;
+
 /// For how long a value is kept that nobody asks for: it may be one that policy or a rotated secret made useless.
 const UNUSED: Duration = Duration::from_mins(15);
 
+/// As how large entries are counted when the cache is divided into parts with a lock each: of at least 32 entries, so
+/// that the largest credential fits into each.
+const ENTRIES_OF: u64 = 32 * 1024;
+
 /// Most keys whose fetches failed that are remembered.
-const MAX_FAILING: u64 = 10_000;
+const MAX_FAILING: usize = 10_000;
 
 /// Something that is good for a while.
 pub(crate) trait Perishable: Send + Sync + 'static {
     /// From when until when; `None` if for ever.
     fn lifetime(&self) -> Option<Lifetime>;
-    /// About how many bytes it and its key take.
-    fn weight(&self) -> u32;
+    /// About how many bytes it takes, without its key.
+    fn weight(&self) -> usize;
 }
 
 /// Credentials by their whole key: all that would make two of them differ.
-pub(crate) struct Cache<K, V> {
-    shared: Arc<Shared<K, V>>,
+pub(crate) struct Cache<V> {
+    shared: Arc<Shared<V>>,
 }
 
-struct Shared<K, V> {
-    kept: moka::sync::Cache<K, Arc<Kept<V>>>,
-    flights: Mutex<HashMap<K, Flight<V>>>,
+struct Shared<V> {
+    kept: Bounded<Key, Arc<Kept<V>>, InBytes, RandomState>,
+    flights: Mutex<HashMap<Key, Flight<V>>>,
     /// Of which the last fetch failed.
-    failing: moka::sync::Cache<K, Failing>,
+    failing: Bounded<Key, Failing, UnitWeighter, RandomState>,
     /// How long one fetch may take.
     patience: Duration,
 }
 
+#[derive(Clone)]
+struct InBytes;
+
+impl<V> Weighter<Key, Arc<Kept<V>>> for InBytes {
+    fn weight(&self, _key: &Key, kept: &Arc<Kept<V>>) -> u64 {
+        kept.weight
+    }
+}
+
 struct Kept<V> {
     value: Arc<V>,
+    weight: u64,
+    /// When it was last asked for, in seconds.
+    used_at: AtomicI64,
     /// When its successor is fetched: at 80 % of its life, or a little before, so that a fleet does not call in
     /// step.
     refresh_at: Option<Timestamp>,
@@ -93,26 +118,15 @@ enum Seat {
     Joined,
 }
 
-impl<K, V> Cache<K, V>
-where
-    K: Clone + Eq + Hash + Send + Sync + 'static,
-    V: Perishable,
-{
+impl<V: Perishable> Cache<V> {
     /// A cache of about `max_bytes`, whose fetches may take `patience` each.
     pub(crate) fn new(max_bytes: u64, patience: Duration) -> Self {
-        let kept = moka::sync::Cache::builder()
-            .max_capacity(max_bytes)
-            .weigher(|_, kept: &Arc<Kept<V>>| kept.value.weight())
-            .eviction_policy(EvictionPolicy::lru())
-            // Frees the memory of what nobody asks for again; whether a value is good is decided by
-            // its own lifetime and the caller's `now`.
-            .expire_after(AtEndOfLife)
-            .time_to_idle(UNUSED)
-            .build();
-        let failing = moka::sync::Cache::builder()
-            .max_capacity(MAX_FAILING)
-            .time_to_idle(UNUSED)
-            .build();
+        let entries = usize::try_from(max_bytes / ENTRIES_OF).unwrap_or(usize::MAX);
+        let (hasher, lifecycle) = (RandomState::default(), DefaultLifecycle::default());
+        let kept = Bounded::with(entries, max_bytes, InBytes, hasher, lifecycle);
+        let (hasher, lifecycle) = (RandomState::default(), DefaultLifecycle::default());
+        let most = MAX_FAILING as u64;
+        let failing = Bounded::with(MAX_FAILING, most, UnitWeighter, hasher, lifecycle);
         Self {
             shared: Arc::new(Shared {
                 kept,
@@ -130,7 +144,7 @@ where
     /// patience is told what the last fetch failed of, if it did.
     pub(crate) async fn obtain<F>(
         &self,
-        key: &K,
+        key: &[u8],
         now: Timestamp,
         patience: Patience,
         fetch: impl Fn(Occasion) -> F,
@@ -157,10 +171,16 @@ where
         outcome.and_then(|value| still_good(value, now.plus(began.elapsed())))
     }
 
+    /// What is kept, if it is good and its successor is not due yet.
+    pub(crate) fn fresh(&self, key: &[u8], now: Timestamp) -> Option<Arc<V>> {
+        let kept = self.shared.kept.get(key)?;
+        (kept.at(now) == Freshness::Fresh).then(|| kept.used(now))
+    }
+
     /// What is kept, if it is good; begins to fetch its successor when that is due.
-    pub(crate) fn kept<F>(
+    fn kept<F>(
         &self,
-        key: &K,
+        key: &[u8],
         now: Timestamp,
         late: Fault,
         fetch: &impl Fn(Occasion) -> F,
@@ -174,14 +194,20 @@ where
             Freshness::Expired => return None,
             Freshness::RefreshDue => self.shared.refresh(key, now, late, fetch),
         }
-        Some(Arc::clone(&kept.value))
+        Some(kept.used(now))
+    }
+
+    /// Frees what expired, and what nobody asked for in a long time.
+    pub(crate) fn sweep(&self, now: Timestamp) {
+        self.shared.kept.retain(|_, kept| kept.serves(now));
+        self.shared.failing.retain(|_, failing| failing.is_recent());
     }
 
     /// Waits until the fetch has landed.
     async fn arrive<F>(
         &self,
         (flight, seat): (Flight<V>, Seat),
-        key: &K,
+        key: &[u8],
         now: Timestamp,
         late: Fault,
         fetch: &impl Fn(Occasion) -> F,
@@ -208,9 +234,26 @@ fn still_good<V: Perishable>(value: Arc<V>, now: Timestamp) -> Outcome<V> {
 }
 
 impl<V: Perishable> Kept<V> {
-    fn new(value: Arc<V>) -> Self {
-        let refresh_at = value.lifetime().map(pause::refresh_at);
-        Self { value, refresh_at }
+    fn new(key: &[u8], value: Arc<V>, now: Timestamp) -> Self {
+        let bytes = key.len().saturating_add(value.weight());
+        Self {
+            weight: u64::try_from(bytes).unwrap_or(u64::MAX),
+            used_at: AtomicI64::new(now.as_seconds()),
+            refresh_at: value.lifetime().map(pause::refresh_at),
+            value,
+        }
+    }
+
+    /// The value, which somebody asks for.
+    fn used(&self, now: Timestamp) -> Arc<V> {
+        self.used_at.store(now.as_seconds(), Ordering::Relaxed);
+        Arc::clone(&self.value)
+    }
+
+    /// Whether it is worth its memory.
+    fn serves(&self, now: Timestamp) -> bool {
+        let used = Timestamp::from_seconds(self.used_at.load(Ordering::Relaxed));
+        self.at(now) != Freshness::Expired && now.since(used) < UNUSED
     }
 
     /// What may be done with it now.
@@ -227,15 +270,11 @@ impl<V: Perishable> Kept<V> {
     }
 }
 
-impl<K, V> Shared<K, V>
-where
-    K: Clone + Eq + Hash + Send + Sync + 'static,
-    V: Perishable,
-{
+impl<V: Perishable> Shared<V> {
     /// Begins to fetch the successor of a value that is good, unless that failed a moment ago.
     fn refresh<F>(
         self: &Arc<Self>,
-        key: &K,
+        key: &[u8],
         now: Timestamp,
         late: Fault,
         fetch: &impl Fn(Occasion) -> F,
@@ -251,14 +290,14 @@ where
         // struck off.
         let is_due = |kept: Arc<Kept<V>>| kept.at(now) == Freshness::RefreshDue;
         if self.kept.get(key).is_some_and(is_due) {
-            self.begin(&mut flights, key, late, || fetch(Occasion::Ahead));
+            self.begin(&mut flights, key, now, late, || fetch(Occasion::Ahead));
         }
     }
 
     /// The flight for `key`: the one under way, or a new one.
     fn board<F>(
         self: &Arc<Self>,
-        key: &K,
+        key: &[u8],
         now: Timestamp,
         late: Fault,
         fetch: &impl Fn(Occasion) -> F,
@@ -278,15 +317,16 @@ where
             let landed = Some(Ok(Arc::clone(&kept.value)));
             return (watch::channel(landed).1, Seat::Joined);
         }
-        let flight = self.begin(&mut flights, key, late, || fetch(Occasion::Awaited));
+        let flight = self.begin(&mut flights, key, now, late, || fetch(Occasion::Awaited));
         (flight, Seat::Began)
     }
 
     /// Begins a flight unless one is under way.
     fn begin<F>(
         self: &Arc<Self>,
-        flights: &mut HashMap<K, Flight<V>>,
-        key: &K,
+        flights: &mut HashMap<Key, Flight<V>>,
+        key: &[u8],
+        now: Timestamp,
         late: Fault,
         fetch: impl FnOnce() -> F,
     ) -> Flight<V>
@@ -297,11 +337,13 @@ where
             return flight.clone();
         }
         let (sender, flight) = watch::channel(None);
-        flights.insert(key.clone(), flight.clone());
+        let key = Key::from(key);
+        flights.insert(Arc::clone(&key), flight.clone());
         let (fetch, patience) = (fetch(), self.patience);
         let landing = Landing {
             shared: Arc::clone(self),
-            key: key.clone(),
+            key,
+            asked_at: now,
             sender,
             outcome: None,
         };
@@ -315,67 +357,56 @@ where
     }
 
     /// What is told of a fetch that is under way.
-    fn under_way(&self, key: &K, late: Fault) -> NotObtained {
+    fn under_way(&self, key: &[u8], late: Fault) -> NotObtained {
         let before = self.failing.get(key);
         before.map_or(NotObtained::broken(late), Failing::known)
     }
 
     /// Notes how a fetch ended, for those who come next; those who waited are told when to come again.
-    fn note(&self, key: &K, outcome: Outcome<V>) -> Outcome<V> {
+    fn note(&self, key: &Key, outcome: Outcome<V>, now: Timestamp) -> Outcome<V> {
         match &outcome {
             Ok(value) => {
-                let kept = Arc::new(Kept::new(Arc::clone(value)));
-                self.kept.insert(key.clone(), kept);
-                self.failing.invalidate(key);
+                let kept = Kept::new(key, Arc::clone(value), now);
+                self.kept.insert(Arc::clone(key), Arc::new(kept));
+                self.failing.remove(key);
                 outcome
             }
             // It says nothing about the next caller's evidence.
             Err(why) if why.cause == Cause::EvidenceRefused => outcome,
             Err(why) => {
                 let failing = Failing::after(self.failing.get(key), *why);
-                self.failing.insert(key.clone(), failing);
+                self.failing.insert(Arc::clone(key), failing);
                 Err(failing.told())
             }
         }
     }
 
-    fn flights(&self) -> MutexGuard<'_, HashMap<K, Flight<V>>> {
+    fn flights(&self) -> MutexGuard<'_, HashMap<Key, Flight<V>>> {
         // The map is whole whenever the lock is released; nothing between can panic halfway.
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Ends a flight when it is dropped: when the fetch returned, took too long, or its task was ended.
-struct Landing<K, V>
-where
-    K: Clone + Eq + Hash + Send + Sync + 'static,
-    V: Perishable,
-{
-    shared: Arc<Shared<K, V>>,
-    key: K,
+struct Landing<V: Perishable> {
+    shared: Arc<Shared<V>>,
+    key: Key,
+    asked_at: Timestamp,
     sender: watch::Sender<Option<Outcome<V>>>,
     outcome: Option<Outcome<V>>,
 }
 
-impl<K, V> Landing<K, V>
-where
-    K: Clone + Eq + Hash + Send + Sync + 'static,
-    V: Perishable,
-{
+impl<V: Perishable> Landing<V> {
     fn land(mut self, outcome: Outcome<V>) {
         self.outcome = Some(outcome);
     }
 }
 
-impl<K, V> Drop for Landing<K, V>
-where
-    K: Clone + Eq + Hash + Send + Sync + 'static,
-    V: Perishable,
-{
+impl<V: Perishable> Drop for Landing<V> {
     fn drop(&mut self) {
         let broken = NotObtained::broken(Fault::CredentialUnavailable);
         let outcome = self.outcome.take().unwrap_or(Err(broken));
-        let outcome = self.shared.note(&self.key, outcome);
+        let outcome = self.shared.note(&self.key, outcome, self.asked_at);
         self.shared.flights().remove(&self.key);
         self.sender.send_replace(Some(outcome));
     }
@@ -388,25 +419,6 @@ async fn landing<V>(mut flight: Flight<V>) -> Outcome<V> {
         .map(|outcome| outcome.clone());
     let outcome = landed.ok().flatten();
     outcome.unwrap_or(Err(NotObtained::broken(Fault::CredentialUnavailable)))
-}
-
-struct AtEndOfLife;
-
-impl<K, V: Perishable> Expiry<K, Arc<Kept<V>>> for AtEndOfLife {
-    fn expire_after_create(&self, _key: &K, kept: &Arc<Kept<V>>, _at: Instant) -> Option<Duration> {
-        let lifetime = kept.value.lifetime()?;
-        Some(lifetime.expires_at.since(lifetime.issued_at))
-    }
-
-    fn expire_after_update(
-        &self,
-        key: &K,
-        kept: &Arc<Kept<V>>,
-        at: Instant,
-        _left: Option<Duration>,
-    ) -> Option<Duration> {
-        self.expire_after_create(key, kept, at)
-    }
 }
 
 #[cfg(test)]

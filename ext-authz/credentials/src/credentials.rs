@@ -3,21 +3,14 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use attache_core::{
-    attributes::AttributeValue,
-    claims::{RenderedClaims, UnavailableClaim},
-    decision::Fault,
-    evidence::Evidence,
-    freshness::Lifetime,
-    spiffe_id::SpiffeId,
-    time::Timestamp,
-    token::TokenForm,
+    claims::UnavailableClaim, decision::Fault, evidence::Evidence, freshness::Lifetime,
+    time::Timestamp, token::TokenForm,
 };
 use attache_outbound::Reach;
 use attache_policy::{
     Grant,
-    document::{CredentialKind, CredentialProvider, Placement},
+    document::{CredentialProvider, Placement},
 };
-
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -30,11 +23,15 @@ use crate::{
     secrets::{SecretCounts, SecretStore, Secrets},
 };
 
+use key::Key;
+
+mod key;
+
 /// How often a token is obtained again because a signing key was revoked meanwhile.
 const MAX_GENERATIONS: usize = 3;
 
-/// Bytes that an entry takes beside the texts of its value: its key with texts of their usual greatest length.
-const ENTRY_BYTES: usize = 4096;
+/// Bytes that an entry takes beside its key and the texts of its value.
+const ENTRY_BYTES: usize = 1024;
 
 /// How credentials are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +55,7 @@ impl Default for Settings {
 pub struct Credentials {
     providers: Arc<Providers>,
     secrets: Arc<SecretStore>,
-    cache: Cache<Key, Credential>,
+    cache: Cache<Credential>,
     counts: Arc<Counts>,
 }
 
@@ -85,36 +82,6 @@ impl From<NotObtained> for Unobtained {
             retry_after: why.retry_after,
         }
     }
-}
-
-/// All that would make two credentials differ, and who vouched for the caller.
-///
-/// SECURITY: compared whole. A caller is in it by the SPIFFE ID and the provider of its own
-/// attestation, by what the parameters of the credential provider come to for it, and by every attribute that they
-/// read, so that nobody is given what was obtained for another: not even a pod what another pod of its
-/// ServiceAccount got.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    spiffe_id: SpiffeId,
-    trust_provider: String,
-    provider: String,
-    placements: Arc<[Placement]>,
-    issuer: String,
-    parameters: CredentialKind<String>,
-    /// What the attributes come to in the claims of a token of ours.
-    claims: RenderedClaims,
-    /// The attributes that parameters and claims read.
-    read: Vec<(String, Option<AttributeValue>)>,
-    /// SECURITY: what was made of an older secret is under a version that nobody asks for any more,
-    versions: Vec<u64>,
-    /// and tokens of a revoked key under such a generation.
-    generation: u64,
-}
-
-/// What a provider's document comes to for one caller.
-struct Parts {
-    parameters: CredentialKind<String>,
-    claims: RenderedClaims,
 }
 
 impl Credentials {
@@ -167,8 +134,7 @@ impl Credentials {
         self.counts.of_call(&provider.name, obtaining).await
     }
 
-    /// What is in memory and good. Everything that it is kept under is looked at; whatever is not as it must be is
-    /// found again, and told, where it is obtained.
+    /// What is in memory and good, and need not be obtained again yet.
     fn at_hand(
         &self,
         provider: &CredentialProvider,
@@ -176,19 +142,19 @@ impl Credentials {
         evidence: &Evidence,
         now: Timestamp,
     ) -> Option<Arc<Credential>> {
-        let evidence = grant.evidence(evidence)?;
-        let parts = self.parts(grant, provider).ok()?;
-        let secrets = self.secrets.at_hand(&parts.parameters.secrets())?;
-        let key = self.key_of(grant, provider, parts, &secrets);
-        let late = Providers::late(&key.parameters);
-        let fetch = |occasion| {
-            let evidence = Evidence::clone(&evidence);
-            self.fetch(key.clone(), secrets.clone(), evidence, now, occasion)
-        };
-        let kept = self.cache.kept(&key, now, late, &fetch)?;
+        grant.evidence(evidence)?;
+        let secrets = self.secrets.at_hand(&provider.kind.secrets())?;
+        let source = self.providers.of(&provider.kind);
+        let generation = source.generation();
+        let key = self.key(grant, provider, &secrets, generation);
+        let kept = self.cache.fresh(key.bytes(), now)?;
         // SECURITY: a token of a key that was revoked meanwhile does not leave.
-        let generation = self.providers.of(&key.parameters).generation();
-        (generation == key.generation).then_some(kept)
+        (source.generation() == generation).then_some(kept)
+    }
+
+    /// Frees the memory of what is not good any more at `now`, or was not asked for in a long time.
+    pub fn sweep(&self, now: Timestamp) {
+        self.cache.sweep(now);
     }
 
     /// What became of the credentials of each provider since the start, by its name.
@@ -211,23 +177,26 @@ impl Credentials {
     ) -> Result<Option<Arc<Credential>>, Unobtained> {
         let evidence = grant.evidence(evidence);
         let evidence = evidence.ok_or(Fault::CredentialUnavailable)?;
-        let keyed = timeout_at(until, self.key(grant, provider)).await;
-        let (mut key, secrets) = keyed.map_err(|_elapsed| Fault::SecretUnavailable)??;
-        let late = Providers::late(&key.parameters);
+        let wanting = self.wanted(provider, grant, evidence.into_owned(), now);
+        let wanting = timeout_at(until, wanting).await;
+        let wanted = wanting.map_err(|_elapsed| Fault::SecretUnavailable)??;
+        let late = Providers::late(&provider.kind);
         let patience = Patience { until, late };
-        let source = self.providers.of(&key.parameters);
+        let source = self.providers.of(&provider.kind);
+        let mut generation = source.generation();
         for _ in 0..MAX_GENERATIONS {
             let fetch = |occasion| {
-                let evidence = Evidence::clone(&evidence);
-                self.fetch(key.clone(), secrets.clone(), evidence, now, occasion)
+                let placements = Arc::clone(grant.placements());
+                self.fetch(wanted.clone(), placements, occasion)
             };
-            let obtained = self.cache.obtain(&key, now, patience, fetch).await;
-            let generation = source.generation();
+            let key = self.key(grant, provider, &wanted.secrets, generation);
+            let obtained = self.cache.obtain(key.bytes(), now, patience, fetch).await;
+            let newest = source.generation();
             // SECURITY: a token of a key that was revoked while it was obtained does not leave.
-            if obtained.is_err() || generation == key.generation {
+            if obtained.is_err() || newest == generation {
                 return obtained.map(Some).map_err(Into::into);
             }
-            key.generation = generation;
+            generation = newest;
         }
         Err(Fault::CredentialUnavailable.into())
     }
@@ -262,12 +231,13 @@ impl Credentials {
     ) -> Result<Option<Arc<Credential>>, Unobtained> {
         let evidence = grant.evidence(evidence);
         let evidence = evidence.ok_or(Fault::CredentialUnavailable)?;
-        let (mut key, secrets) = self.key(grant, provider).await?;
+        let wanted = self.wanted(provider, grant, evidence.into_owned(), now);
+        let wanted = wanted.await?;
+        let source = self.providers.of(&provider.kind);
+        let generation = source.generation();
         // It stands in the request's body, where whoever sends the request puts it.
-        key.placements = Arc::from([]);
-        let (source, generation) = (self.providers.of(&key.parameters), key.generation);
-        let (evidence, occasion) = (evidence.into_owned(), Occasion::Awaited);
-        let fetched = self.fetch(key, secrets, evidence, now, occasion).await?;
+        let placements = Arc::from([]);
+        let fetched = self.fetch(wanted, placements, Occasion::Awaited).await?;
         // SECURITY: as above. The client asks for another.
         if source.generation() != generation {
             return Err(Fault::CredentialUnavailable.into());
@@ -275,101 +245,67 @@ impl Credentials {
         Ok(Some(Arc::new(fetched)))
     }
 
-    /// What the credential is kept under, and the secrets that it is made of.
-    async fn key(
+    fn key(
         &self,
         grant: &Grant<'_>,
         provider: &CredentialProvider,
-    ) -> Result<(Key, Secrets), Unobtained> {
-        let parts = self.parts(grant, provider).map_err(|unavailable| {
-            let (workload, provider) = (grant.attestation().spiffe_id(), &provider.name);
-            tracing::warn!(%workload, %provider, "{unavailable}");
-            Fault::ClaimUnavailable
-        })?;
-        let secrets = self.secrets.current(&parts.parameters.secrets()).await?;
-        Ok((self.key_of(grant, provider, parts, &secrets), secrets))
+        secrets: &Secrets,
+        generation: u64,
+    ) -> Key {
+        let issuer = self.providers.issuer();
+        Key::new(grant, provider, issuer, &secrets.versions(), generation)
     }
 
-    /// What the provider's parameters and claims come to for the caller.
-    fn parts(
+    /// What is asked of the provider: its parameters and claims for this caller, and the secrets as they are now.
+    async fn wanted(
         &self,
-        grant: &Grant<'_>,
         provider: &CredentialProvider,
-    ) -> Result<Parts, UnavailableClaim> {
+        grant: &Grant<'_>,
+        evidence: Evidence,
+        now: Timestamp,
+    ) -> Result<Wanted, Unobtained> {
         let attestation = grant.attestation();
+        let caller = attestation.spiffe_id();
+        let unavailable = |claim: UnavailableClaim| {
+            tracing::warn!(workload = %caller, provider = %provider.name, "{claim}");
+            Fault::ClaimUnavailable
+        };
         let plan = provider.kind.token_plan();
         let claims = plan.map(|plan| plan.claims.render(attestation)).transpose();
-        Ok(Parts {
-            parameters: provider.kind.expand(attestation)?,
-            claims: claims?.unwrap_or_default(),
-        })
-    }
-
-    fn key_of(
-        &self,
-        grant: &Grant<'_>,
-        provider: &CredentialProvider,
-        parts: Parts,
-        secrets: &Secrets,
-    ) -> Key {
-        let attestation = grant.attestation();
-        let read = provider.kind.attributes();
-        let read = read.map(|name| {
-            (
-                name.to_owned(),
-                attestation.attributes().value(name).cloned(),
-            )
-        });
-        let Parts { parameters, claims } = parts;
-        Key {
-            spiffe_id: attestation.spiffe_id().clone(),
-            trust_provider: attestation.provider().to_owned(),
+        Ok(Wanted {
             provider: provider.name.clone(),
-            placements: Arc::clone(grant.placements()),
-            issuer: self.providers.issuer().to_owned(),
-            read: read.collect(),
-            generation: self.providers.of(&parameters).generation(),
-            parameters,
-            claims,
-            versions: secrets.versions(),
-        }
+            caller: caller.clone(),
+            evidence,
+            parameters: provider.kind.expand(attestation).map_err(unavailable)?,
+            claims: claims.map_err(unavailable)?.unwrap_or_default(),
+            secrets: self.secrets.current(&provider.kind.secrets()).await?,
+            now,
+        })
     }
 
     fn fetch(
         &self,
-        key: Key,
-        secrets: Secrets,
-        evidence: Evidence,
-        now: Timestamp,
+        wanted: Wanted,
+        placements: Arc<[Placement]>,
         occasion: Occasion,
     ) -> impl Future<Output = Result<Credential, NotObtained>> + Send + use<> {
         let (providers, counts) = (Arc::clone(&self.providers), Arc::clone(&self.counts));
-        let name = key.provider.clone();
-        let fetching = async move {
-            let source = providers.of(&key.parameters);
-            let wanted = Wanted {
-                provider: key.provider,
-                caller: key.spiffe_id,
-                evidence,
-                parameters: key.parameters,
-                claims: key.claims,
-                secrets,
-                now,
-            };
-            let obtained = source.obtain(&wanted).await?;
-            let audience = wanted.parameters.audience();
-            Ok(Credential::new(obtained, audience, &key.placements)?)
-        };
         async move {
             // One that takes too long is dropped, and counted all the same.
             let mut counted = Counted {
                 counts,
-                name,
+                name: wanted.provider.clone(),
                 occasion,
-                now,
+                now: wanted.now,
                 came: false,
             };
-            let fetched = fetching.await;
+            let source = providers.of(&wanted.parameters);
+            let fetched = async {
+                let obtained = source.obtain(&wanted).await?;
+                let audience = wanted.parameters.audience();
+                Ok(Credential::new(obtained, audience, &placements)?)
+            };
+            let fetched = fetched.await;
             counted.came = fetched.is_ok();
             fetched
         }
@@ -397,8 +333,8 @@ impl Perishable for Credential {
         Self::lifetime(self)
     }
 
-    fn weight(&self) -> u32 {
-        u32::try_from(self.bytes().saturating_add(ENTRY_BYTES)).unwrap_or(u32::MAX)
+    fn weight(&self) -> usize {
+        self.bytes().saturating_add(ENTRY_BYTES)
     }
 }
 

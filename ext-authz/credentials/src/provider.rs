@@ -32,6 +32,7 @@ pub trait Provide: Send + Sync {
 pub type Obtaining<'a> = Pin<Box<dyn Future<Output = Result<Obtained, NotObtained>> + Send + 'a>>;
 
 /// One credential for one caller.
+#[derive(Clone)]
 pub struct Wanted {
     /// The qualified name of the provider's document, for the log.
     pub provider: String,

@@ -27,6 +27,7 @@ pub mod reload;
 pub mod secrets;
 pub mod server;
 pub mod settings;
+pub mod sweeping;
 pub mod tokens;
 pub mod traces;
 pub mod xfcc;

@@ -19,6 +19,7 @@ use attache_core::{
     time::Timestamp,
 };
 use attache_outbound::Reach;
+use foldhash::quality::RandomState;
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::debug;
 
@@ -112,15 +113,17 @@ pub struct Trust {
     last_revision: Mutex<u64>,
 }
 
+type ByName = HashMap<String, Arc<Provider>, RandomState>;
+
 /// Providers by what they are found by.
 #[derive(Default)]
 struct Live {
     /// Tokens, by `iss`.
-    issuers: HashMap<String, Arc<Provider>>,
+    issuers: ByName,
     /// JWT-SVIDs, by the trust domain that `sub` names.
-    jwt_svids: HashMap<String, Arc<Provider>>,
+    jwt_svids: ByName,
     /// X.509-SVIDs, by the trust domain that the URI name names.
-    x509_svids: HashMap<String, Arc<Provider>>,
+    x509_svids: ByName,
 }
 
 impl Live {
@@ -216,10 +219,15 @@ impl Trust {
             });
             live.put(provider);
         }
-        let revisions = live.all().map(|provider| provider.revision).collect();
+        let revisions: Vec<_> = live.all().map(|provider| provider.revision).collect();
         self.live.store(Arc::new(live));
-        self.verified.retain(revisions);
+        self.verified.retain(&revisions);
         Ok(())
+    }
+
+    /// Frees the memory of evidence that is not good any more at `now`, or that nobody showed for long.
+    pub fn sweep(&self, now: Timestamp) {
+        self.verified.sweep(now);
     }
 
     /// Judges evidence at `now`. Several pieces must each be accepted, and agree; the first that is refused
@@ -329,7 +337,7 @@ impl Trust {
             attestation: Arc::clone(&attestation),
             validity: verified.validity(),
         };
-        self.verified.keep(presented, entry);
+        self.verified.keep(presented, entry, now);
         Ok(attestation)
     }
 
@@ -370,7 +378,8 @@ impl Trust {
                 attestation: Arc::clone(&attestation),
                 validity: verified.validity(),
             };
-            self.verified.keep(Shown::Token(token.clone()), entry);
+            let shown = Shown::Token(token.clone());
+            self.verified.keep(shown, entry, now);
         }
         Ok(attestation)
     }

@@ -3,7 +3,10 @@
 
 use std::{
     hash::{Hash, Hasher},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,7 +18,11 @@ use attache_core::{
     secret::Secret,
     time::Timestamp,
 };
-use moka::{Equivalent, sync::Cache};
+use foldhash::quality::RandomState;
+use quick_cache::{
+    Equivalent, Weighter,
+    sync::{Cache, DefaultLifecycle},
+};
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +31,9 @@ mod tests;
 const ENTRY_BYTES: usize = 512;
 /// What an attribute weighs beside its texts, in bytes.
 const ATTRIBUTE_BYTES: usize = 128;
+/// As how large entries are counted when the cache is divided into parts with a lock each: of at least 32 entries, so
+/// that the largest evidence fits into each.
+const ENTRIES_OF: u64 = 32 * 1024;
 /// A token that nobody shows any more is not kept for its whole life.
 const IDLE: Duration = Duration::from_hours(1);
 
@@ -89,16 +99,29 @@ pub(crate) struct Entry {
 }
 
 /// Attestations by the evidence that proved them.
-pub(crate) struct VerifiedTokens(Cache<Shown, Arc<Entry>>);
+pub(crate) struct VerifiedTokens(Cache<Shown, Arc<Kept>, InBytes, RandomState>);
+
+struct Kept {
+    entry: Entry,
+    weight: u64,
+    /// When it was last found, in seconds.
+    used: AtomicI64,
+}
+
+#[derive(Clone)]
+struct InBytes;
+
+impl Weighter<Shown, Arc<Kept>> for InBytes {
+    fn weight(&self, _shown: &Shown, kept: &Arc<Kept>) -> u64 {
+        kept.weight
+    }
+}
 
 impl VerifiedTokens {
     pub(crate) fn new(max_bytes: u64) -> Self {
-        let cache = Cache::builder()
-            .max_capacity(max_bytes)
-            .weigher(|shown: &Shown, entry: &Arc<Entry>| weight(shown, entry))
-            .time_to_idle(IDLE)
-            .support_invalidation_closures();
-        Self(cache.build())
+        let entries = usize::try_from(max_bytes / ENTRIES_OF).unwrap_or(usize::MAX);
+        let (hasher, lifecycle) = (RandomState::default(), DefaultLifecycle::default());
+        Self(Cache::with(entries, max_bytes, InBytes, hasher, lifecycle))
     }
 
     /// The attestation of evidence that is still good at `now`, if what proved it is what would prove it today,
@@ -109,30 +132,43 @@ impl VerifiedTokens {
         now: Timestamp,
         today: impl FnOnce(&Entry) -> Option<Proof>,
     ) -> Option<Arc<Attestation>> {
-        let entry = self.0.get(shown)?;
+        let kept = self.0.get(shown)?;
+        let entry = &kept.entry;
         if entry.validity.holds_at(now).is_err() {
-            self.0.invalidate(shown);
+            self.0.remove(shown);
             return None;
         }
+        kept.used.store(now.as_seconds(), Ordering::Relaxed);
         // SECURITY: a provider that changed, or a key that was withdrawn, takes along what it proved.
-        let holds = today(&entry) == Some(entry.proof);
+        let holds = today(entry) == Some(entry.proof);
         holds.then(|| Arc::clone(&entry.attestation))
     }
 
-    pub(crate) fn keep(&self, shown: Shown, entry: Entry) {
-        self.0.insert(shown, Arc::new(entry));
+    pub(crate) fn keep(&self, shown: Shown, entry: Entry, now: Timestamp) {
+        let kept = Kept {
+            weight: weight(&shown, &entry),
+            entry,
+            used: AtomicI64::new(now.as_seconds()),
+        };
+        self.0.insert(shown, Arc::new(kept));
     }
 
     /// Frees what providers without these revisions left. Nothing finds it any more in any case.
-    pub(crate) fn retain(&self, revisions: Vec<u64>) {
-        // The only error is a cache that was built without closures.
-        let _ = self
-            .0
-            .invalidate_entries_if(move |_, entry| !revisions.contains(&entry.proof.revision));
+    pub(crate) fn retain(&self, revisions: &[u64]) {
+        self.0
+            .retain(|_, kept| revisions.contains(&kept.entry.proof.revision));
+    }
+
+    /// Frees what is not good any more at `now`, and what nobody showed for an hour.
+    pub(crate) fn sweep(&self, now: Timestamp) {
+        self.0.retain(|_, kept| {
+            let used = Timestamp::from_seconds(kept.used.load(Ordering::Relaxed));
+            kept.entry.validity.holds_at(now).is_ok() && now.since(used) < IDLE
+        });
     }
 }
 
-fn weight(shown: &Shown, entry: &Entry) -> u32 {
+fn weight(shown: &Shown, entry: &Entry) -> u64 {
     let attestation = &entry.attestation;
     let attributes = attestation.attributes().iter().map(|(name, value)| {
         let value = match value {
@@ -151,5 +187,5 @@ fn weight(shown: &Shown, entry: &Entry) -> u32 {
         .saturating_add(shown.length())
         .saturating_add(entry.claimed.as_ref().map_or(0, Claimed::length))
         .saturating_add(attestation.spiffe_id().as_str().len());
-    u32::try_from(bytes).unwrap_or(u32::MAX)
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }

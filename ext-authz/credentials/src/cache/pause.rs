@@ -17,6 +17,8 @@ const SHORTEST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(5);
 /// Longest pause that a provider can ask for.
 const LONGEST_ASKED: Duration = Duration::from_mins(1);
+/// For how long after the pause it is remembered that there was one.
+const FORGOTTEN: Duration = Duration::from_mins(15);
 /// A refresh is due this part of a lifetime before 80 % of it at the earliest, as a divisor.
 const EARLIEST: u32 = 20;
 
@@ -43,6 +45,11 @@ impl Failing {
     pub(super) fn pause_left(self) -> Option<Duration> {
         let left = self.until.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
+    }
+
+    /// Whether the next failure still counts as one in a row with these.
+    pub(super) fn is_recent(&self) -> bool {
+        Instant::now().saturating_duration_since(self.until) < FORGOTTEN
     }
 
     /// What those are told who waited for it.

@@ -24,7 +24,7 @@ impl Perishable for Token {
         Some(self.lifetime)
     }
 
-    fn weight(&self) -> u32 {
+    fn weight(&self) -> usize {
         100
     }
 }
@@ -74,7 +74,7 @@ impl Source {
     }
 }
 
-type Tokens = Cache<&'static str, Token>;
+type Tokens = Cache<Token>;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -94,7 +94,7 @@ async fn obtain(
     now: Timestamp,
 ) -> Result<usize, NotObtained> {
     cache
-        .obtain(&key, now, patience(), |_| source.fetch(now))
+        .obtain(key.as_bytes(), now, patience(), |_| source.fetch(now))
         .await
         .map(|token| token.number)
 }
@@ -172,7 +172,7 @@ async fn a_fetch_whose_callers_all_went_away_is_there_for_the_next() {
 async fn a_value_that_comes_expired_is_not_given_out() {
     let (cache, source) = (cache(), Arc::new(Source::default()));
     let fetched = cache
-        .obtain(&"key", at(100), patience(), |_| source.fetch(at(0)))
+        .obtain(b"key", at(100), patience(), |_| source.fetch(at(0)))
         .await;
     assert_eq!(fetched.map(|token| token.number), Err(BROKEN));
 }
@@ -204,7 +204,7 @@ async fn one_callers_refused_evidence_does_not_fail_another() {
 async fn a_fetch_that_never_ends_is_given_up() {
     let cache = cache();
     let given_up = cache
-        .obtain(&"key", at(0), patience(), |_| {
+        .obtain(b"key", at(0), patience(), |_| {
             pending::<Result<Token, NotObtained>>()
         })
         .await;
@@ -225,16 +225,70 @@ async fn other_keys_have_other_values() {
 #[tokio::test]
 async fn memory_stays_within_its_bound_however_many_keys_come() {
     let source = Arc::new(Source::default());
-    let cache: Cache<u32, Token> = Cache::new(100 * 50, PATIENCE);
-    for key in 0..1000 {
+    let cache: Cache<Token> = Cache::new(100 * 50, PATIENCE);
+    for key in 0..1000_u32 {
         cache
-            .obtain(&key, at(0), patience(), |_| source.fetch(at(0)))
+            .obtain(&key.to_be_bytes(), at(0), patience(), |_| {
+                source.fetch(at(0))
+            })
             .await
             .unwrap();
     }
-    cache.shared.kept.run_pending_tasks();
-    assert!((1..=50).contains(&cache.shared.kept.entry_count()));
+    assert!((1..=50).contains(&cache.shared.kept.len()));
     assert!(cache.shared.flights().is_empty());
+}
+
+#[tokio::test]
+async fn what_expired_leaves_memory_though_nobody_asks_for_it() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    obtain(&cache, &source, "key", at(0)).await.unwrap();
+    cache.sweep(at(99));
+    assert_eq!(cache.shared.kept.len(), 1);
+    cache.sweep(at(100));
+    assert!(cache.shared.kept.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_asks_for_leaves_memory_after_a_quarter_of_an_hour() {
+    struct Lasting;
+    impl Perishable for Lasting {
+        fn lifetime(&self) -> Option<Lifetime> {
+            None
+        }
+
+        fn weight(&self) -> usize {
+            1
+        }
+    }
+    let cache = Cache::new(1 << 20, PATIENCE);
+    let fetch = |_| async { Ok(Lasting) };
+    cache
+        .obtain(b"key", at(0), patience(), fetch)
+        .await
+        .ok()
+        .unwrap();
+    assert!(cache.fresh(b"key", at(600)).is_some());
+    cache.sweep(at(1499));
+    assert_eq!(
+        cache.shared.kept.len(),
+        1,
+        "it was asked for after ten minutes"
+    );
+    cache.sweep(at(1500));
+    assert!(cache.shared.kept.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_forgotten_in_time() {
+    let (cache, source) = (cache(), Arc::new(Source::default()));
+    source.fail(Some(BROKEN));
+    obtain(&cache, &source, "key", at(0)).await.unwrap_err();
+    time::advance(Duration::from_mins(15)).await;
+    cache.sweep(at(900));
+    assert_eq!(cache.shared.failing.len(), 1);
+    time::advance(Duration::from_secs(1)).await;
+    cache.sweep(at(901));
+    assert!(cache.shared.failing.is_empty());
 }
 
 #[tokio::test]
@@ -293,7 +347,7 @@ async fn what_expires_while_it_is_waited_for_does_not_leave() {
             fetch.await
         }
     };
-    let late = cache.obtain(&"key", at(99), patience(), |_| slow()).await;
+    let late = cache.obtain(b"key", at(99), patience(), |_| slow()).await;
     assert_eq!(told(late.map(|token| token.number)), Err(BROKEN.cause));
 }
 
@@ -372,7 +426,7 @@ async fn a_failure_goes_to_all_who_wait_and_to_those_who_come_while_it_is_not_as
 async fn a_fetch_that_panics_fails_its_callers_and_blocks_nobody() {
     let (cache, source) = (cache(), Arc::new(Source::default()));
     let panics = || async { panic!("a fetch that panics") };
-    let failed = cache.obtain(&"key", at(0), patience(), |_| panics()).await;
+    let failed = cache.obtain(b"key", at(0), patience(), |_| panics()).await;
     assert_eq!(told(failed.map(|token| token.number)), Err(BROKEN.cause));
     time::advance(Duration::from_secs(1)).await;
     assert_eq!(obtain(&cache, &source, "key", at(0)).await, Ok(0));
@@ -386,7 +440,7 @@ async fn what_has_no_lifetime_is_fetched_once() {
             None
         }
 
-        fn weight(&self) -> u32 {
+        fn weight(&self) -> usize {
             1
         }
     }
@@ -399,7 +453,7 @@ async fn what_has_no_lifetime_is_fetched_once() {
         };
         assert!(
             cache
-                .obtain(&"key", at(second), patience(), |_| fetch())
+                .obtain(b"key", at(second), patience(), |_| fetch())
                 .await
                 .is_ok()
         );
@@ -418,7 +472,7 @@ async fn who_loses_patience_is_told_what_is_known_and_the_fetch_goes_on() {
     let gate = source.hold();
     let fetch = |_| source.fetch(at(0));
     let late = cache
-        .obtain(&"key", at(0), soon(Fault::ProviderTimeout), fetch)
+        .obtain(b"key", at(0), soon(Fault::ProviderTimeout), fetch)
         .await;
     assert_eq!(told(late.map(|_| ())), broken(Fault::ProviderTimeout));
     // It fails once nobody waits, which whoever comes next is told, also while it is asked again.
@@ -426,14 +480,14 @@ async fn who_loses_patience_is_told_what_is_known_and_the_fetch_goes_on() {
     gate.notify_one();
     settle().await;
     let refused = cache
-        .obtain(&"key", at(1), soon(Fault::ProviderTimeout), fetch)
+        .obtain(b"key", at(1), soon(Fault::ProviderTimeout), fetch)
         .await;
     assert_eq!(told(refused.map(|_| ())), broken(Fault::ProviderRefused));
     time::advance(Duration::from_secs(1)).await;
     source.fail(None);
     let gate = source.hold();
     let again = cache
-        .obtain(&"key", at(2), soon(Fault::ProviderTimeout), fetch)
+        .obtain(b"key", at(2), soon(Fault::ProviderTimeout), fetch)
         .await;
     assert_eq!(told(again.map(|_| ())), broken(Fault::ProviderRefused));
     gate.notify_one();
@@ -441,7 +495,7 @@ async fn who_loses_patience_is_told_what_is_known_and_the_fetch_goes_on() {
     let fetches = source.fetches();
     assert!(
         cache
-            .obtain(&"key", at(3), soon(Fault::ProviderTimeout), fetch)
+            .obtain(b"key", at(3), soon(Fault::ProviderTimeout), fetch)
             .await
             .is_ok()
     );
@@ -457,7 +511,7 @@ async fn a_fetch_knows_whether_somebody_waits_for_it() {
         source.fetch(at(0))
     };
     for second in [0, 81, 200] {
-        let _ = cache.obtain(&"key", at(second), patience(), fetch).await;
+        let _ = cache.obtain(b"key", at(second), patience(), fetch).await;
         settle().await;
     }
     let occasions = occasions.into_inner().unwrap();

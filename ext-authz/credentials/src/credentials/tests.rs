@@ -12,10 +12,11 @@ use std::{
 use attache_core::{
     attestation::{Agreement, Attestation, Proven, ProviderKind},
     attributes::Attributes,
+    claims::RenderedClaims,
     jwt::Algorithm,
     request::{Host, Request, RequestPath, Transport},
     secret::Secret,
-    spiffe_id::TrustDomain,
+    spiffe_id::{SpiffeId, TrustDomain},
 };
 use attache_policy::{Compiled, Context, Decision, Source, compile};
 use tokio::task::JoinSet;

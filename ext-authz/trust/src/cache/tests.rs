@@ -21,9 +21,15 @@ impl VerifySignature for Anything {
 
 /// Good from `NOW` for a minute.
 fn validity() -> Validity {
+    lasting(Duration::from_mins(1))
+}
+
+/// Good from `NOW` for so long.
+fn lasting(long: Duration) -> Validity {
     let encode = |text: &str| Base64UrlUnpadded::encode_string(text.as_bytes());
-    let claims = r#"{"iss":"i","aud":"attache","nbf":1000000,"exp":1000060}"#;
-    let token = format!("{}.{}.", encode(r#"{"alg":"ES256"}"#), encode(claims));
+    let (begin, end) = (NOW.as_seconds(), NOW.plus(long).as_seconds());
+    let claims = format!(r#"{{"iss":"i","aud":"attache","nbf":{begin},"exp":{end}}}"#);
+    let token = format!("{}.{}.", encode(r#"{"alg":"ES256"}"#), encode(&claims));
     let coordinate = encode(&"x".repeat(32));
     let set = format!(
         r#"{{"keys":[{{"kty":"EC","crv":"P-256","x":"{coordinate}","y":"{coordinate}"}}]}}"#
@@ -33,7 +39,7 @@ fn validity() -> Validity {
         issuer: "i",
         audience: "attache",
         algorithms: &[Algorithm::Es256],
-        max_lifetime: Duration::from_hours(1),
+        max_lifetime: Duration::from_hours(48),
         leeway: Duration::ZERO,
     };
     let unverified = Unverified::parse(&token).unwrap_or_else(|error| panic!("{error}"));
@@ -77,7 +83,7 @@ fn entry(proof: Proof, attestation: Arc<Attestation>) -> Entry {
 }
 
 fn keep(cache: &VerifiedTokens, (shown, proof): Seen, attribute: &str) {
-    cache.keep(shown, entry(proof, attestation(attribute)));
+    cache.keep(shown, entry(proof, attestation(attribute)), NOW);
 }
 
 fn finds(cache: &VerifiedTokens, (shown, proof): &Seen, now: Timestamp) -> bool {
@@ -122,13 +128,8 @@ fn what_is_kept_stays_within_its_bytes() {
         let token = format!("{at}{}", "x".repeat(1_000));
         keep(&cache, seen(1, 1, &token), &"y".repeat(1_000));
     }
-    cache.0.run_pending_tasks();
-    assert!(
-        cache.0.weighted_size() <= limit,
-        "{}",
-        cache.0.weighted_size()
-    );
-    assert!(cache.0.entry_count() > 0, "the cache keeps something");
+    assert!(cache.0.weight() <= limit, "{}", cache.0.weight());
+    assert!(!cache.0.is_empty(), "the cache keeps something");
 }
 
 #[test]
@@ -143,8 +144,34 @@ fn entries_of_dropped_providers_are_freed() {
     let cache = VerifiedTokens::new(1 << 20);
     keep(&cache, seen(1, 1, "old"), "a");
     keep(&cache, seen(2, 1, "new"), "a");
-    cache.retain(vec![2]);
-    cache.0.run_pending_tasks();
-    assert_eq!(cache.0.entry_count(), 1);
+    cache.retain(&[2]);
+    assert_eq!(cache.0.len(), 1);
     assert!(finds(&cache, &seen(2, 1, "new"), NOW));
+}
+
+#[test]
+fn what_expired_is_freed_though_nobody_asks_for_it() {
+    let cache = VerifiedTokens::new(1 << 20);
+    keep(&cache, seen(1, 1, "token"), "a");
+    cache.sweep(NOW.plus(Duration::from_secs(59)));
+    assert_eq!(cache.0.len(), 1);
+    cache.sweep(NOW.plus(Duration::from_secs(60)));
+    assert!(cache.0.is_empty());
+}
+
+#[test]
+fn what_nobody_showed_for_an_hour_is_freed() {
+    let cache = VerifiedTokens::new(1 << 20);
+    let (shown, proof) = seen(1, 1, "token");
+    let long = Entry {
+        validity: lasting(Duration::from_hours(24)),
+        ..entry(proof, attestation("a"))
+    };
+    cache.keep(shown, long, NOW);
+    let shown_again = NOW.plus(Duration::from_mins(30));
+    assert!(finds(&cache, &seen(1, 1, "token"), shown_again));
+    cache.sweep(NOW.plus(Duration::from_mins(89)));
+    assert_eq!(cache.0.len(), 1, "it was shown after half an hour");
+    cache.sweep(NOW.plus(Duration::from_mins(90)));
+    assert!(cache.0.is_empty());
 }
