@@ -11,12 +11,7 @@ mod short;
 mod targets;
 mod unproven;
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    panic::resume_unwind,
-    sync::Arc,
-    thread,
-};
+use std::{collections::BTreeSet, panic::resume_unwind, sync::Arc, thread};
 
 use attache_core::{
     attestation::Attestation,
@@ -65,7 +60,7 @@ pub struct Compiled {
     /// Those of whom something is said and nothing is proven.
     unproven_clients: Vec<ClientId>,
     injectable: Vec<Carrier>,
-    asked_about: HashSet<Box<str>>,
+    asked_about: Set<Box<str>>,
     /// Where tokens are used, by audience.
     audiences: exchange::Audiences,
 }

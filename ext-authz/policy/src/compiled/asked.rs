@@ -1,11 +1,11 @@
-//! Which attributes of a caller any policy asks about, or a trust provider before it vouches for the caller. An audit event keeps those, so that the access can be
-//! explained later, and no others.
-
-use std::collections::HashSet;
+//! Which attributes of a caller any policy asks about, or a trust provider before it vouches for the caller. An audit
+//! event keeps those, so that the access can be explained later, and no others.
 
 use attache_core::attributes;
 
-use crate::{compile::Binding, condition::Test, document::TrustProvider, selector::Selector};
+use crate::{
+    compile::Binding, condition::Test, document::TrustProvider, hash::Set, selector::Selector,
+};
 
 /// The names that selectors have, and the texts that stand in expressions: an expression can look up an
 /// attribute by such a text alone.
@@ -13,8 +13,8 @@ pub(super) fn about(
     selectors: &[Selector],
     bindings: &[Binding],
     trust_providers: &[TrustProvider],
-) -> HashSet<Box<str>> {
-    let mut names = HashSet::new();
+) -> Set<Box<str>> {
+    let mut names = Set::default();
     let entries = selectors.iter().flat_map(|selector| &selector.entries);
     for condition in entries.flat_map(|entry| &entry.conditions) {
         add(&mut names, &condition.attribute);
@@ -34,7 +34,7 @@ pub(super) fn about(
     names
 }
 
-fn add(names: &mut HashSet<Box<str>>, name: &str) {
+fn add(names: &mut Set<Box<str>>, name: &str) {
     // The SPIFFE ID, of which those of `spiffe.*` are parts, stands in the event already.
     let is_attribute = || attributes::is_known(name) && !name.starts_with("spiffe.");
     if !names.contains(name) && is_attribute() {
