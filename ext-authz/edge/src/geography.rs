@@ -17,8 +17,8 @@ use thiserror::Error;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use self::file::{Digest, Stamp, digest};
-use crate::{clock, watch::Watch};
+use self::file::{Digest, digest};
+use crate::{clock, stamp::Stamp, watch::Watch};
 
 mod file;
 

@@ -39,6 +39,7 @@ mod own_svid;
 mod pem;
 mod source;
 mod stages;
+mod stamp;
 mod threads;
 mod to_its_end;
 mod trail;

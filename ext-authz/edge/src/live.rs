@@ -196,16 +196,41 @@ pub(crate) fn folders(directory: &Path) -> BTreeSet<PathBuf> {
 /// SECURITY: links to files are followed as far as they stay in the directory, as those of a ConfigMap mount do.
 /// Whoever may write here could otherwise have any file of the edge's read, and its lines shown as problems.
 pub fn sources(directory: &Path) -> Result<Vec<Source>, RefusedPolicies> {
-    let unreadable = |path: &Path, error| RefusedPolicies::Unreadable {
-        path: path.into(),
-        error,
+    let Found { root, files } = find(directory)?;
+    if files.is_empty() {
+        return Err(RefusedPolicies::Empty(directory.to_path_buf()));
+    }
+    let read = |file: &File| {
+        let text = read_below(&root, &file.real, MAX_FILE_BYTES);
+        Ok(Source {
+            name: file.shown.display().to_string(),
+            text: text.map_err(|error| unreadable(&file.shown, error))?,
+        })
     };
-    // What is read lies in one place, wherever a link to the directory leads by the end.
-    let root = directory
-        .canonicalize()
-        .map_err(|error| unreadable(directory, error))?;
-    let mut found = Vec::new();
-    let mut folders = vec![PathBuf::new()];
+    let mut found = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(found)
+}
+
+/// The files of a directory that hold documents.
+pub(crate) struct Found {
+    /// Where they lie, wherever a link to the directory leads by the end.
+    root: PathBuf,
+    pub(crate) files: Vec<File>,
+}
+
+/// A file that holds documents.
+pub(crate) struct File {
+    /// Where it lies, or a link to it.
+    pub(crate) real: PathBuf,
+    pub(crate) shown: PathBuf,
+}
+
+/// What [`sources`] reads.
+pub(crate) fn find(directory: &Path) -> Result<Found, RefusedPolicies> {
+    let root = directory.canonicalize();
+    let root = root.map_err(|error| unreadable(directory, error))?;
+    let (mut files, mut folders) = (Vec::new(), vec![PathBuf::new()]);
     while let Some(folder) = folders.pop() {
         let shown = |path: &Path| directory.join(path);
         let entries = fs::read_dir(root.join(&folder));
@@ -226,20 +251,18 @@ pub fn sources(directory: &Path) -> Result<Vec<Source>, RefusedPolicies> {
             } else if metadata.is_dir() {
                 folders.push(path);
             } else if is_document(&path) {
-                let text = read_below(&root, &real, MAX_FILE_BYTES);
-                let text = text.map_err(|error| unreadable(&shown, error))?;
-                found.push(Source {
-                    name: shown.display().to_string(),
-                    text,
-                });
+                files.push(File { real, shown });
             }
         }
     }
-    if found.is_empty() {
-        return Err(RefusedPolicies::Empty(directory.to_path_buf()));
+    Ok(Found { root, files })
+}
+
+fn unreadable(path: &Path, error: io::Error) -> RefusedPolicies {
+    RefusedPolicies::Unreadable {
+        path: path.into(),
+        error,
     }
-    found.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(found)
 }
 
 fn is_hidden(path: &Path) -> bool {

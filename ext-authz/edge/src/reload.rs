@@ -28,10 +28,14 @@ use crate::{
     watch::{Folders, Watch},
 };
 
-use self::standing::{Contents, Standing};
+use self::{
+    stamps::Stamps,
+    standing::{Contents, Standing},
+};
 
 pub use self::standing::{Judged, PolicyState, Refusal};
 
+mod stamps;
 mod standing;
 mod start;
 
@@ -101,8 +105,9 @@ struct Reading {
 impl Reading {
     /// Takes as long as the disk takes, and hashes what may be many megabytes.
     fn of(directory: &Path) -> Result<Self, Refused> {
+        let stamps = Stamps::of(directory, clock::now());
         let sources = live::sources(directory)?;
-        let contents = Contents::of(&sources);
+        let contents = Contents::of(&sources, stamps);
         Ok(Self { sources, contents })
     }
 }
@@ -205,28 +210,35 @@ impl Reload {
     async fn look_and_take(&self, watch: Watch) -> Watch {
         let _turn = self.turn.lock().await;
         let (watch, read) = self.look(watch).await;
-        if !self.is_judged(&read).await {
+        if let Some(read) = read
+            && !self.is_judged(&read).await
+        {
             // Told in the log and by the status.
             let _ = self.take(read).await;
         }
         watch
     }
 
-    /// Reads the directory, again if it changes meanwhile.
-    async fn look(&self, mut watch: Watch) -> (Watch, Result<Reading, Refused>) {
+    /// Reads the directory, again if it changes meanwhile; not if it stands as it did when it was judged.
+    async fn look(&self, mut watch: Watch) -> (Watch, Option<Result<Reading, Refused>>) {
         let mut readings = 0;
         loop {
             let source = Arc::clone(&self.source);
+            let judged = self.standing().judged_at();
             let looked = spawn_blocking(move || {
                 let folders = source.folders();
                 watch.follow(folders.clone());
-                let read = Reading::of(&source.directory);
+                let newer = Stamps::of(&source.directory, clock::now());
+                let stands = judged
+                    .zip(newer)
+                    .is_some_and(|(old, new)| old.still_hold(&new));
+                let read = (!stands).then(|| Reading::of(&source.directory));
                 let is_whole = !watch.is_disturbed() && source.folders() == folders;
                 (watch, read, is_whole)
             });
             let (followed, read, is_whole) = match self.patiently(looked).await {
                 Ok(looked) => looked,
-                Err(failed) => return (Watch::new(), Err(failed.into())),
+                Err(failed) => return (Watch::new(), Some(Err(failed.into()))),
             };
             watch = followed;
             readings += 1;
@@ -245,8 +257,8 @@ impl Reload {
             return false;
         };
         let (is_judged, is_unkept) = {
-            let standing = self.standing();
-            (standing.is_judged(read.contents), standing.is_unkept())
+            let mut standing = self.standing();
+            (standing.is_judged(&read.contents), standing.is_unkept())
         };
         if is_judged && is_unkept {
             let revision = self.state().revision;
@@ -258,7 +270,7 @@ impl Reload {
     /// Judges what was read, and puts it in force if it is good.
     // INVARIANT: it was read in the same turn, so that nothing older comes after it.
     async fn take(&self, read: Result<Reading, Refused>) -> Result<String, Refused> {
-        let contents = read.as_ref().ok().map(|read| read.contents);
+        let contents = read.as_ref().ok().map(|read| read.contents.clone());
         let put = match read {
             Ok(read) => self.put_in_force(read.sources).await,
             Err(refused) => Err(refused),

@@ -1,21 +1,25 @@
 //! How the policies in force stand to what the directory holds.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use attache_core::time::Timestamp;
 use attache_policy::Source;
 use aws_lc_rs::digest::{Context, Digest, SHA256};
 use tracing::{info, warn};
 
-use super::Refused;
+use super::{Refused, stamps::Stamps};
 
 /// What the directory's files hold, by hash.
-#[derive(Clone, Copy)]
-pub(super) struct Contents(Digest);
+#[derive(Clone)]
+pub(super) struct Contents {
+    hash: Digest,
+    /// How the files stood before they were read, if they could be looked at.
+    stamps: Option<Arc<Stamps>>,
+}
 
 impl Contents {
-    /// The contents of `sources`, which are sorted.
-    pub(super) fn of(sources: &[Source]) -> Self {
+    /// The contents of `sources`, which are sorted, and were read after `stamps`.
+    pub(super) fn of(sources: &[Source], stamps: Option<Stamps>) -> Self {
         let mut hash = Context::new(&SHA256);
         for source in sources {
             for part in [source.name.as_bytes(), &source.text] {
@@ -25,13 +29,16 @@ impl Contents {
                 hash.update(part);
             }
         }
-        Self(hash.finish())
+        Self {
+            hash: hash.finish(),
+            stamps: stamps.map(Arc::new),
+        }
     }
 }
 
 impl PartialEq for Contents {
     fn eq(&self, other: &Self) -> bool {
-        self.0.as_ref() == other.0.as_ref()
+        self.hash.as_ref() == other.hash.as_ref()
     }
 }
 
@@ -90,8 +97,20 @@ impl Standing {
     }
 
     /// Whether judging these contents again would tell nothing new.
-    pub(super) fn is_judged(&self, contents: Contents) -> bool {
-        self.judged.is_some_and(|judged| judged == contents)
+    pub(super) fn is_judged(&mut self, contents: &Contents) -> bool {
+        let known = self.judged.as_mut().filter(|judged| *judged == contents);
+        if let Some(known) = known {
+            known.stamps.clone_from(&contents.stamps);
+            return true;
+        }
+        false
+    }
+
+    /// How the files stood when they were read for the last time, if reading them again as they are would tell
+    /// nothing new.
+    pub(super) fn judged_at(&self) -> Option<Arc<Stamps>> {
+        let judged = self.judged.as_ref().filter(|_| !self.is_unkept());
+        judged.and_then(|judged| judged.stamps.clone())
     }
 
     /// Whether the set in force is the directory's, and could not be kept.

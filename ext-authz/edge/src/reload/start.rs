@@ -30,7 +30,7 @@ impl Reload {
     ) -> Result<Self, NoPolicies> {
         let file = last_good.map(LastGoodFile::in_folder);
         let read = Reading::of(&source.directory);
-        let contents = read.as_ref().ok().map(|read| read.contents);
+        let contents = read.as_ref().ok().map(|read| read.contents.clone());
         let put = read.and_then(|read| Ok((put(&source, &read.sources, &trust)?, read.sources)));
         let (first, refused) = match (put, &file) {
             (Ok((compiled, sources)), _) => {
