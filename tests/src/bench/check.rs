@@ -22,7 +22,7 @@ use super::{
     progress::tell,
     results::{Metric, Samples},
     sets::{self, Target},
-    usage,
+    usage::Since,
 };
 use crate::{
     admin,
@@ -68,14 +68,13 @@ impl Variant {
 
     /// Measures it under as many calls as it can answer; how many that are in a second.
     async fn closed(&mut self, plan: &Plan, samples: &mut Samples) -> Result<f64> {
-        let before = self.process.map(usage::processor).transpose()?;
+        let since = self.process.map(Since::now).transpose()?;
         let measured = load::closed(&mut self.askers, plan.span).await?;
         let throughput = measured.throughput();
         samples.note(self.tag(), Metric::Throughput, throughput);
         let mut told = format!("{}: {throughput:.0} calls a second", self.name);
-        if let (Some(process), Some(before)) = (self.process, before) {
-            let used = usage::processor(process)?.saturating_sub(before);
-            let a_call = used.as_secs_f64() * 1e6 / per(measured.calls);
+        if let Some(since) = since {
+            let a_call = since.used()?.as_secs_f64() * 1e6 / per(measured.calls);
             samples.note(self.tag(), Metric::Cpu, a_call);
             told.push_str(&format!(", {a_call:.1} µs of processor time each"));
         }
@@ -286,15 +285,14 @@ impl Bench {
             Target::Own,
         )?);
         let mut variant = served.variant(COLD, &calls, Expected::Token);
-        let before = usage::processor(served.attache.process.id())?;
+        let since = Since::now(served.attache.process.id())?;
         // As many at a time as there are processors: waiting for one another is not what is measured.
         let askers = variant
             .askers
             .get_mut(..CONNECTIONS)
             .context("too few callers")?;
         let measured = load::each_once(askers, calls.len() as u64).await?;
-        let used = usage::processor(served.attache.process.id())?.saturating_sub(before);
-        let a_call = used.as_secs_f64() * 1e6 / per(measured.calls);
+        let a_call = since.used()?.as_secs_f64() * 1e6 / per(measured.calls);
         samples.note(variant.tag(), Metric::Cpu, a_call);
         samples.note(variant.tag(), Metric::P50, measured.percentile(50.0));
         samples.note(variant.tag(), Metric::P99, measured.percentile(99.0));

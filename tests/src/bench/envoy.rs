@@ -20,7 +20,8 @@ use super::{
     progress::tell,
     proxy::{HOST, Proxy, SEEN_AUTHORIZATION, SEEN_ID, Servers},
     results::{Metric, Samples},
-    sets, usage,
+    sets,
+    usage::Since,
 };
 use crate::{
     attache::{Attache, EdgePlan, Installation},
@@ -172,9 +173,9 @@ impl Variant {
         if let Err(late) = connected.await {
             return Err(refused.unwrap_or(late));
         }
-        let before = usage::processor(self.proxy.id())?;
+        let since = Since::now(self.proxy.id())?;
         let measured = load::each_once(&mut self.askers, others).await?;
-        let used = usage::processor(self.proxy.id())?.saturating_sub(before);
+        let used = since.used()?;
         let tag = (GROUP, self.name, self.floor);
         let cpu = used.as_secs_f64() * 1e6 / per(measured.calls);
         samples.note(tag, Metric::Cpu, cpu);
@@ -283,10 +284,10 @@ impl Bench {
             }
             let floor = (variant.name != NONE).then_some(NONE);
             let tag = (GROUP, variant.name, floor);
-            let before = usage::processor(variant.proxy.id())?;
+            let since = Since::now(variant.proxy.id())?;
             let measured = load::closed(&mut variant.askers, plan.span).await;
             let measured = measured.with_context(|| variant.name)?;
-            let used = usage::processor(variant.proxy.id())?.saturating_sub(before);
+            let used = since.used()?;
             let cpu = used.as_secs_f64() * 1e6 / per(measured.calls);
             samples.note(tag, Metric::Throughput, measured.throughput());
             samples.note(tag, Metric::Cpu, cpu);

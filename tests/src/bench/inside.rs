@@ -20,7 +20,7 @@ use super::{
     load::per,
     progress::tell,
     results::{Metric, Samples},
-    usage,
+    usage::{self, Since},
 };
 
 mod audit;
@@ -68,11 +68,9 @@ impl Work {
     }
 
     fn measure(&mut self, span: Duration, samples: &mut Samples) -> Result<()> {
-        let used = || match self.told {
-            Told::Time | Told::Rate => usage::processor(process::id()),
-            Told::Threads => usage::processor_with_ended(process::id()),
-        };
-        let (before, began) = (used()?, Instant::now());
+        let with_ended = || usage::processor_with_ended(process::id());
+        let (since, before) = (Since::now(process::id())?, with_ended()?);
+        let began = Instant::now();
         let (mut times, mut batch) = (0_u64, 1_u64);
         while began.elapsed() < span {
             for _ in 0..batch {
@@ -83,7 +81,10 @@ impl Work {
             batch = (times / 8).clamp(1, 1024);
         }
         let took = began.elapsed();
-        let busy = used()?.saturating_sub(before);
+        let busy = match self.told {
+            Told::Time | Told::Rate => since.used()?,
+            Told::Threads => with_ended()?.saturating_sub(before),
+        };
         let each = |whole: Duration| whole.as_secs_f64() * 1e6 / per(times);
         let tag = (GROUP, self.name.as_str(), self.floor);
         samples.note(tag, Metric::Time, each(took));

@@ -1,21 +1,44 @@
 //! What a process used, by the kernel's count.
 
-use std::{fs, time::Duration};
+use std::{collections::HashMap, ffi::OsString, fs, time::Duration};
 
 use anyhow::{Context as _, Result};
 
-/// The processor time that all threads of a process took so far. A thread that ends takes its share away, so
-/// this is for processes whose threads stay.
-pub fn processor(process: u32) -> Result<Duration> {
-    let mut all = Duration::ZERO;
+/// A moment from which the processor time of a process is counted.
+pub struct Since {
+    process: u32,
+    /// What each thread had taken by then.
+    threads: HashMap<OsString, Duration>,
+}
+
+impl Since {
+    /// Counts from now on.
+    pub fn now(process: u32) -> Result<Self> {
+        let threads = threads(process)?;
+        Ok(Self { process, threads })
+    }
+
+    /// What its threads took since. One that ended meanwhile takes along what it took: threads that do the work that
+    /// is measured must stay.
+    pub fn used(&self) -> Result<Duration> {
+        let spent = threads(self.process)?.into_iter().map(|(thread, now)| {
+            let before = self.threads.get(&thread).copied().unwrap_or_default();
+            now.saturating_sub(before)
+        });
+        Ok(spent.sum())
+    }
+}
+
+fn threads(process: u32) -> Result<HashMap<OsString, Duration>> {
+    let mut all = HashMap::new();
     for task in fs::read_dir(format!("/proc/{process}/task"))? {
-        let path = task?.path().join("schedstat");
+        let task = task?;
         // A thread that ended meanwhile.
-        let Ok(text) = fs::read_to_string(&path) else {
+        let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else {
             continue;
         };
         let ran = text.split(' ').next().context("an empty schedstat")?;
-        all += Duration::from_nanos(ran.parse()?);
+        all.insert(task.file_name(), Duration::from_nanos(ran.parse()?));
     }
     Ok(all)
 }
