@@ -60,7 +60,8 @@ impl FromStr for Group {
 pub struct Plan {
     /// Of what.
     pub groups: Vec<Group>,
-    /// Of the group, `check` or `envoy`, these variants alone, beside those that they are compared with; all, if none is named.
+    /// Of the group, `check` or `envoy`, these variants alone, beside those that they are compared with; all, if none
+    /// is named.
     pub variants: Vec<String>,
     /// How often each variant is measured.
     pub rounds: NonZeroUsize,

@@ -9,7 +9,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use attache_tests::{
     bench::{Group, Plan, chart, check, envoy, floor, inside, memory, progress::tell, results},
     workspace,
@@ -124,5 +124,8 @@ fn plan(arguments: &[String]) -> Result<Option<Plan>> {
             other => bail!("{other}: no such argument\n\n{USAGE}"),
         }
     }
+    let one = matches!(plan.groups.as_slice(), [Group::Check | Group::Envoy]);
+    let named = plan.variants.is_empty() || one;
+    ensure!(named, "--variant: needs --group check or --group envoy");
     Ok(Some(plan))
 }
