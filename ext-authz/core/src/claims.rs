@@ -71,7 +71,7 @@ enum Part {
 }
 
 /// What the claims of one token say.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct RenderedClaims(BTreeMap<String, AttributeValue>);
 

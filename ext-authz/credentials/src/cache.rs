@@ -42,8 +42,8 @@ pub(crate) type Key = Arc<[u8]>;
 const UNUSED: Duration = Duration::from_mins(15);
 
 /// As how large entries are counted when the cache is divided into parts with a lock each: of at least 32 entries, so
-/// that the largest credential fits into each.
-const ENTRIES_OF: u64 = 32 * 1024;
+/// that the largest credential fits into each, sixteen headers of 64 KiB.
+const ENTRIES_OF: u64 = 128 * 1024;
 
 /// Most keys whose fetches failed that are remembered.
 const MAX_FAILING: usize = 10_000;
@@ -252,7 +252,9 @@ impl<V: Perishable> Kept<V> {
 
     /// Whether it is worth its memory.
     fn serves(&self, now: Timestamp) -> bool {
-        let used = Timestamp::from_seconds(self.used_at.load(Ordering::Relaxed));
+        // A clock that was ahead must not keep it.
+        let used = self.used_at.fetch_min(now.as_seconds(), Ordering::Relaxed);
+        let used = Timestamp::from_seconds(used);
         self.at(now) != Freshness::Expired && now.since(used) < UNUSED
     }
 

@@ -105,9 +105,11 @@ struct Reading {
 impl Reading {
     /// Takes as long as the disk takes, and hashes what may be many megabytes.
     fn of(directory: &Path) -> Result<Self, Refused> {
-        let stamps = Stamps::of(directory, clock::now());
+        let before = Stamps::of(directory, clock::now());
         let sources = live::sources(directory)?;
-        let contents = Contents::of(&sources, stamps);
+        let after = Stamps::of(directory, clock::now());
+        let stood = before.filter(|before| after.is_some_and(|after| before.is_like(&after)));
+        let contents = Contents::of(&sources, stood);
         Ok(Self { sources, contents })
     }
 }

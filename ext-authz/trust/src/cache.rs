@@ -162,7 +162,9 @@ impl VerifiedTokens {
     /// Frees what is not good any more at `now`, and what nobody showed for an hour.
     pub(crate) fn sweep(&self, now: Timestamp) {
         self.0.retain(|_, kept| {
-            let used = Timestamp::from_seconds(kept.used.load(Ordering::Relaxed));
+            // A clock that was ahead must not keep it.
+            let used = kept.used.fetch_min(now.as_seconds(), Ordering::Relaxed);
+            let used = Timestamp::from_seconds(used);
             kept.entry.validity.holds_at(now).is_ok() && now.since(used) < IDLE
         });
     }

@@ -47,7 +47,7 @@ impl Failing {
         (!left.is_zero()).then_some(left)
     }
 
-    /// Whether the next failure still counts as one in a row with these.
+    /// Whether it is still worth its memory.
     pub(super) fn is_recent(&self) -> bool {
         Instant::now().saturating_duration_since(self.until) < FORGOTTEN
     }

@@ -276,6 +276,14 @@ async fn what_nobody_asks_for_leaves_memory_after_a_quarter_of_an_hour() {
     );
     cache.sweep(at(1500));
     assert!(cache.shared.kept.is_empty());
+    cache
+        .obtain(b"key", at(9000), patience(), fetch)
+        .await
+        .ok()
+        .unwrap();
+    cache.sweep(at(1600));
+    cache.sweep(at(2500));
+    assert!(cache.shared.kept.is_empty(), "the clock was ahead");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use attache_core::{attestation::Attestation, spiffe_id::SpiffeId};
 use attache_policy::{
     Grant,
-    document::{CredentialKind, CredentialProvider, Placement},
+    document::{CredentialKind, CredentialProvider, Placement, SecretReference},
 };
 use smallvec::SmallVec;
 
@@ -65,7 +65,13 @@ impl Key {
     fn of(parts: &Parts<'_>, attestation: &Attestation) -> Self {
         let mut key = Self(SmallVec::new());
         parts.hash(&mut key);
-        // How many, the document says, which is written already.
+        // Of a path the standard library writes the parts, which others could have as well.
+        for secret in parts.kind.secrets() {
+            if let SecretReference::File(path) = secret {
+                path.as_os_str().hash(&mut key);
+            }
+        }
+        // How many of either, the document says, which is written already.
         for name in parts.kind.attributes() {
             (name, attestation.attributes().value(name)).hash(&mut key);
         }

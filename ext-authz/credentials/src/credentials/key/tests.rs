@@ -15,7 +15,7 @@ use attache_policy::{
 use super::*;
 
 /// Each differs from the first in one thing, or from another in where one text ends and the next begins.
-const DOCUMENTS: [&str; 16] = [
+const DOCUMENTS: [&str; 23] = [
     "type: jwt-svid, audience: ab",
     "type: oidc-token, audience: ab",
     "type: jwt-svid, audience: a",
@@ -29,6 +29,13 @@ const DOCUMENTS: [&str; 16] = [
     r#"type: jwt-svid, audience: ab, claims: { pod: "{k8s.podName}t", eam: x }"#,
     "type: api-key, hosts: [a.example], key: 'file:ab'",
     "type: api-key, hosts: [a.example], key: 'file:a'",
+    "type: api-key, hosts: [a.example], key: 'file:a/b'",
+    "type: api-key, hosts: [a.example], key: 'file:/a/b'",
+    "type: api-key, hosts: [a.example], key: 'file:/ab'",
+    r#"type: vault, hosts: [a.example], address: "https://v.example", login: { method: jwt, role: "{k8s.podName}", audience: v }, secret: { mount: kv, path: a, field: b }"#,
+    r#"type: vault, hosts: [a.example], address: "https://v.example", login: { method: jwt, role: r, audience: v }, secret: { mount: kv, path: "{k8s.podName}", field: b }"#,
+    r#"type: oauth2-token-exchange, hosts: [a.example], tokenEndpoint: "https://t.example/t", subjectToken: { type: evidence }, scopes: ["{k8s.podName}"]"#,
+    r#"type: oauth2-token-exchange, hosts: [a.example], tokenEndpoint: "https://t.example/t", subjectToken: { type: evidence }, audience: "{k8s.podName}""#,
     "type: static-headers, hosts: [a.example], headers: [ { name: x-a, value: 'file:ab' } ]",
     "type: static-headers, hosts: [a.example], headers: [ { name: x-aa, value: 'file:b' } ]",
     "type: static-headers, hosts: [a.example], headers: [ { name: x-a, value: 'file:a' }, { name: x-b, value: 'file:b' } ]",

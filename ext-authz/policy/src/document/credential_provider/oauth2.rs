@@ -364,8 +364,13 @@ impl OauthRequest {
     }
 
     pub(super) fn parameters(&self) -> impl Iterator<Item = &Parameter> {
-        let scopes = self.scopes.iter().chain(&self.audience);
-        scopes.chain(&self.resources)
+        // SECURITY: named one by one, so that none that is added is left out of what a credential is kept under.
+        let Self {
+            scopes,
+            audience,
+            resources,
+        } = self;
+        scopes.iter().chain(audience).chain(resources)
     }
 
     fn expand(&self, caller: &Attestation) -> Result<OauthRequest<String>, UnavailableClaim> {

@@ -9,7 +9,7 @@ use super::claims;
 use crate::yaml::At;
 
 /// A text with attributes of the caller. What it comes to is found for each caller, before anything is asked of
-/// a provider, and is a part of the key that the credential is kept under.
+/// a provider; the text and those attributes are parts of the key that the credential is kept under.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Parameter(Template);
 
