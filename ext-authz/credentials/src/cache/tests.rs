@@ -29,6 +29,19 @@ impl Perishable for Token {
     }
 }
 
+/// A value that nothing but its source ends.
+struct Lasting;
+
+impl Perishable for Lasting {
+    fn lifetime(&self) -> Option<Lifetime> {
+        None
+    }
+
+    fn weight(&self) -> usize {
+        1
+    }
+}
+
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(seconds)
 }
@@ -250,16 +263,6 @@ async fn what_expired_leaves_memory_though_nobody_asks_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn what_nobody_asks_for_leaves_memory_after_a_quarter_of_an_hour() {
-    struct Lasting;
-    impl Perishable for Lasting {
-        fn lifetime(&self) -> Option<Lifetime> {
-            None
-        }
-
-        fn weight(&self) -> usize {
-            1
-        }
-    }
     let cache = Cache::new(1 << 20, PATIENCE);
     let fetch = |_| async { Ok(Lasting) };
     cache
@@ -442,22 +445,12 @@ async fn a_fetch_that_panics_fails_its_callers_and_blocks_nobody() {
 
 #[tokio::test]
 async fn what_has_no_lifetime_is_fetched_once() {
-    struct Key;
-    impl Perishable for Key {
-        fn lifetime(&self) -> Option<Lifetime> {
-            None
-        }
-
-        fn weight(&self) -> usize {
-            1
-        }
-    }
     let cache = Cache::new(1 << 20, PATIENCE);
     let fetches = Arc::new(AtomicUsize::new(0));
     for second in [0, 1 << 40, -5] {
         let fetch = || {
             fetches.fetch_add(1, SeqCst);
-            async { Ok(Key) }
+            async { Ok(Lasting) }
         };
         assert!(
             cache

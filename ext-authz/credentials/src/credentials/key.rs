@@ -21,7 +21,8 @@ const USUAL: usize = 512;
 /// SECURITY: compared whole. A caller is in it by the SPIFFE ID and the provider of its own attestation, and by every
 /// attribute that the document reads, so that nobody is given what was obtained for another: not even a pod what
 /// another pod of its ServiceAccount got. What is written is what [`Hash`] writes: for values that differ it differs,
-/// and none begins another's, which the standard library asks of it and gives for its own types; ours derive it.
+/// and none begins another's, which the standard library asks of it and gives for its own types but paths, which are
+/// written once more; ours derive it.
 pub(super) struct Key(SmallVec<[u8; USUAL]>);
 
 #[derive(Hash)]

@@ -15,7 +15,7 @@ use attache_policy::{
 use super::*;
 
 /// Each differs from the first in one thing, or from another in where one text ends and the next begins.
-const DOCUMENTS: [&str; 23] = [
+const DOCUMENTS: [&str; 30] = [
     "type: jwt-svid, audience: ab",
     "type: oidc-token, audience: ab",
     "type: jwt-svid, audience: a",
@@ -36,6 +36,13 @@ const DOCUMENTS: [&str; 23] = [
     r#"type: vault, hosts: [a.example], address: "https://v.example", login: { method: jwt, role: r, audience: v }, secret: { mount: kv, path: "{k8s.podName}", field: b }"#,
     r#"type: oauth2-token-exchange, hosts: [a.example], tokenEndpoint: "https://t.example/t", subjectToken: { type: evidence }, scopes: ["{k8s.podName}"]"#,
     r#"type: oauth2-token-exchange, hosts: [a.example], tokenEndpoint: "https://t.example/t", subjectToken: { type: evidence }, audience: "{k8s.podName}""#,
+    r#"type: oauth2-token-exchange, hosts: [a.example], tokenEndpoint: "https://t.example/t", subjectToken: { type: evidence }, resource: ["https://r.example/{k8s.podName}"]"#,
+    r#"type: oauth2-token-exchange, hosts: [a.example], tokenEndpoint: "https://t.example/t", subjectToken: { type: evidence }, clientId: "{k8s.podName}", clientAuthentication: { method: jwt-svid }"#,
+    r#"type: oauth2-client-credentials, hosts: [a.example], tokenEndpoint: "https://t.example/t", clientAuthentication: { method: jwt-svid }, scopes: ["{k8s.podName}"]"#,
+    r#"type: oauth2-client-credentials, hosts: [a.example], tokenEndpoint: "https://t.example/t", clientAuthentication: { method: jwt-svid }, clientId: "{k8s.podName}""#,
+    r#"type: kubernetes-token, hosts: [a.example], apiServer: "https://k.example", token: 'file:t', namespace: "{k8s.podName}", serviceAccount: s, audience: b"#,
+    r#"type: kubernetes-token, hosts: [a.example], apiServer: "https://k.example", token: 'file:t', namespace: n, serviceAccount: "{k8s.podName}", audience: b"#,
+    r#"type: kubernetes-token, hosts: [a.example], apiServer: "https://k.example", token: 'file:t', namespace: n, serviceAccount: s, audience: b"#,
     "type: static-headers, hosts: [a.example], headers: [ { name: x-a, value: 'file:ab' } ]",
     "type: static-headers, hosts: [a.example], headers: [ { name: x-aa, value: 'file:b' } ]",
     "type: static-headers, hosts: [a.example], headers: [ { name: x-a, value: 'file:a' }, { name: x-b, value: 'file:b' } ]",
@@ -146,11 +153,8 @@ fn documents_that_differ_have_keys_that_differ() {
     let kinds = kinds();
     assert_eq!(kinds.len(), DOCUMENTS.len());
     let keys = kinds.iter().map(|kind| {
-        let parts = Parts {
-            kind,
-            ..parts(&caller, kind)
-        };
-        Key::of(&parts, &nobody).bytes().to_vec()
+        let key = Key::of(&parts(&caller, kind), &nobody);
+        key.bytes().to_vec()
     });
     assert_apart(&keys.collect::<Vec<_>>());
 }
@@ -227,6 +231,18 @@ fn each_thing_that_makes_a_difference_is_in_the_key() {
         .iter()
         .map(|parts| Key::of(parts, &nobody).bytes().to_vec());
     assert_apart(&keys.collect::<Vec<_>>());
+}
+
+#[test]
+fn whatever_field_reads_an_attribute_tells_callers_apart_by_it() {
+    let caller = SpiffeId::parse("spiffe://td/caller").unwrap();
+    let [one, other] =
+        ["a", "b"].map(|pod| attestation(&[("k8s.podName", AttributeValue::One(pod.to_owned()))]));
+    for (document, kind) in DOCUMENTS.iter().zip(&kinds()) {
+        let parts = parts(&caller, kind);
+        let differ = Key::of(&parts, &one).bytes() != Key::of(&parts, &other).bytes();
+        assert_eq!(differ, document.contains("{k8s.podName}"), "{document}");
+    }
 }
 
 #[test]
