@@ -22,6 +22,10 @@ mod tests;
 /// A byte that says whether the message is compressed, and four with its length, before each message.
 const PREFIX: usize = 5;
 
+/// Most bytes of an answer in one frame. A longer one is written by a call of the system of its own; shorter ones are
+/// written together, as many as there are.
+const PIECE: usize = 1000;
+
 /// The message of a call, of at most `most` bytes, once the whole call is there: a call that is answered before its end
 /// came counts as broken off by the server, and a connection does not outlive many of those.
 pub(super) async fn message<B>(mut body: B, most: usize) -> Result<Bytes, Status>
@@ -161,6 +165,10 @@ impl Body for Reply {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let (next, frame) = match &mut *self {
+            Self::Message(bytes) if bytes.len() > PIECE => {
+                let piece = bytes.split_to(PIECE);
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
             Self::Message(bytes) => (Self::Trailers, Frame::data(std::mem::take(bytes))),
             Self::Trailers => (Self::Over, Frame::trailers(all_went_well())),
             Self::Over => return Poll::Ready(None),

@@ -112,6 +112,20 @@ fn an_answer_is_one_message_and_then_that_all_went_well() {
 }
 
 #[test]
+fn a_long_answer_comes_in_pieces_that_are_written_together() {
+    let text = "granted".repeat(1000);
+    let mut body = answer(Ok(text.clone())).into_body();
+    let mut pieces = Vec::new();
+    while let Some(frame) = body.frame().now_or_never().unwrap() {
+        pieces.extend(frame.unwrap().into_data().ok());
+    }
+    assert!(pieces.iter().all(|piece| piece.len() <= PIECE));
+    assert_eq!(pieces.len(), text.len() / PIECE + 1);
+    let whole = pieces.concat();
+    assert_eq!(String::decode(whole.get(PREFIX..).unwrap()).unwrap(), text);
+}
+
+#[test]
 fn a_call_without_an_answer_tells_why_in_its_headers_alone() {
     let refused: Result<String, _> = Err(Status::invalid_argument("what\nnobody\u{e9} asked"));
     let response = answer(refused);
