@@ -1,4 +1,4 @@
-//! How many files this process may have open. Each connection is one, so a limit that is too low lets
+//! How many files this process may have open. Each connection is two, so a limit that is too low lets
 //! strangers' connections keep everybody else's out, and the journal's files closed.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -35,7 +35,7 @@ pub(crate) fn raise(listeners: usize) {
 
 /// For all the connections that the listeners admit.
 fn needed(listeners: usize) -> u64 {
-    let slots = attache_edge::listener::MAX_OPEN_CONNECTIONS.saturating_mul(listeners);
+    let slots = attache_edge::listener::MAX_OPEN_FILES.saturating_mul(listeners);
     u64::try_from(slots)
         .unwrap_or(u64::MAX)
         .saturating_add(OTHERS)

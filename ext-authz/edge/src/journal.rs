@@ -1,7 +1,7 @@
 //! The audit journal: one event a line, handed to the operating system before the access it tells of
 //! is answered. An access whose event cannot be recorded gets no credential.
 //!
-//! Segments are appended by one thread (`writer`), repaired after a kill (`segment`), rotated and
+//! Segments are appended by one thread at a time (`pen`, `writer`), repaired after a kill (`segment`), rotated and
 //! deleted by budget (`store`). What was granted, what passed without a grant and what was denied have
 //! budgets of their own (`family`), and of the latter two equal ones are coalesced (`flood`), so that no
 //! flood pushes out the evidence. `query` reads them.
@@ -28,6 +28,7 @@ use self::{
     desk::{Bells, Desks, Waiting},
     family::PerFamily,
     flood::{Admission, Floodgates},
+    pen::Pen,
     queued::{Promise, Queued, Receipt},
     store::Store,
     writer::{Closing, Message, Writer},
@@ -53,6 +54,7 @@ mod flood;
 mod follow;
 mod lines;
 mod lock;
+mod pen;
 mod query;
 mod queued;
 mod reported;
@@ -181,15 +183,17 @@ impl Journal {
             pending: PerFamily::default(),
             again: Vec::new(),
             bells: Bells::default(),
-            gathers: (durability == Durability::Background).then_some(writer::GATHER),
             tidied_at: now,
         };
         writer.publish();
+        let gathers = (durability == Durability::Background).then_some(pen::GATHER);
+        let pen = Arc::new(Pen::of(writer, gathers));
+        let thread = Arc::clone(&pen);
         let (inbox, messages) = mpsc::channel();
         thread::Builder::new()
             .name("audit-journal".to_owned())
             .spawn(move || {
-                let closing = writer.run(&messages);
+                let closing = thread.work(&messages);
                 // Whoever hears of the end can rely on it: nothing is accepted any more.
                 drop(messages);
                 closing.into_iter().for_each(Closing::tell);
@@ -200,7 +204,7 @@ impl Journal {
         let places = Arc::new(Semaphore::new(queue));
         Ok(Self {
             inbox,
-            desks: Desks::default(),
+            desks: Desks::before(pen),
             places,
             queue,
             durability,

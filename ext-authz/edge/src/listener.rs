@@ -4,6 +4,7 @@
 use std::{
     collections::VecDeque,
     fs, io,
+    os::fd::{AsFd, BorrowedFd},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -48,8 +49,8 @@ const MAX_CONNECTIONS: usize = 1024;
 /// Connections of one listener at a time whose peer is not known yet.
 const MAX_HANDSHAKES: usize = 256;
 
-/// Connections of one listener at a time, each of which is an open file.
-pub const MAX_OPEN_CONNECTIONS: usize = MAX_CONNECTIONS + MAX_HANDSHAKES;
+/// Open files of one listener at a time: a connection is one, and another one for whoever must end it from outside.
+pub const MAX_OPEN_FILES: usize = 2 * (MAX_CONNECTIONS + MAX_HANDSHAKES);
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
@@ -168,11 +169,12 @@ impl Listener {
                 () = stop.cancelled() => break,
                 accepted = self.port.accept() => accepted,
             };
-            match accepted {
-                Ok(accepted) => {
-                    let seat = threads.seat();
+            let seated =
+                accepted.and_then(|accepted| Ok((threads.seat(accepted.as_fd())?, accepted)));
+            match seated {
+                Ok((seat, accepted)) => {
                     let (slots, strangers) = (Arc::clone(&slots), Arc::clone(&strangers));
-                    let (serve, runtime) = (serve.clone(), seat.runtime.clone());
+                    let (serve, runtime) = (serve.clone(), seat.runtime().clone());
                     let handshake = async move {
                         match accepted.admit(&slots).await {
                             // A task of its own: a handshake that is given up takes no known peer along.
@@ -335,6 +337,15 @@ enum Stranger {
     NotAccepted(io::Error),
     #[error("the kernel does not name the peer: {0}")]
     Unnamed(io::Error),
+}
+
+impl AsFd for Accepted {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Unix { stream, .. } => stream.as_fd(),
+            Self::Tls { stream, .. } | Self::Plaintext(stream) => stream.as_fd(),
+        }
+    }
 }
 
 impl Accepted {

@@ -18,8 +18,8 @@ use crate::{
     listener::{Listener, ListenerFailed},
     pipeline::Edge,
     readiness::Readiness,
-    settings::{EvidenceSource, ListenerSettings},
-    threads::Threads,
+    settings::{Enforcement, EvidenceSource, ListenerSettings},
+    threads::{Risk, Threads},
     tokens::TokensService,
 };
 
@@ -65,7 +65,16 @@ pub async fn serve(
     drain: Duration,
 ) -> Result<(), EdgeFailed> {
     let bound = readiness.block("listeners");
-    let threads = Arc::new(Threads::start()?);
+    let threads = Arc::new(Threads::start(match edge.enforcement {
+        Enforcement::Enforce => Risk::Taken,
+        // It changes nothing for the caller, also where its disk hangs.
+        Enforcement::Observe => Risk::Avoided,
+    })?);
+    let mut lookout = JoinSet::new();
+    lookout.spawn({
+        let threads = Arc::clone(&threads);
+        async move { threads.watch().await }
+    });
     let mut servers = JoinSet::new();
     for settings in listeners {
         let listener = Listener::bind(settings, look).await?;

@@ -1,71 +1,190 @@
 //! The threads that answer. A connection stays on one of them, with all its calls, so that a warm call wakes no other
 //! thread of ours: that would cost more than the call itself.
+//!
+//! What such a thread does itself may hang, as a write to a disk does. Then another one takes its place ([`Threads::watch`]):
+//! the connections of the one that hangs are ended, so that their peers come again, and it ends when it comes back.
 
-use std::{io, sync::Arc, thread};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io,
+    os::fd::{BorrowedFd, OwnedFd},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
+use rustix::net::{Shutdown, shutdown};
 use tokio::{
     runtime::{Builder, Handle},
     sync::oneshot,
+    time::interval,
 };
+use tracing::{error, warn};
 
 #[cfg(test)]
 mod tests;
 
+/// How often threads are looked at. One that hangs is replaced after one to two of these: later than a call waits for
+/// its answer, so that nothing is ended that would still be in time.
+const LOOK_EVERY: Duration = Duration::from_millis(150);
+
+/// Whether threads may do what can hang.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Risk {
+    /// They may, and are replaced.
+    Taken,
+    /// They do not: what a connection waits for must go on, whatever hangs.
+    Avoided,
+}
+
 /// The threads of one edge. They end when this is dropped.
 pub(crate) struct Threads {
-    first: Thread,
-    others: Vec<Thread>,
+    running: Mutex<Running>,
+    risk: Risk,
+}
+
+struct Running {
+    first: Arc<Thread>,
+    others: Vec<Arc<Thread>>,
+    /// How many were started.
+    started: usize,
 }
 
 struct Thread {
     runtime: Handle,
-    /// Held by this, and once by each of its connections.
-    connections: Arc<()>,
+    place: Arc<Place>,
+    /// The place when it was last looked at.
+    seen: AtomicU64,
+    connections: Mutex<Connections>,
     /// Dropped at the end.
-    _running: oneshot::Sender<()>,
+    until: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+/// Where a thread is: odd in the middle of what may hang, and another number each time.
+#[derive(Default)]
+struct Place(AtomicU64);
+
+#[derive(Default)]
+struct Connections {
+    open: HashMap<u64, OwnedFd>,
+    next: u64,
 }
 
 /// A thread, taken by one connection until this is dropped.
 pub(crate) struct Seat {
-    /// Where the connection's work is done.
-    pub(crate) runtime: Handle,
-    _connection: Arc<()>,
+    thread: Arc<Thread>,
+    number: u64,
+}
+
+thread_local! {
+    /// Of a thread that is replaced if it hangs.
+    static PLACE: RefCell<Option<Arc<Place>>> = const { RefCell::new(None) };
+}
+
+/// In the middle of what may hang, until this is dropped.
+pub(crate) struct AtRisk(Arc<Place>);
+
+/// Begins what may hang; `None` on a thread that must not do it, for nobody would take its place.
+pub(crate) fn at_risk() -> Option<AtRisk> {
+    let place = PLACE.with_borrow(Clone::clone)?;
+    place.0.fetch_add(1, Ordering::Relaxed);
+    Some(AtRisk(place))
+}
+
+impl Drop for AtRisk {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Threads {
     /// Starts as many as the process has processors.
-    pub(crate) fn start() -> io::Result<Self> {
-        let number = thread::available_parallelism().map_or(1, usize::from);
+    pub(crate) fn start(risk: Risk) -> io::Result<Self> {
+        let started = thread::available_parallelism().map_or(1, usize::from);
+        let others = (1..started).map(|number| Thread::start(number, risk));
+        let running = Running {
+            first: Thread::start(0, risk)?,
+            others: others.collect::<Result<_, _>>()?,
+            started,
+        };
         Ok(Self {
-            first: Thread::start(0)?,
-            others: (1..number).map(Thread::start).collect::<Result<_, _>>()?,
+            running: Mutex::new(running),
+            risk,
         })
     }
 
-    /// A place on the thread with the fewest connections.
-    pub(crate) fn seat(&self) -> Seat {
-        let taken = |thread: &Thread| Arc::strong_count(&thread.connections);
+    /// A place on the thread with the fewest connections, for that one which is open as `connection`.
+    pub(crate) fn seat(&self, connection: BorrowedFd<'_>) -> io::Result<Seat> {
+        let handle = connection.try_clone_to_owned()?;
+        let running = lock(&self.running);
         let emptier = |one, other| {
-            if taken(other) < taken(one) {
+            if Thread::taken(other) < Thread::taken(one) {
                 other
             } else {
                 one
             }
         };
-        let thread = self.others.iter().fold(&self.first, emptier);
-        Seat {
-            runtime: thread.runtime.clone(),
-            _connection: Arc::clone(&thread.connections),
+        let thread = running.others.iter().fold(&running.first, emptier);
+        let number = lock(&thread.connections).add(handle);
+        Ok(Seat {
+            thread: Arc::clone(thread),
+            number,
+        })
+    }
+
+    /// Replaces threads that hang.
+    pub(crate) async fn watch(&self) {
+        let mut looks = interval(LOOK_EVERY);
+        loop {
+            looks.tick().await;
+            self.look();
+        }
+    }
+
+    fn look(&self) {
+        let running = &mut *lock(&self.running);
+        for thread in [&mut running.first].into_iter().chain(&mut running.others) {
+            if !thread.hangs() {
+                continue;
+            }
+            match Thread::start(running.started, self.risk) {
+                Ok(new) => {
+                    running.started = running.started.saturating_add(1);
+                    let hanging = std::mem::replace(thread, new);
+                    let connections = hanging.end_connections();
+                    warn!(
+                        connections,
+                        "a thread hangs, probably on the disk of the audit journal; another one takes its place"
+                    );
+                }
+                Err(error) => error!(%error, "a thread hangs, and no other one can be started"),
+            }
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        let running = lock(&self.running);
+        for thread in [&running.first].into_iter().chain(&running.others) {
+            drop(lock(&thread.until).take());
         }
     }
 }
 
 impl Thread {
-    fn start(number: usize) -> io::Result<Self> {
+    fn start(number: usize, risk: Risk) -> io::Result<Arc<Self>> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
-        let (running, ended) = oneshot::channel();
+        let (until, ended) = oneshot::channel();
+        let place = Arc::new(Place::default());
+        let replaced = (risk == Risk::Taken).then(|| Arc::clone(&place));
         let answering = move || {
+            PLACE.set(replaced);
             // The only message is the end of the other half.
             let _ = runtime.block_on(ended);
             // A blocking piece of work that hangs on a disk must not keep the thread.
@@ -74,10 +193,60 @@ impl Thread {
         thread::Builder::new()
             .name(format!("answers-{number}"))
             .spawn(answering)?;
-        Ok(Self {
+        Ok(Arc::new(Self {
             runtime: handle,
-            connections: Arc::default(),
-            _running: running,
-        })
+            place,
+            seen: AtomicU64::new(0),
+            connections: Mutex::default(),
+            until: Mutex::new(Some(until)),
+        }))
     }
+
+    fn taken(self: &Arc<Self>) -> usize {
+        lock(&self.connections).open.len()
+    }
+
+    /// Whether it is where it was at the last look, and in the middle of what may hang.
+    fn hangs(&self) -> bool {
+        let place = self.place.0.load(Ordering::Relaxed);
+        self.seen.swap(place, Ordering::Relaxed) == place && place % 2 == 1
+    }
+
+    /// Ends its connections, as far as that can be done from another thread; their number.
+    fn end_connections(&self) -> usize {
+        let connections = lock(&self.connections);
+        for connection in connections.open.values() {
+            // One that is at its end already needs no other.
+            let _ = shutdown(connection, Shutdown::Both);
+        }
+        connections.open.len()
+    }
+}
+
+impl Connections {
+    fn add(&mut self, connection: OwnedFd) -> u64 {
+        let number = self.next;
+        self.next = number.wrapping_add(1);
+        self.open.insert(number, connection);
+        number
+    }
+}
+
+impl Seat {
+    /// Where the connection's work is done.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.thread.runtime
+    }
+}
+
+/// With its last connection, a thread that was replaced ends.
+impl Drop for Seat {
+    fn drop(&mut self) {
+        lock(&self.thread.connections).open.remove(&self.number);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whole after every statement.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -15,7 +15,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{AuditUnavailable, Recorded, queued::Queued, writer::Message};
+use super::{AuditUnavailable, Recorded, pen::Pen, queued::Queued, writer::Message};
+use crate::threads;
 
 /// A timer that is due before all others of a runtime costs a call of the system, and each call has one. While calls
 /// come, one that is due before all of theirs is there already.
@@ -26,11 +27,14 @@ pub(super) type Filed = Result<Recorded, AuditUnavailable>;
 
 /// The desks of one journal, by the runtime that they stand in.
 #[derive(Default)]
-pub(super) struct Desks(RwLock<Vec<(Id, Arc<Desk>)>>);
+pub(super) struct Desks {
+    pen: Arc<Pen>,
+    desks: RwLock<Vec<(Id, Arc<Desk>)>>,
+}
 
 impl Drop for Desks {
     fn drop(&mut self) {
-        let desks = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let desks = self.desks.get_mut().unwrap_or_else(PoisonError::into_inner);
         for (_, desk) in desks {
             desk.close();
             desk.ring();
@@ -42,6 +46,7 @@ impl Drop for Desks {
 pub(super) struct Desk {
     papers: Mutex<Papers>,
     bell: Notify,
+    pen: Arc<Pen>,
 }
 
 struct Papers {
@@ -56,6 +61,13 @@ struct Papers {
 }
 
 impl Desks {
+    pub(super) fn before(pen: Arc<Pen>) -> Self {
+        Self {
+            pen,
+            desks: RwLock::default(),
+        }
+    }
+
     /// The desk of the runtime in which this is called; `None` outside of one.
     pub(super) fn here(&self, writer: &Sender<Message>) -> Option<Arc<Desk>> {
         let runtime = Handle::try_current().ok()?;
@@ -64,16 +76,16 @@ impl Desks {
             let desk = desks.iter().find(|(its, _)| *its == id);
             desk.map(|(_, desk)| Arc::clone(desk))
         };
-        let known = find(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        let known = find(&self.desks.read().unwrap_or_else(PoisonError::into_inner));
         if known.is_some() {
             return known;
         }
-        let mut desks = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut desks = self.desks.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = find(&desks) {
             return Some(known);
         }
         desks.retain(|(_, desk)| desk.papers().writer.is_some());
-        let desk = Arc::new(Desk::before(writer.clone()));
+        let desk = Arc::new(Desk::before(writer.clone(), Arc::clone(&self.pen)));
         desks.push((id, Arc::clone(&desk)));
         runtime.spawn(Attendant(Arc::clone(&desk)).attend());
         Some(desk)
@@ -81,7 +93,7 @@ impl Desks {
 }
 
 impl Desk {
-    fn before(writer: Sender<Message>) -> Self {
+    fn before(writer: Sender<Message>, pen: Arc<Pen>) -> Self {
         let papers = Papers {
             out: Vec::new(),
             away: 0,
@@ -91,6 +103,7 @@ impl Desk {
         Self {
             papers: Mutex::new(papers),
             bell: Notify::new(),
+            pen,
         }
     }
 
@@ -126,12 +139,26 @@ impl Desk {
             (out, back, papers.writer.clone())
         };
         let open = writer.is_some();
-        send(out, writer);
+        if let Some(inbox) = writer {
+            self.file(out, &inbox);
+        }
         for (caller, filed) in back {
             // A caller that went away at this very moment was answered by nobody.
             let _ = caller.send(filed);
         }
         open
+    }
+
+    /// Writes events here, where a thread may do that and nobody else is at it: to wake the writer for them, and to be
+    /// woken by it, costs more than to write them.
+    fn file(&self, events: Vec<Queued>, inbox: &Sender<Message>) {
+        let left = match threads::at_risk() {
+            Some(_at_risk) if !events.is_empty() => self.pen.write(events, inbox),
+            Some(_) | None => Err(events),
+        };
+        if let Err(events) = left {
+            send(events, Some(inbox));
+        }
     }
 
     /// What was handed in is recorded, though nobody may wait for it any more; nothing more is taken.
@@ -141,7 +168,7 @@ impl Desk {
             let (out, back) = (mem::take(&mut papers.out), mem::take(&mut papers.back));
             (out, back, papers.writer.take())
         };
-        send(out, writer);
+        send(out, writer.as_ref());
         drop(back);
     }
 
@@ -152,7 +179,7 @@ impl Desk {
 }
 
 /// Where the journal is closed, events are dropped, and who waits for them learns that.
-fn send(events: Vec<Queued>, writer: Option<Sender<Message>>) {
+fn send(events: Vec<Queued>, writer: Option<&Sender<Message>>) {
     let writer = writer.filter(|_| !events.is_empty());
     let _ = writer.map(|writer| writer.send(Message::Record(events)));
 }

@@ -2,7 +2,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
     io::{BufRead as _, BufReader, Write as _},
-    os::unix::fs::PermissionsExt as _,
+    os::{
+        fd::AsFd as _,
+        unix::{fs::PermissionsExt as _, net::UnixStream},
+    },
     path::Path,
     process::{Command, Stdio},
     sync::atomic::AtomicI64,
@@ -17,8 +20,10 @@ use futures::future::join_all;
 use tempfile::TempDir;
 
 use super::*;
+use crate::threads::{Risk, Seat, Threads};
 
 mod hung_disk;
+mod in_place;
 mod strangers;
 
 /// The directory that a child process of a test works in.
@@ -131,6 +136,14 @@ fn with_time(dir: &TempDir) -> (JournalConfig, Arc<AtomicI64>) {
         },
         time,
     )
+}
+
+/// A thread that writes its events by itself, and a place on it.
+fn writing() -> (Threads, Seat) {
+    let threads = Threads::start(Risk::Taken).unwrap();
+    let (connection, _peer) = UnixStream::pair().unwrap();
+    let seat = threads.seat(connection.as_fd()).unwrap();
+    (threads, seat)
 }
 
 fn small_segments() -> Retention {

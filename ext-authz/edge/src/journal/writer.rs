@@ -1,5 +1,5 @@
-//! The one thread that writes: it takes everything that waits, writes it at once (group commit) and
-//! then answers each waiter. A failed write is undone and answered as such; the next one tries again.
+//! What writes: it takes everything that waits, writes it at once (group commit) and then answers each waiter. A failed
+//! write is undone and answered as such; the next one tries again. Who has the `pen` makes it write.
 
 use std::{
     io, mem,
@@ -8,7 +8,6 @@ use std::{
         atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    thread,
     time::Duration,
 };
 
@@ -30,14 +29,10 @@ use super::{
 const MAX_COMMIT_BYTES: usize = 256 * 1024;
 /// Most events of one commit.
 const MAX_COMMIT_EVENTS: usize = 1024;
-/// How long events are gathered that nobody waits for: to be woken for each one would cost more than to write it.
-pub(super) const GATHER: Duration = Duration::from_millis(5);
-/// How often an idle writer looks for segments that are too old.
-const TIDY_EVERY: Duration = Duration::from_secs(30);
-/// How often a writer looks while a flood is open or a write has failed.
-const RETRY_EVERY: Duration = Duration::from_millis(250);
+/// How often it looks for segments that are too old.
+pub(super) const TIDY_EVERY: Duration = Duration::from_secs(30);
 
-/// What the thread is asked.
+/// What the journal's thread is asked.
 pub(super) enum Message {
     /// Record events.
     Record(Vec<Queued>),
@@ -47,7 +42,7 @@ pub(super) enum Message {
     Close(oneshot::Sender<Result<(), AuditUnavailable>>),
 }
 
-/// The state of the thread.
+/// The state of the journal's files, and of the events on their way there.
 pub(super) struct Writer {
     pub(super) store: Store,
     pub(super) clock: Clock,
@@ -58,8 +53,6 @@ pub(super) struct Writer {
     /// Promised events whose write failed.
     pub(super) again: Vec<Queued>,
     pub(super) bells: Bells,
-    /// How long events may wait for others that come after them; `None` if somebody waits for each.
-    pub(super) gathers: Option<Duration>,
     pub(super) tidied_at: Timestamp,
 }
 
@@ -72,8 +65,8 @@ pub(super) struct Pending {
     summaries: Vec<Event>,
 }
 
-/// Whether the thread goes on.
-enum Then {
+/// Whether it goes on.
+pub(super) enum Then {
     Continue,
     End(Option<Closing>),
 }
@@ -93,36 +86,47 @@ impl Closing {
 }
 
 impl Writer {
-    /// Works until the journal is closed or dropped; then writes what is left.
-    pub(super) fn run(mut self, inbox: &Receiver<Message>) -> Option<Closing> {
-        loop {
-            let idle = self.has_written_all()
-                && self.floods.iter().all(|floods| floods.is_quiet())
-                && self.counters.failing().is_none();
-            let first = inbox.recv_timeout(if idle { TIDY_EVERY } else { RETRY_EVERY });
-            let now = (self.clock)();
-            self.admit_again(now);
-            if let (Ok(Message::Record(_)), Some(time)) = (&first, self.gathers) {
-                gather(time);
+    /// Whether nothing is left to do, whatever time it gets.
+    pub(super) fn is_idle(&self) -> bool {
+        self.has_written_all()
+            && self.floods.iter().all(|floods| floods.is_quiet())
+            && self.counters.failing().is_none()
+    }
+
+    /// Records what is asked, first and foremost `first`; or looks after what is left to do, where nothing is.
+    pub(super) fn turn(
+        &mut self,
+        first: Result<Message, RecvTimeoutError>,
+        inbox: &Receiver<Message>,
+    ) -> Then {
+        let now = (self.clock)();
+        self.admit_again(now);
+        let then = match first {
+            Ok(first) => self.take_all(first, inbox, now),
+            Err(RecvTimeoutError::Timeout) => {
+                self.probe(now);
+                Then::Continue
             }
-            let then = match first {
-                Ok(first) => self.take_all(first, inbox, now),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.probe(now);
-                    Then::Continue
-                }
-                Err(RecvTimeoutError::Disconnected) => Then::End(None),
-            };
-            self.floods
-                .iter()
-                .for_each(|mut floods| floods.end_windows(now));
-            self.commit_all(now);
-            if let Then::End(closing) = then {
-                self.end(now);
-                return closing;
-            }
-            self.tidy(now);
+            Err(RecvTimeoutError::Disconnected) => Then::End(None),
+        };
+        self.floods
+            .iter()
+            .for_each(|mut floods| floods.end_windows(now));
+        self.commit_all(now);
+        match then {
+            Then::Continue => self.tidy(now),
+            Then::End(_) => self.end(now),
         }
+        then
+    }
+
+    /// Records `events`, whose callers wait.
+    pub(super) fn record(&mut self, events: Vec<Queued>) {
+        let now = (self.clock)();
+        events
+            .into_iter()
+            .for_each(|queued| self.admit(queued, now));
+        self.commit_all(now);
     }
 
     /// Takes the first message and all that wait behind it, as far as one commit reaches.
@@ -386,15 +390,6 @@ impl Writer {
                 .iter()
                 .all(|pending| pending.summaries.is_empty())
     }
-}
-
-/// Lets events come for a while.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a thread of its own, on which nothing else waits"
-)]
-fn gather(time: Duration) {
-    thread::sleep(time);
 }
 
 /// One event, one line.

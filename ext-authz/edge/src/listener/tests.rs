@@ -18,7 +18,7 @@ use crate::{
     settings::{
         Bind, DestinationRule, EvidenceSource, ListenerSettings, OverrideHeaders, UnixBind,
     },
-    threads::Threads,
+    threads::{Risk, Threads},
 };
 
 fn settings(path: &Path, mode: u32, allowed_uids: Vec<u32>) -> ListenerSettings {
@@ -46,7 +46,7 @@ fn connections(listener: Listener, stop: &CancellationToken) -> UnboundedReceive
     let (sender, receiver) = unbounded_channel();
     let stop = stop.clone();
     tokio::spawn(async move {
-        let threads = Threads::start().unwrap();
+        let threads = Threads::start(Risk::Avoided).unwrap();
         let serve = move |connection| {
             let sent = sender.send(connection);
             async move { drop(sent) }

@@ -192,7 +192,6 @@ async fn an_access_that_is_given_up_after_its_line_was_made_is_not_recorded_as_p
         pending: PerFamily::default(),
         again: Vec::new(),
         bells: Bells::default(),
-        gathers: None,
         tidied_at: now,
     };
     let places = Arc::new(Semaphore::new(10));
@@ -220,4 +219,38 @@ async fn an_access_that_is_given_up_after_its_line_was_made_is_not_recorded_as_p
         [permitted(0), not_answered(permitted(1)), permitted(2)]
     );
     assert_eq!(places.available_permits(), 10);
+}
+
+#[tokio::test]
+async fn where_a_thread_writes_by_itself_a_disk_that_hangs_holds_up_that_one_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = dir.path().join("audit");
+    let disk = HungDisk::under(&audit);
+    let journal = Arc::new(Journal::open(config(&dir)).unwrap());
+    let (one, other) = (writing(), writing());
+    let ((_, one), (_, other)) = (&one, &other);
+    let record = |event| {
+        let journal = Arc::clone(&journal);
+        async move { journal.record(event).await }
+    };
+    let stuck = one.runtime().spawn(record(large(0)));
+    disk.wait_until_it_hangs();
+    let asked = one.runtime().spawn(async {});
+
+    // Elsewhere a call is refused in its time, and the journal still answers for itself.
+    let late = record(permitted(1));
+    let given_up = async { timeout(MOMENT, late).await.is_err() };
+    assert!(other.runtime().spawn(given_up).await.unwrap());
+    assert!(!asked.is_finished(), "its thread writes");
+    assert_eq!(journal.status().failing, None);
+
+    let written = disk.recover(large(0).event_id);
+    stuck.await.unwrap().unwrap();
+    asked.await.unwrap();
+    journal.flush().await.unwrap();
+    assert!(!written.join().unwrap().contains(&permitted(1).event_id));
+    assert_eq!(
+        events_of(&audit, Family::Denied),
+        [not_answered(permitted(1))]
+    );
 }
