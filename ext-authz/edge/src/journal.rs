@@ -11,7 +11,7 @@ use std::{
     sync::{
         Arc,
         atomic::Ordering,
-        mpsc::{self, SendError, Sender},
+        mpsc::{self, Sender},
     },
     thread,
     time::Duration,
@@ -29,9 +29,10 @@ use self::{
     family::PerFamily,
     flood::{Admission, Floodgates},
     pen::Pen,
-    queued::{Promise, Queued, Receipt},
+    promised::{Given, Promises},
+    queued::Queued,
     store::Store,
-    writer::{Closing, Message, Writer},
+    writer::{Closing, Message, Writer, write_line},
 };
 use crate::clock;
 
@@ -55,6 +56,7 @@ mod follow;
 mod lines;
 mod lock;
 mod pen;
+mod promised;
 mod query;
 mod queued;
 mod reported;
@@ -64,6 +66,9 @@ mod writer;
 
 /// Reads the wall clock.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Bytes of most lines.
+const USUAL_LINE: usize = 1536;
 
 /// How a journal is kept.
 #[derive(Clone)]
@@ -152,6 +157,7 @@ pub struct Journal {
     durability: Durability,
     close_within: Duration,
     floods: Arc<Floodgates>,
+    promises: Arc<Promises>,
     counters: Arc<Counters>,
     clock: Clock,
 }
@@ -175,19 +181,19 @@ impl Journal {
             counters.failed(&full);
         }
         let floods = Arc::new(Floodgates::new(flood));
+        let promises = Arc::new(Promises::new(Arc::clone(&counters)));
         let writer = Writer {
             store,
             clock: Arc::clone(&clock),
             floods: Arc::clone(&floods),
             counters: Arc::clone(&counters),
             pending: PerFamily::default(),
-            again: Vec::new(),
+            promises: Arc::clone(&promises),
             bells: Bells::default(),
             tidied_at: now,
         };
         writer.publish();
-        let gathers = (durability == Durability::Background).then_some(pen::GATHER);
-        let pen = Arc::new(Pen::of(writer, gathers));
+        let pen = Arc::new(Pen::of(writer));
         let thread = Arc::clone(&pen);
         let (inbox, messages) = mpsc::channel();
         thread::Builder::new()
@@ -210,6 +216,7 @@ impl Journal {
             durability,
             close_within,
             floods,
+            promises,
             counters,
             clock,
         })
@@ -295,7 +302,7 @@ impl Journal {
         desk.hand_in(Queued {
             event,
             target,
-            receipt: Receipt::Awaited(Waiting::at(Arc::clone(&desk), caller)),
+            caller: Waiting::at(Arc::clone(&desk), caller),
             place,
         });
         answer.await.unwrap_or(Err(AuditUnavailable::Closed))
@@ -315,7 +322,8 @@ impl Journal {
     ) -> Result<Recorded, AuditUnavailable> {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_full| AuditUnavailable::QueueFull(self.queue))?;
-        let admission = match self.floods.of(Family::of(&event)) {
+        let family = Family::of(&event);
+        let admission = match self.floods.of(family) {
             Some(mut floods) => {
                 let admission = floods.admit(event, target, (self.clock)());
                 // Accepted events are kept until they are written, so that others may refer to them at once.
@@ -328,16 +336,16 @@ impl Journal {
             Admission::Individually(event) | Admission::AwaitCommit(event) => event,
             Admission::Coalesced(event_id) => return Ok(self.coalesced(event_id)),
         };
-        let event_id = event.event_id.clone();
-        let receipt = Receipt::Promised(Promise::new(Arc::clone(&self.counters)));
-        self.send(Message::Record(vec![Queued {
-            event,
-            target,
-            receipt,
-            place,
-        }]))?;
+        let mut line = Vec::with_capacity(USUAL_LINE);
+        write_line(&mut line, &event)
+            .map_err(|error| AuditUnavailable::NotWritten(self.counters.failed(&error)))?;
+        match self.promises.give(family, line, place) {
+            Some(Given::Tell) => self.send(Message::Promised)?,
+            Some(Given::Nothing) => {}
+            None => return Err(AuditUnavailable::Closed),
+        }
         Ok(Recorded {
-            event_id,
+            event_id: event.event_id,
             coalesced: false,
         })
     }
@@ -360,12 +368,8 @@ impl Journal {
     }
 
     fn send(&self, message: Message) -> Result<(), AuditUnavailable> {
-        self.inbox.send(message).map_err(|SendError(unsent)| {
-            if let Message::Record(events) = unsent {
-                events.into_iter().for_each(Queued::unaccept);
-            }
-            AuditUnavailable::Closed
-        })
+        let sent = self.inbox.send(message);
+        sent.map_err(|_closed| AuditUnavailable::Closed)
     }
 }
 

@@ -17,15 +17,13 @@ use super::{
 
 /// How often the thread looks while a flood is open or a write has failed.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
-/// How long events are gathered that nobody waits for: to be woken for each one would cost more than to write it.
-pub(super) const GATHER: Duration = Duration::from_millis(5);
+/// How long promised events are gathered: to be woken for each one would cost more than to write it.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// The one writer of a journal.
 #[derive(Default)]
 pub(super) struct Pen {
     held: Mutex<Held>,
-    /// How long events may wait for others that come after them; `None` if somebody waits for each.
-    gathers: Option<Duration>,
 }
 
 #[derive(Default)]
@@ -37,14 +35,13 @@ struct Held {
 }
 
 impl Pen {
-    pub(super) const fn of(writer: Writer, gathers: Option<Duration>) -> Self {
+    pub(super) const fn of(writer: Writer) -> Self {
         let held = Held {
             writer: Some(writer),
             looks_often: false,
         };
         Self {
             held: Mutex::new(held),
-            gathers,
         }
     }
 
@@ -82,8 +79,8 @@ impl Pen {
                 }
             };
             let first = inbox.recv_timeout(patience);
-            if let (Ok(Message::Record(_)), Some(time)) = (&first, self.gathers) {
-                gather(time);
+            if let Ok(Message::Promised) = first {
+                gather(GATHER);
             }
             let mut held = self.held.lock().ok()?;
             if let Then::End(closing) = held.writer.as_mut()?.turn(first, inbox) {

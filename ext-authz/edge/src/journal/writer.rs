@@ -21,7 +21,8 @@ use super::{
     desk::Bells,
     family::{Family, PerFamily},
     flood::{Admission, Floodgates},
-    queued::{Queued, Receipt},
+    promised::Promises,
+    queued::Queued,
     store::Store,
 };
 
@@ -36,6 +37,8 @@ pub(super) const TIDY_EVERY: Duration = Duration::from_secs(30);
 pub(super) enum Message {
     /// Record events.
     Record(Vec<Queued>),
+    /// Write what is promised.
+    Promised,
     /// Write everything that was asked before, summaries of open floods included.
     Flush(oneshot::Sender<Result<(), AuditUnavailable>>),
     /// Flush, and end.
@@ -50,8 +53,8 @@ pub(super) struct Writer {
     pub(super) floods: Arc<Floodgates>,
     pub(super) counters: Arc<Counters>,
     pub(super) pending: PerFamily<Pending>,
-    /// Promised events whose write failed.
-    pub(super) again: Vec<Queued>,
+    /// Shared, because in the background mode callers give them themselves.
+    pub(super) promises: Arc<Promises>,
     pub(super) bells: Bells,
     pub(super) tidied_at: Timestamp,
 }
@@ -100,7 +103,6 @@ impl Writer {
         inbox: &Receiver<Message>,
     ) -> Then {
         let now = (self.clock)();
-        self.admit_again(now);
         let then = match first {
             Ok(first) => self.take_all(first, inbox, now),
             Err(RecvTimeoutError::Timeout) => {
@@ -112,6 +114,7 @@ impl Writer {
         self.floods
             .iter()
             .for_each(|mut floods| floods.end_windows(now));
+        self.keep_promises(now);
         self.commit_all(now);
         match then {
             Then::Continue => self.tidy(now),
@@ -141,6 +144,8 @@ impl Writer {
                         .into_iter()
                         .for_each(|queued| self.admit(queued, now));
                 }
+                // After everything else.
+                Message::Promised => {}
                 Message::Flush(done) => {
                     // A caller that no longer waits needs no answer.
                     let _ = done.send(self.flush(now));
@@ -166,21 +171,20 @@ impl Writer {
         let Queued {
             event,
             target,
-            receipt,
+            caller,
             place,
         } = queued.or_not_answered();
         let family = Family::of(&event);
-        let admission = match (&receipt, self.floods.of(family)) {
-            (Receipt::Awaited(_), Some(mut floods)) => floods.admit(event, target, now),
-            // The caller of a promised one already asked, and learned that it is recorded as it is.
-            (Receipt::Promised(_), _) | (_, None) => Admission::Individually(event),
+        let admission = match self.floods.of(family) {
+            Some(mut floods) => floods.admit(event, target, now),
+            None => Admission::Individually(event),
         };
         match admission {
             Admission::Individually(event) => {
                 let queued = Queued {
                     event,
                     target,
-                    receipt,
+                    caller,
                     place,
                 };
                 self.enqueue(queued, family, now);
@@ -191,7 +195,7 @@ impl Writer {
                     event_id,
                     coalesced: true,
                 };
-                receipt.settle(Ok(recorded), &mut self.bells);
+                caller.answer(Ok(recorded), &mut self.bells);
             }
             Admission::AwaitCommit(event) => {
                 self.commit(family, now);
@@ -199,18 +203,11 @@ impl Writer {
                 let queued = Queued {
                     event,
                     target,
-                    receipt,
+                    caller,
                     place,
                 };
                 self.admit(queued, now);
             }
-        }
-    }
-
-    /// Another attempt for the promised events whose write failed.
-    fn admit_again(&mut self, now: Timestamp) {
-        for queued in mem::take(&mut self.again) {
-            self.admit(queued, now);
         }
     }
 
@@ -220,12 +217,31 @@ impl Writer {
         if let Err(error) = write_line(&mut pending.lines, &queued.event) {
             pending.lines.truncate(before);
             let refused = Err(self.unavailable(&error));
-            return queued.receipt.settle(refused, &mut self.bells);
+            return queued.caller.answer(refused, &mut self.bells);
         }
         pending.queued.push(queued);
         if pending.lines.len() >= MAX_COMMIT_BYTES {
             self.commit(family, now);
         }
+    }
+
+    /// Writes what was promised, as far as that succeeds.
+    fn keep_promises(&mut self, now: Timestamp) {
+        let promises = Arc::clone(&self.promises);
+        for family in Family::ALL {
+            while let Some(lines) = promises.take(family) {
+                if let Err(error) = self.store.append(family, lines.bytes(), now) {
+                    self.counters.failed(&error);
+                    promises.put_back(family, lines);
+                    break;
+                }
+                self.counters.worked();
+                self.counters
+                    .written
+                    .fetch_add(lines.kept(), Ordering::Relaxed);
+            }
+        }
+        self.publish();
     }
 
     pub(super) fn commit_all(&mut self, now: Timestamp) {
@@ -294,7 +310,7 @@ impl Writer {
         self.counters.written.fetch_add(written, Ordering::Relaxed);
         for Queued {
             event,
-            receipt,
+            caller,
             place,
             ..
         } in queued
@@ -304,27 +320,22 @@ impl Writer {
                 event_id: event.event_id,
                 coalesced: false,
             };
-            receipt.settle(Ok(recorded), &mut self.bells);
+            caller.answer(Ok(recorded), &mut self.bells);
         }
     }
 
     fn settle_failed(&mut self, queued: Vec<Queued>, error: &io::Error) {
         let unavailable = self.unavailable(error);
         for queued in queued {
-            match queued.receipt {
-                Receipt::Awaited(_) => {
-                    let refused = Err(unavailable.clone());
-                    queued.receipt.settle(refused, &mut self.bells);
-                }
-                Receipt::Promised(_) => self.again.push(queued),
-            }
+            let refused = Err(unavailable.clone());
+            queued.caller.answer(refused, &mut self.bells);
         }
     }
 
     /// Writes everything that is known, floods that are still open included.
     fn flush(&mut self, now: Timestamp) -> Result<(), AuditUnavailable> {
-        self.admit_again(now);
         self.floods.iter().for_each(|mut floods| floods.end_all());
+        self.keep_promises(now);
         self.commit_all(now);
         if self.has_written_all() {
             return Ok(());
@@ -335,7 +346,8 @@ impl Writer {
 
     fn end(&mut self, now: Timestamp) {
         let _ = self.flush(now);
-        let lost = self.again.len();
+        let lost = self.promises.count();
+        self.promises.close();
         let summaries = self.pending.iter().flat_map(|pending| &pending.summaries);
         let uncounted: u64 = summaries.map(|summary| summary.count).sum();
         if lost > 0 || uncounted > 0 {
@@ -384,7 +396,7 @@ impl Writer {
 
     /// Whether nothing waits for another attempt.
     fn has_written_all(&self) -> bool {
-        self.again.is_empty()
+        self.promises.count() == 0
             && self
                 .pending
                 .iter()
@@ -393,7 +405,7 @@ impl Writer {
 }
 
 /// One event, one line.
-fn write_line(lines: &mut Vec<u8>, event: &Event) -> io::Result<()> {
+pub(super) fn write_line(lines: &mut Vec<u8>, event: &Event) -> io::Result<()> {
     serde_json::to_writer(&mut *lines, event)?;
     lines.push(b'\n');
     Ok(())

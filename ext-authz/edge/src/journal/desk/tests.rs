@@ -6,10 +6,7 @@ use attache_core::{
 };
 use tokio::{runtime::Builder, sync::Semaphore, task::yield_now};
 
-use super::{
-    super::{flood::Target, queued::Receipt},
-    *,
-};
+use super::{super::flood::Target, *};
 
 /// An event as a call hands it in, and what the call waits for.
 fn event(number: usize, desk: &Arc<Desk>) -> (Queued, oneshot::Receiver<Filed>) {
@@ -20,7 +17,7 @@ fn event(number: usize, desk: &Arc<Desk>) -> (Queued, oneshot::Receiver<Filed>) 
     let queued = Queued {
         event: Box::new(event),
         target: Target::Claimed,
-        receipt: Receipt::Awaited(Waiting::at(Arc::clone(desk), caller)),
+        caller: Waiting::at(Arc::clone(desk), caller),
         place: place.unwrap(),
     };
     (queued, answer)
@@ -38,7 +35,7 @@ fn before_writer(inbox: &Receiver<Message>) -> Vec<Vec<Queued>> {
     let messages = std::iter::from_fn(|| inbox.try_recv().ok());
     let events = messages.map(|message| match message {
         Message::Record(events) => events,
-        Message::Flush(_) | Message::Close(_) => panic!(),
+        Message::Promised | Message::Flush(_) | Message::Close(_) => panic!(),
     });
     events.collect()
 }
@@ -70,7 +67,7 @@ async fn what_comes_in_one_turn_goes_together_and_what_comes_meanwhile_goes_with
 
     let mut bells = Bells::default();
     for (number, queued) in sent.remove(0).into_iter().enumerate() {
-        queued.receipt.settle(recorded(number), &mut bells);
+        queued.caller.answer(recorded(number), &mut bells);
     }
     assert_eq!(bells.0.len(), 1, "one waking for all of them");
     bells.ring();

@@ -190,7 +190,7 @@ async fn an_access_that_is_given_up_after_its_line_was_made_is_not_recorded_as_p
         floods: Arc::new(Floodgates::new(FloodRule::default())),
         counters: Arc::default(),
         pending: PerFamily::default(),
-        again: Vec::new(),
+        promises: Arc::new(Promises::new(Arc::default())),
         bells: Bells::default(),
         tidied_at: now,
     };
@@ -204,7 +204,7 @@ async fn an_access_that_is_given_up_after_its_line_was_made_is_not_recorded_as_p
         let queued = Queued {
             event: Box::new(permitted(number)),
             target: Target::Claimed,
-            receipt: Receipt::Awaited(Waiting::at(Arc::clone(&desk), caller)),
+            caller: Waiting::at(Arc::clone(&desk), caller),
             place: Arc::clone(&places).acquire_owned().await.unwrap(),
         };
         writer.admit(queued, now);
