@@ -248,7 +248,7 @@ impl CallerArgs {
                     AttributeValue::Many(values)
                 }
             };
-            attributes.insert(name, value);
+            attributes.insert(name.clone(), value);
         }
         let trust_provider = self.trust_provider.clone();
         Ok(Caller::Attributes {

@@ -2,13 +2,14 @@
 //! (`k8s.namespace`); what an issuer merely claims lives under `claims.*`.
 
 use alloc::{
+    borrow::Cow,
     collections::BTreeMap,
     string::{String, ToString},
     vec::Vec,
 };
 use core::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 mod by_kind;
 pub mod presets;
@@ -123,43 +124,85 @@ impl fmt::Display for AttributeValue {
 }
 
 /// Attributes by name, in the order of their names.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Attributes(BTreeMap<String, AttributeValue>);
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "BTreeMap<String, AttributeValue>")]
+pub struct Attributes(Vec<(Cow<'static, str>, AttributeValue)>);
 
 impl Attributes {
     /// No attributes.
     pub const fn new() -> Self {
-        Self(BTreeMap::new())
+        Self(Vec::new())
     }
 
     /// Sets a single value, replacing what stood there.
-    pub fn set(&mut self, name: &str, value: &str) {
+    pub fn set(&mut self, name: impl Into<Cow<'static, str>>, value: &str) {
         self.insert(name, AttributeValue::One(value.to_string()));
     }
 
     /// Sets a value, replacing what stood there.
-    pub fn insert(&mut self, name: &str, value: AttributeValue) {
-        self.0.insert(name.to_string(), value);
+    pub fn insert(&mut self, name: impl Into<Cow<'static, str>>, value: AttributeValue) {
+        let name = name.into();
+        match self.place(&name) {
+            Ok(place) => {
+                if let Some((_, own)) = self.0.get_mut(place) {
+                    *own = value;
+                }
+            }
+            Err(place) => self.0.insert(place, (name, value)),
+        }
     }
 
     /// The value of the attribute `name`.
     pub fn value(&self, name: &str) -> Option<&AttributeValue> {
-        self.0.get(name)
+        let place = self.place(name).ok()?;
+        self.0.get(place).map(|(_, value)| value)
     }
 
     /// Adds what `others` hold. A name with different values has all of them then.
     pub fn join(&mut self, others: &Self) {
-        for (name, value) in others.iter() {
-            match self.0.get_mut(name) {
-                None => self.insert(name, value.clone()),
-                Some(own) => own.join(value),
+        for (name, value) in &others.0 {
+            match self.place(name) {
+                Ok(place) => {
+                    if let Some((_, own)) = self.0.get_mut(place) {
+                        own.join(value);
+                    }
+                }
+                Err(place) => self.0.insert(place, (name.clone(), value.clone())),
             }
         }
     }
 
+    /// The first `most` of those that `which` chooses.
+    pub fn some(&self, most: usize, which: impl Fn(&str, &AttributeValue) -> bool) -> Self {
+        let chosen = self.0.iter().filter(|(name, value)| which(name, value));
+        Self(chosen.take(most).cloned().collect())
+    }
+
     /// Names and values, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &AttributeValue)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value))
+        self.0.iter().map(|(name, value)| (&**name, value))
+    }
+
+    /// Where a name stands, or would.
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(own, _)| (**own).cmp(name))
+    }
+}
+
+impl From<BTreeMap<String, AttributeValue>> for Attributes {
+    fn from(attributes: BTreeMap<String, AttributeValue>) -> Self {
+        let attributes = attributes.into_iter();
+        Self(
+            attributes
+                .map(|(name, value)| (name.into(), value))
+                .collect(),
+        )
+    }
+}
+
+/// As a map.
+impl Serialize for Attributes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
     }
 }

@@ -95,7 +95,7 @@ fn expiring(attestation: &Attestation, expires_at: Timestamp) -> Attestation {
 fn build_job(claims: &[(&str, AttributeValue)]) -> Attestation {
     let mut attributes = Attributes::new();
     for (name, value) in claims {
-        attributes.insert(&format!("claims.{name}"), value.clone());
+        attributes.insert(format!("claims.{name}"), value.clone());
     }
     let spiffe_id = SpiffeId::parse("spiffe://cluster.local/forge/job").expect("a SPIFFE ID");
     proven("forge", ProviderKind::Oidc, spiffe_id, attributes)

@@ -88,7 +88,7 @@ pub(crate) fn flatten(
         if taken || attributes.iter().count() >= MAX_ATTRIBUTES {
             return Err(TOO_MUCH);
         }
-        attributes.insert(&name, value);
+        attributes.insert(name, value);
     }
     Ok(())
 }

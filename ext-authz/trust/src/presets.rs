@@ -75,7 +75,7 @@ fn family<'c>(
         }
         if !value.is_null() {
             let name = format!("{}{name}", row.attribute);
-            attributes.insert(&name, list(row, value)?);
+            attributes.insert(name, list(row, value)?);
         }
     }
     Ok(())

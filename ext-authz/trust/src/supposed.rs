@@ -157,10 +157,7 @@ pub enum NotSupposable {
 /// among them as `spiffe.id`.
 pub fn supposed(naming: Naming<'_>, attributes: &Attributes) -> Result<Proven, NotSupposable> {
     check_names(naming, attributes)?;
-    let mut own = Attributes::new();
-    for (name, value) in attributes.iter().filter(|(name, _)| *name != SPIFFE_ID) {
-        own.insert(name, value.clone());
-    }
+    let mut own = attributes.some(usize::MAX, |name, _| name != SPIFFE_ID);
     own_cluster(naming, &mut own)?;
     let written = single(attributes, SPIFFE_ID)?
         .map(SpiffeId::parse)
@@ -193,12 +190,8 @@ pub fn recorded(
     spiffe_id: &SpiffeId,
     attributes: &Attributes,
 ) -> Result<Proven, DenyReason> {
-    let mut own = Attributes::new();
-    for (name, value) in attributes.iter() {
-        if name != SPIFFE_ID && naming.kind.proves(name) {
-            own.insert(name, value.clone());
-        }
-    }
+    let proves = |name: &str| name != SPIFFE_ID && naming.kind.proves(name);
+    let mut own = attributes.some(usize::MAX, |name, _| proves(name));
     if let Some(cluster) = naming.cluster {
         own.set(CLUSTER, cluster);
     }

@@ -11,7 +11,7 @@ use crate::attributes::AttributeValue;
 fn proven(provider: &str, id: &str, attributes: &[(&str, &str)], expires: i64) -> Attestation {
     let mut all = Attributes::new();
     for (name, value) in attributes {
-        all.set(name, value);
+        all.set((*name).to_string(), value);
     }
     Attestation::attested(Proven {
         provider: provider.to_string(),

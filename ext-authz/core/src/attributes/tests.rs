@@ -78,3 +78,22 @@ fn only_claims_and_lists_have_several_values() {
         is_single("claims.sub") && !is_single("claims.groups") && !is_single("gitlab.groupsDirect")
     );
 }
+
+#[test]
+fn attributes_stand_in_the_order_of_their_names_each_once() {
+    let mut attributes = Attributes::new();
+    for (name, value) in [("b", "1"), ("c", "2"), ("a", "3"), ("b", "4")] {
+        attributes.set(name, value);
+    }
+    let written = r#"{"a":"3","b":"4","c":"2"}"#;
+    assert_eq!(serde_json::to_string(&attributes).unwrap(), written);
+    assert_eq!(
+        attributes.value("b"),
+        Some(&AttributeValue::One("4".into()))
+    );
+    assert_eq!(attributes.value("d"), None);
+    let read: Attributes = serde_json::from_str(r#"{"c":"2","b":"0","a":"3","b":"4"}"#).unwrap();
+    assert_eq!(read, attributes);
+    let some = attributes.some(1, |name, _| name != "a");
+    assert_eq!(serde_json::to_string(&some).unwrap(), r#"{"b":"4"}"#);
+}

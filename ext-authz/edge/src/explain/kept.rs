@@ -39,12 +39,7 @@ fn attributes(proven: &Attributes, policies: &Compiled) -> Attributes {
             bytes.fold(0, usize::saturating_add) <= MAX_BYTES
         }
     };
-    let asked = proven
-        .iter()
-        .filter(|(name, value)| policies.asks_about(name) && fits(value));
-    let mut kept = Attributes::new();
-    for (name, value) in asked.take(MAX_ATTRIBUTES) {
-        kept.insert(name, value.clone());
-    }
-    kept
+    proven.some(MAX_ATTRIBUTES, |name, value| {
+        policies.asks_about(name) && fits(value)
+    })
 }

@@ -128,7 +128,7 @@ fn by_header() -> ListenerSettings {
 fn caller(written: &[(&str, &str)]) -> Caller {
     let mut attributes = Attributes::new();
     for (name, value) in written {
-        attributes.set(name, value);
+        attributes.set((*name).to_owned(), value);
     }
     Caller::Attributes {
         trust_provider: None,

@@ -100,7 +100,7 @@ fn make_attributes_printable(attributes: &mut Attributes) {
                 AttributeValue::Many(texts.iter().map(|text| shown(text)).collect())
             }
         };
-        printed.insert(&shown(name), value);
+        printed.insert(shown(name), value);
     }
     *attributes = printed;
 }

@@ -328,7 +328,7 @@ fn attributes(at: &At<'_>) -> Option<Attributes> {
     })?;
     let mut attributes = Attributes::new();
     for (name, value) in entries {
-        attributes.insert(&name, value);
+        attributes.insert(name, value);
     }
     Some(attributes)
 }

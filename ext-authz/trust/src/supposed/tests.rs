@@ -14,7 +14,7 @@ use super::{Naming, NotSupposable, Voucher, recorded, supposed, unverified};
 fn attributes(written: &[(&str, &str)]) -> Attributes {
     let mut attributes = Attributes::new();
     for (name, value) in written {
-        attributes.set(name, value);
+        attributes.set((*name).to_owned(), value);
     }
     attributes
 }
@@ -61,7 +61,7 @@ fn a_caller_that_no_evidence_could_prove_is_refused() {
     let forge = naming(ProviderKind::Oidc, &domain);
     let with = |more: (&str, &str)| {
         let mut all = attributes(&POD);
-        all.set(more.0, more.1);
+        all.set(more.0.to_owned(), more.1);
         all
     };
     assert_eq!(

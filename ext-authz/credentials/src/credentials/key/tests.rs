@@ -107,7 +107,7 @@ spec: {{ effect: allow, client: anyone, server: s{at}, trustProviders: [cluster]
 fn attestation(attributes: &[(&str, AttributeValue)]) -> Attestation {
     let mut proven = Attributes::new();
     for (name, value) in attributes {
-        proven.insert(name, value.clone());
+        proven.insert((*name).to_owned(), value.clone());
     }
     #[expect(
         clippy::disallowed_methods,

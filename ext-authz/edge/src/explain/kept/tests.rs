@@ -85,7 +85,7 @@ fn no_more_attributes_are_kept_than_an_event_holds() {
     let asked: Vec<_> = claims(64).map(|claim| format!("{{{claim}: x}}")).collect();
     let documents = SET.replace("{claims.team: red}", &asked.join(", "));
     let mut proven = Attributes::new();
-    claims(64).for_each(|claim| proven.set(&claim, "x"));
+    claims(64).for_each(|claim| proven.set(claim, "x"));
     let kept = attributes(&proven, &set(&documents));
     assert_eq!(named(&kept).len(), MAX_ATTRIBUTES);
 }
