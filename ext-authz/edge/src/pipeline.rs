@@ -13,7 +13,7 @@ use attache_core::{
 use attache_credentials::{Credential, Credentials};
 use attache_policy::{Compiled, Context, Decided, Decision, Geography, Grant};
 use attache_trust::Trust;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use crate::{
@@ -127,9 +127,10 @@ impl Edge {
             Enforcement::Enforce => self.answer_within,
             Enforcement::Observe => self.answer_within.min(OBSERVATION_LIMIT),
         };
-        trail.answers_by(began + patience);
+        let answered_by = began + patience;
+        trail.answers_by(answered_by);
         let decision = self.decide(wanted, listener, question, &mut trail);
-        let verdict = match tokio::time::timeout(patience, decision).await {
+        let verdict = match timeout_at(answered_by, decision).await {
             Ok(verdict) => verdict,
             // What was waited for goes on without this request, for the next one.
             Err(_elapsed) if trail.is_granted() => Err(Fault::CredentialUnavailable.into()),
@@ -141,9 +142,8 @@ impl Edge {
             answer.needs = Some(Box::new(needs));
             return answer;
         }
-        let remaining = self.answer_within.saturating_sub(began.elapsed());
-        let patience = remaining.max(RECORDING_LIMIT);
-        self.conclude(listener, question, &mut trail, verdict, patience)
+        let until = began + self.answer_within;
+        self.conclude(listener, question, &mut trail, verdict, until)
             .await
     }
 
@@ -156,9 +156,9 @@ impl Edge {
     ) -> Answer {
         let verdict = Err(Fault::Overloaded.into());
         if let Some(_leave) = self.calls.tell() {
-            let patience = RECORDING_LIMIT;
+            let at_once = trail.began();
             return self
-                .conclude(listener, question, trail, verdict, patience)
+                .conclude(listener, question, trail, verdict, at_once)
                 .await;
         }
         let (event, answer) = self.answer_of(listener, trail, verdict);
@@ -352,26 +352,26 @@ impl Edge {
         };
         let patience = OBSERVATION_LIMIT.min(self.answer_within / 2);
         let attesting = offered.attested(&self.trust, trail.asked_at());
-        if let Ok(Ok(Some(attestation))) = tokio::time::timeout(patience, attesting).await {
+        if let Ok(Ok(Some(attestation))) = timeout(patience, attesting).await {
             trail.attested(&attestation, policies);
             self.judge_by(policies, &attestation, question, asked, trail);
         }
     }
 
-    /// Records what happened; only then the answer may leave.
+    /// Records what happened, `until` then or a little later; only then the answer may leave.
     async fn conclude(
         &self,
         listener: &ListenerSettings,
         question: &Question<'_>,
         trail: &mut Trail,
         verdict: Result<Forward, Refusal>,
-        patience: Duration,
+        until: Instant,
     ) -> Answer {
-        trail.enter(Stage::Audit);
+        let until = until.max(trail.enter(Stage::Audit) + RECORDING_LIMIT);
         let (event, mut answer) = self.answer_of(listener, trail, verdict);
         let code = event.code.clone();
         // A journal that hangs, on a dying disk, is one that cannot be written.
-        match tokio::time::timeout(patience, self.journal.record(event)).await {
+        match timeout_at(until, self.journal.record(event)).await {
             Ok(Ok(recorded)) => answer.recorded_as(recorded.event_id),
             // The journal tells of it once, and readiness; each call is not worth a line.
             Ok(Err(error)) => {
@@ -455,8 +455,7 @@ impl Edge {
 
     /// Counts an answer, and tells whoever traces it.
     fn measure(&self, listener: &str, trail: &mut Trail, answer: &Answer, code: Option<&str>) {
-        trail.ends();
-        let (outcome, took) = (answer.outcome(), trail.elapsed());
+        let (took, outcome) = (trail.ends(), answer.outcome());
         self.metrics.answered(listener, outcome, code, took);
         self.metrics.passed(trail.stages());
         if let (Some(traces), Some(parent)) = (&self.traces, trail.parent()) {

@@ -53,6 +53,12 @@ impl Stages {
         self.running = Some((stage, now));
     }
 
+    /// When the stage began, if it runs.
+    pub(crate) fn running_since(&self, stage: Stage) -> Option<Instant> {
+        let (running, began) = self.running?;
+        (running == stage).then_some(began)
+    }
+
     /// No stage runs any more.
     pub(crate) fn end(&mut self, now: Instant) {
         if let Some((stage, began)) = self.running.take() {

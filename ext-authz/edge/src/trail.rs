@@ -154,14 +154,18 @@ impl Trail {
         self.began
     }
 
-    /// Its next stage begins.
-    pub(crate) fn enter(&mut self, stage: Stage) {
-        self.stages.enter(stage, Instant::now());
+    /// Its next stage begins: when that is.
+    pub(crate) fn enter(&mut self, stage: Stage) -> Instant {
+        let now = Instant::now();
+        self.stages.enter(stage, now);
+        now
     }
 
-    /// Its last stage is over.
-    pub(crate) fn ends(&mut self) {
-        self.stages.end(Instant::now());
+    /// Its last stage is over: how long all took.
+    pub(crate) fn ends(&mut self) -> Duration {
+        let now = Instant::now();
+        self.stages.end(now);
+        now.saturating_duration_since(self.began)
     }
 
     /// The stages that it went through.
@@ -370,7 +374,9 @@ impl Trail {
     ) -> Box<Event> {
         edge.clone_into(&mut self.event.edge);
         listener.clone_into(&mut self.event.listener);
-        self.event.latency_ms = milliseconds(self.began.elapsed());
+        let decided_at = self.stages.running_since(Stage::Audit);
+        let decided_at = decided_at.unwrap_or_else(Instant::now);
+        self.event.latency_ms = milliseconds(decided_at.saturating_duration_since(self.began));
         (
             self.event.mode,
             self.event.outcome,
