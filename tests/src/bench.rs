@@ -8,6 +8,7 @@ use std::{num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
 use anyhow::Result;
 
 mod asker;
+mod at_once;
 pub mod chart;
 pub mod check;
 pub mod envoy;

@@ -15,7 +15,7 @@ use envoy_types::{
 };
 use tonic::transport::Channel;
 
-use super::{load::Caller, sets};
+use super::{at_once::AtOnce, load::Caller, sets};
 use crate::{
     attache::{EdgePlan, Installation},
     authority::Authority,
@@ -64,7 +64,7 @@ impl Expected {
 
 /// One caller of one server.
 pub(super) struct Asker {
-    client: AuthorizationClient<Channel>,
+    client: AuthorizationClient<AtOnce>,
     calls: Arc<Vec<CheckRequest>>,
     expected: Expected,
     /// Counts the right answers of its server.
@@ -91,7 +91,7 @@ pub(super) fn askers(
 ) -> Vec<Asker> {
     let askers = channels.iter().flat_map(|channel| {
         (0..IN_FLIGHT).map(|_| Asker {
-            client: AuthorizationClient::new(channel.clone()),
+            client: AuthorizationClient::new(AtOnce(channel.clone())),
             calls: Arc::clone(calls),
             expected,
             answered: Arc::clone(answered),
