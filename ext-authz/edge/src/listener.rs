@@ -11,10 +11,11 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use rustix::net::sockopt::socket_peercred;
 use rustls::ServerConfig;
 use thiserror::Error;
 use tokio::{
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    net::{TcpListener, TcpStream, UnixListener},
     runtime::Handle,
     sync::{Semaphore, watch},
     task::{AbortHandle, JoinSet},
@@ -30,12 +31,13 @@ use crate::{
     threads::Threads,
 };
 
-use self::{connection::Pipe, renewal::Renewal, socket::bind_unix};
+use self::{connection::Pipe, local::Local, renewal::Renewal, socket::bind_unix};
 
 pub use self::connection::Connection;
 pub(crate) use self::socket::bind_private;
 
 mod connection;
+mod local;
 mod renewal;
 mod socket;
 mod tls;
@@ -367,12 +369,16 @@ impl Accepted {
                 stream,
                 allowed_uids,
             } => {
-                let stream = UnixStream::from_std(stream).map_err(Stranger::NotAccepted)?;
-                let uid = stream.peer_cred().map_err(Stranger::Unnamed)?.uid();
+                let peer = socket_peercred(&stream);
+                let uid = peer
+                    .map_err(|error| Stranger::Unnamed(error.into()))?
+                    .uid
+                    .as_raw();
                 if !allowed_uids.contains(&uid) {
                     return Err(Stranger::UserId(uid));
                 }
-                Ok(Pipe::Unix(stream))
+                let stream = Local::of(stream).map_err(Stranger::NotAccepted)?;
+                Ok(Pipe::unix(stream))
             }
             Self::Tls {
                 stream,

@@ -7,11 +7,16 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpStream, UnixStream},
+    io::{AsyncRead, AsyncWrite, BufReader, ReadBuf},
+    net::TcpStream,
 };
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
+
+use super::local::Local;
+
+/// As much as is read at once from a unix socket: a dozen questions.
+const READ_BYTES: usize = 32 * 1024;
 
 /// A connection whose peer is known.
 pub struct Connection {
@@ -20,9 +25,16 @@ pub struct Connection {
 }
 
 pub(super) enum Pipe {
-    Unix(UnixStream),
+    Unix(BufReader<Local>),
     Tls(Box<TlsStream<TcpStream>>),
     Plaintext(TcpStream),
+}
+
+impl Pipe {
+    /// Over a unix socket.
+    pub(super) fn unix(stream: Local) -> Self {
+        Self::Unix(BufReader::with_capacity(READ_BYTES, stream))
+    }
 }
 
 impl Connected for Connection {
