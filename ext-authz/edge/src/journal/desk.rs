@@ -149,15 +149,15 @@ impl Desk {
         open
     }
 
-    /// Writes events here, where a thread may do that and nobody else is at it: to wake the writer for them, and to be
-    /// woken by it, costs more than to write them.
+    /// Writes events here, where a thread may do that: to wake the writer for them, and to be woken by it, costs more
+    /// than to write them.
     fn file(&self, events: Vec<Queued>, inbox: &Sender<Message>) {
-        let left = match threads::at_risk() {
-            Some(_at_risk) if !events.is_empty() => self.pen.write(events, inbox),
-            Some(_) | None => Err(events),
-        };
-        if let Err(events) = left {
-            send(events, Some(inbox));
+        if events.is_empty() {
+            return;
+        }
+        match threads::at_risk() {
+            Some(_at_risk) => self.pen.write(events, inbox),
+            None => send(events, Some(inbox)),
         }
     }
 

@@ -1,9 +1,10 @@
-//! Who writes: the journal's thread, or a thread that answers and has events of its own. One at a time.
+//! Who writes: the journal's thread, or a thread that answers and has events of its own. One at a time; what another
+//! one has meanwhile is written by the one that is at it, so that nobody waits for the pen.
 
 use std::{
     mem,
     sync::{
-        Mutex,
+        Mutex, MutexGuard, TryLockError,
         mpsc::{Receiver, Sender},
     },
     thread,
@@ -11,6 +12,7 @@ use std::{
 };
 
 use super::{
+    counters::lock,
     queued::Queued,
     writer::{Closing, Message, TIDY_EVERY, Then, Writer},
 };
@@ -24,6 +26,9 @@ const GATHER: Duration = Duration::from_millis(5);
 #[derive(Default)]
 pub(super) struct Pen {
     held: Mutex<Held>,
+    /// Events of threads that do not wait for the pen. INVARIANT: whoever lets go of it looks here once more, and whoever
+    /// puts something here tries to take it: nothing is left lying.
+    beside: Mutex<Vec<Queued>>,
 }
 
 #[derive(Default)]
@@ -42,51 +47,75 @@ impl Pen {
         };
         Self {
             held: Mutex::new(held),
+            beside: Mutex::new(Vec::new()),
         }
     }
 
-    /// Records `events`, and answers their callers. Gives them back if somebody else writes, or the journal is closed.
-    pub(super) fn write(
-        &self,
-        events: Vec<Queued>,
-        inbox: &Sender<Message>,
-    ) -> Result<(), Vec<Queued>> {
-        // A writer that panicked is not asked again.
-        let Ok(mut held) = self.held.try_lock() else {
-            return Err(events);
-        };
-        let Some(writer) = &mut held.writer else {
-            return Err(events);
-        };
-        writer.record(events);
-        if !writer.is_idle() && !mem::replace(&mut held.looks_often, true) {
-            // The thread has something to look after now. If it is gone, nothing is looked after any more.
+    /// Records `events` and answers their callers, or has that done by whoever writes. At the journal's end the callers
+    /// learn that.
+    pub(super) fn write(&self, events: Vec<Queued>, inbox: &Sender<Message>) {
+        lock(&self.beside).extend(events);
+        if self.write_beside() {
+            // If the thread is gone, nothing is looked after any more.
             let _ = inbox.send(Message::Record(Vec::new()));
         }
-        Ok(())
     }
 
     /// Works until the journal is closed or dropped; then writes what is left.
     pub(super) fn work(&self, inbox: &Receiver<Message>) -> Option<Closing> {
+        let mut patience = RETRY_EVERY;
         loop {
-            let patience = {
-                let mut held = self.held.lock().ok()?;
-                held.looks_often = !held.writer.as_ref()?.is_idle();
-                if held.looks_often {
-                    RETRY_EVERY
-                } else {
-                    TIDY_EVERY
-                }
-            };
             let first = inbox.recv_timeout(patience);
             if let Ok(Message::Promised) = first {
                 gather(GATHER);
             }
             let mut held = self.held.lock().ok()?;
-            if let Then::End(closing) = held.writer.as_mut()?.turn(first, inbox) {
+            let writer = held.writer.as_mut()?;
+            let then = writer.turn(first, inbox);
+            held.looks_often = !writer.is_idle();
+            let mut looks_often = held.looks_often;
+            if let Then::End(_) = then {
                 // What it locks is free before anybody is told.
                 held.writer = None;
+            }
+            drop(held);
+            looks_often |= self.write_beside();
+            if let Then::End(closing) = then {
                 return closing;
+            }
+            patience = if looks_often { RETRY_EVERY } else { TIDY_EVERY };
+        }
+    }
+
+    /// Records what lies beside, as long as there is something and nobody else writes. Whether the thread has to look
+    /// after something, which it does not know yet.
+    fn write_beside(&self) -> bool {
+        let mut news = false;
+        loop {
+            let Some(mut held) = self.take() else {
+                return news;
+            };
+            let events = mem::take(&mut *lock(&self.beside));
+            if let Some(writer) = held.writer.as_mut().filter(|_| !events.is_empty()) {
+                writer.record(events);
+                news |= !writer.is_idle() && !mem::replace(&mut held.looks_often, true);
+            }
+            drop(held);
+            if lock(&self.beside).is_empty() {
+                return news;
+            }
+        }
+    }
+
+    /// The pen; `None` while somebody else has it.
+    fn take(&self) -> Option<MutexGuard<'_, Held>> {
+        match self.held.try_lock() {
+            Ok(held) => Some(held),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(_)) => {
+                // A writer that panicked is not asked again.
+                lock(&self.beside).clear();
+                None
             }
         }
     }

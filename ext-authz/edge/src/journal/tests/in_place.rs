@@ -30,6 +30,23 @@ async fn a_thread_that_answers_writes_its_events_by_itself() {
 }
 
 #[tokio::test]
+async fn threads_that_write_at_once_leave_nothing_lying() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Arc::new(Journal::open(config(&dir)).unwrap());
+    let batch = |number: u32| {
+        record(
+            &journal,
+            (10 * number..10 * number + 10).map(permitted).collect(),
+        )
+    };
+    let all = timeout(Duration::from_secs(60), join_all((0..100).map(batch)));
+    assert_eq!(all.await.unwrap().concat().len(), 1000);
+    let (mut events, _) = everything(&dir.path().join("audit"));
+    events.sort_by(|one, other| one.event_id.cmp(&other.event_id));
+    assert!(events.into_iter().eq((0..1000).map(permitted)));
+}
+
+#[tokio::test]
 async fn a_flood_that_such_a_thread_saw_is_summed_up_when_it_is_over() {
     let dir = tempfile::tempdir().unwrap();
     let (config, time) = with_time(&dir);
