@@ -32,16 +32,18 @@ pub struct Several {
 impl Evidence {
     /// All the evidence of one call, in the order in which the listener looks for it: one piece is itself.
     /// `None` where there is none, or more than [`MAX_PIECES`].
-    pub fn together(pieces: Vec<Self>, agreement: Agreement) -> Option<Self> {
+    pub fn together(mut pieces: Vec<Self>, agreement: Agreement) -> Option<Self> {
+        if let [Self::Token(_) | Self::Certificate(_)] = pieces.as_slice() {
+            return pieces.pop();
+        }
         // Pieces are flat: whoever verifies them need not go deeper.
         let flat = pieces.into_iter().flat_map(|piece| match piece {
             Self::Several(several) => several.pieces.to_vec(),
             Self::Token(_) | Self::Certificate(_) => alloc::vec![piece],
         });
-        let mut pieces: Vec<Self> = flat.collect();
+        let pieces: Vec<Self> = flat.collect();
         match pieces.len() {
-            0 => None,
-            1 => pieces.pop(),
+            0 | 1 => pieces.into_iter().next(),
             2..=MAX_PIECES => Some(Self::Several(Several {
                 pieces: pieces.into(),
                 agreement,

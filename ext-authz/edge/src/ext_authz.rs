@@ -26,6 +26,7 @@ use crate::{
 use self::wire::{
     AddressKind, AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, Entry, Field,
     HeaderValue, HeaderValueOption, HttpResponse, HttpStatus, OkHttpResponse, Port, Struct, Value,
+    Written,
 };
 
 mod wire;
@@ -206,15 +207,12 @@ fn response(answer: &Answer, is_grpc: bool) -> CheckResponse {
 fn ok(forward: &Forward) -> OkHttpResponse {
     let injection = forward.credential().map(Credential::injection);
     let headers = injection.map_or(&[][..], Injection::headers).iter();
-    let headers = headers.map(|(name, value)| {
-        let (name, value) = (name.as_str().to_owned(), value.expose().to_owned());
-        header(Bytes::from(name), value)
-    });
+    let headers = headers.map(|(name, value)| header(name.as_str(), value.expose().to_owned()));
     let parameters = injection.map_or(&[][..], Injection::parameters).iter();
     // SECURITY: Envoy puts the value into the query as it is; it was encoded when it was made.
-    let parameters = parameters.map(|(name, value)| Entry {
-        key: Bytes::from(name.as_str().to_owned()),
-        value: Bytes::from(value.expose().to_owned()),
+    let parameters = parameters.map(|(name, value)| Written {
+        key: name.as_str().to_owned(),
+        value: value.expose().to_owned(),
     });
     OkHttpResponse {
         headers: headers.collect(),
@@ -232,8 +230,8 @@ fn refused(answer: &Answer, refusal: &Refusal, is_grpc: bool) -> DeniedHttpRespo
         Refusal::Unavailable(_) => 503,
     };
     let mut headers = vec![
-        header(named(DECISION_HEADER), answer.decision_id.clone()),
-        header(named(CODE_HEADER), refusal.code().to_owned()),
+        header(DECISION_HEADER, answer.decision_id.clone()),
+        header(CODE_HEADER, refusal.code().to_owned()),
     ];
     let retry_after = match refusal {
         Refusal::Unavailable(Fault::Overloaded) => Some(Duration::from_secs(1)),
@@ -245,7 +243,7 @@ fn refused(answer: &Answer, refusal: &Refusal, is_grpc: bool) -> DeniedHttpRespo
         let seconds = after
             .as_secs()
             .saturating_add(u64::from(after.subsec_nanos() > 0));
-        headers.push(header(named("retry-after"), seconds.max(1).to_string()));
+        headers.push(header("retry-after", seconds.max(1).to_string()));
     }
     // For a gRPC caller Envoy turns status and body into `grpc-status` and `grpc-message`.
     let body = if is_grpc {
@@ -256,7 +254,7 @@ fn refused(answer: &Answer, refusal: &Refusal, is_grpc: bool) -> DeniedHttpRespo
             answer.decision_id
         )
     } else {
-        headers.push(header(named("content-type"), "application/json".to_owned()));
+        headers.push(header("content-type", "application/json".to_owned()));
         let body = serde_json::json!({
             "code": refusal.code(),
             "decision": answer.decision_id,
@@ -271,16 +269,11 @@ fn refused(answer: &Answer, refusal: &Refusal, is_grpc: bool) -> DeniedHttpRespo
     }
 }
 
-const fn named(name: &'static str) -> Bytes {
-    Bytes::from_static(name.as_bytes())
-}
-
-fn header(key: Bytes, value: String) -> HeaderValueOption {
+fn header(name: &str, value: String) -> HeaderValueOption {
     HeaderValueOption {
-        header: Some(HeaderValue {
-            key,
-            value: Bytes::from(value),
-            raw_value: Bytes::new(),
+        header: Some(Written {
+            key: name.to_owned(),
+            value,
         }),
         append_action: i32::from(HeaderAppendAction::OverwriteIfExistsOrAdd),
     }
@@ -307,7 +300,7 @@ fn metadata(answer: &Answer) -> Struct {
     let field = |(key, value): (&'static str, Option<&str>)| {
         let string_value = value?.to_owned();
         Some(Field {
-            key: named(key),
+            key: Bytes::from_static(key.as_bytes()),
             value: Some(Value { string_value }),
         })
     };

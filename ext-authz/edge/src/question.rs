@@ -1,7 +1,7 @@
 //! One request as a listener understood it, whichever protocol asked. All of it is what the client
 //! says, except `vouched`, which is the route's word.
 
-use std::net::IpAddr;
+use std::{fmt::Write as _, net::IpAddr};
 
 use attache_core::{
     decision::DenyReason,
@@ -230,11 +230,18 @@ impl Asked<'_> {
             Transport::Plaintext => "http",
         };
         let (host, port) = (self.host.as_str(), self.port);
-        if host.contains(':') {
-            format!("{scheme}://[{host}]:{port}")
+        let mut origin = String::with_capacity(scheme.len() + host.len() + "://[]:65535".len());
+        let (before, after) = if host.contains(':') {
+            ("://[", "]:")
         } else {
-            format!("{scheme}://{host}:{port}")
+            ("://", ":")
+        };
+        for part in [scheme, before, host, after] {
+            origin.push_str(part);
         }
+        // Writing to a String cannot fail.
+        let _ = write!(origin, "{port}");
+        origin
     }
 
     /// The request as policy sees it.

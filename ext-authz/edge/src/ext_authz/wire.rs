@@ -175,7 +175,7 @@ pub(super) struct OkHttpResponse {
     #[prost(string, repeated, tag = "5")]
     pub(super) headers_to_remove: Vec<String>,
     #[prost(message, repeated, tag = "7")]
-    pub(super) query_parameters_to_set: Vec<Entry>,
+    pub(super) query_parameters_to_set: Vec<Written>,
     #[prost(string, repeated, tag = "8")]
     pub(super) query_parameters_to_remove: Vec<String>,
 }
@@ -184,10 +184,19 @@ pub(super) struct OkHttpResponse {
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct HeaderValueOption {
     #[prost(message, optional, tag = "1")]
-    pub(super) header: Option<HeaderValue>,
+    pub(super) header: Option<Written>,
     /// `HeaderAppendAction`.
     #[prost(int32, tag = "3")]
     pub(super) append_action: i32,
+}
+
+/// A name and its value, as a `HeaderValue` and a `QueryParameter` have them.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Written {
+    #[prost(string, tag = "1")]
+    pub(super) key: String,
+    #[prost(string, tag = "2")]
+    pub(super) value: String,
 }
 
 /// `google.protobuf.Struct`.
