@@ -26,6 +26,7 @@ mod fresh_credentials;
 mod full_disk;
 mod fuzz_corpus;
 mod hostile_requests;
+mod hung_disk;
 mod issued_tokens;
 mod kept_answers;
 mod key_rotation;
