@@ -95,3 +95,18 @@ fn every_text_of_an_event_is_made_printable() {
     assert!(line.len() < 28 * 2 * MAX_FIELD_BYTES, "{}", line.len());
     assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);
 }
+
+#[test]
+fn a_byte_that_is_not_shown_as_itself_is_found_wherever_it_stands() {
+    for length in 0..50 {
+        let text = vec![b'~'; length];
+        assert!(is_plain(&text));
+        for at in 0..length {
+            for byte in [b'\0', b'\x1b', b'\x1f', b'\x7f', b'\x80', b'\xff'] {
+                let mut text = text.clone();
+                text[at] = byte;
+                assert!(!is_plain(&text), "{byte} at {at} of {length}");
+            }
+        }
+    }
+}
