@@ -21,7 +21,7 @@ use rustix::net::{Shutdown, shutdown};
 use tokio::{
     runtime::{Builder, Handle},
     sync::oneshot,
-    time::interval,
+    time::{MissedTickBehavior, interval},
 };
 use tracing::{error, warn};
 
@@ -139,6 +139,8 @@ impl Threads {
     /// Replaces threads that hang.
     pub(crate) async fn watch(&self) {
         let mut looks = interval(LOOK_EVERY);
+        // Two looks at once would take any thread that is writing for one that hangs.
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
             self.look();
