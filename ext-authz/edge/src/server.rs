@@ -72,8 +72,8 @@ pub async fn serve(
     })?);
     let mut lookout = JoinSet::new();
     lookout.spawn({
-        let threads = Arc::clone(&threads);
-        async move { threads.watch().await }
+        let (threads, patience) = (Arc::clone(&threads), edge.answer_within);
+        async move { threads.watch(patience).await }
     });
     let mut servers = JoinSet::new();
     for settings in listeners {

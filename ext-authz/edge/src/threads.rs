@@ -28,9 +28,8 @@ use tracing::{error, warn};
 #[cfg(test)]
 mod tests;
 
-/// How often threads are looked at. One that hangs is replaced after one to two of these: later than a call waits for
-/// its answer, so that nothing is ended that would still be in time.
-const LOOK_EVERY: Duration = Duration::from_millis(150);
+/// How often threads are looked at, at most.
+const MOST_OFTEN: Duration = Duration::from_millis(100);
 
 /// Whether threads may do what can hang.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,9 +135,10 @@ impl Threads {
         })
     }
 
-    /// Replaces threads that hang.
-    pub(crate) async fn watch(&self) {
-        let mut looks = interval(LOOK_EVERY);
+    /// Replaces threads that hang for longer than a call has `patience`, so that none is ended that would still be in
+    /// time. It takes twice as long at most.
+    pub(crate) async fn watch(&self, patience: Duration) {
+        let mut looks = interval(patience.max(MOST_OFTEN));
         // Two looks at once would take any thread that is writing for one that hangs.
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
