@@ -1,4 +1,4 @@
-//! How many files this process may have open. Each connection is two, so a limit that is too low lets
+//! How many files this process may have open. Each connection is up to three, so a limit that is too low lets
 //! strangers' connections keep everybody else's out, and the journal's files closed.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -191,6 +191,7 @@ impl Journal {
             promises: Arc::clone(&promises),
             bells: Bells::default(),
             tidied_at: now,
+            hurries: false,
         };
         writer.publish();
         let pen = Arc::new(Pen::of(writer));
@@ -340,7 +341,8 @@ impl Journal {
         write_line(&mut line, &event)
             .map_err(|error| AuditUnavailable::NotWritten(self.counters.failed(&error)))?;
         match self.promises.give(family, line, place) {
-            Some(Given::Tell) => self.send(Message::Promised)?,
+            // A thread that just ended took what was promised along.
+            Some(Given::Tell) => drop(self.send(Message::Promised)),
             Some(Given::Nothing) => {}
             None => return Err(AuditUnavailable::Closed),
         }

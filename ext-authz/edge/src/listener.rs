@@ -11,7 +11,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rustix::net::sockopt::socket_peercred;
 use rustls::ServerConfig;
 use thiserror::Error;
 use tokio::{
@@ -51,8 +50,9 @@ const MAX_CONNECTIONS: usize = 1024;
 /// Connections of one listener at a time whose peer is not known yet.
 const MAX_HANDSHAKES: usize = 256;
 
-/// Open files of one listener at a time: a connection is one, and another one for whoever must end it from outside.
-pub const MAX_OPEN_FILES: usize = 2 * (MAX_CONNECTIONS + MAX_HANDSHAKES);
+/// Open files of one listener at a time: a connection is one, another one for whoever must end it from outside, and a
+/// third one while its peer does not read.
+pub const MAX_OPEN_FILES: usize = 3 * (MAX_CONNECTIONS + MAX_HANDSHAKES);
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
@@ -272,6 +272,7 @@ impl Port {
             } => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Accepted::Unix {
+                    peer: stream.peer_cred().map(|peer| peer.uid()),
                     stream: stream.into_std()?,
                     allowed_uids: allowed_uids.clone(),
                 })
@@ -311,6 +312,8 @@ impl Drop for Port {
 /// A connection whose peer is not known yet, and which no thread looks after yet.
 enum Accepted {
     Unix {
+        /// The peer's user id, as the kernel tells it.
+        peer: io::Result<u32>,
         stream: std::os::unix::net::UnixStream,
         allowed_uids: Vec<u32>,
     },
@@ -366,14 +369,11 @@ impl Accepted {
     async fn identify(self) -> Result<Pipe, Stranger> {
         match self {
             Self::Unix {
+                peer,
                 stream,
                 allowed_uids,
             } => {
-                let peer = socket_peercred(&stream);
-                let uid = peer
-                    .map_err(|error| Stranger::Unnamed(error.into()))?
-                    .uid
-                    .as_raw();
+                let uid = peer.map_err(Stranger::Unnamed)?;
                 if !allowed_uids.contains(&uid) {
                     return Err(Stranger::UserId(uid));
                 }

@@ -11,7 +11,7 @@ use std::{
     os::fd::{BorrowedFd, OwnedFd},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
@@ -21,7 +21,7 @@ use rustix::net::{Shutdown, shutdown};
 use tokio::{
     runtime::{Builder, Handle},
     sync::oneshot,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 use tracing::{error, warn};
 
@@ -30,6 +30,9 @@ mod tests;
 
 /// How often threads are looked at, at most.
 const MOST_OFTEN: Duration = Duration::from_millis(100);
+
+/// How long a thread that was replaced goes on after its last connection: a fetch that others wait for takes seconds.
+const LINGER: Duration = Duration::from_secs(30);
 
 /// Whether threads may do what can hang.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,13 +62,18 @@ struct Thread {
     /// The place when it was last looked at.
     seen: AtomicU64,
     connections: Mutex<Connections>,
-    /// Dropped at the end.
+    /// Told at the end of the edge; dropped with its last connection if it was replaced.
     until: Mutex<Option<oneshot::Sender<()>>>,
 }
 
-/// Where a thread is: odd in the middle of what may hang, and another number each time.
+/// Where a thread is.
 #[derive(Default)]
-struct Place(AtomicU64);
+struct Place {
+    /// Odd in the middle of what may hang, and another number each time.
+    step: AtomicU64,
+    /// Another one took its place.
+    retired: AtomicBool,
+}
 
 #[derive(Default)]
 struct Connections {
@@ -90,13 +98,22 @@ pub(crate) struct AtRisk(Arc<Place>);
 /// Begins what may hang; `None` on a thread that must not do it, for nobody would take its place.
 pub(crate) fn at_risk() -> Option<AtRisk> {
     let place = PLACE.with_borrow(Clone::clone)?;
-    place.0.fetch_add(1, Ordering::Relaxed);
+    place.step.fetch_add(1, Ordering::Relaxed);
     Some(AtRisk(place))
+}
+
+/// Whether another thread took the place of this one.
+pub(crate) fn is_retired() -> bool {
+    let retired = |place: &Option<Arc<Place>>| {
+        let place = place.as_ref();
+        place.is_some_and(|place| place.retired.load(Ordering::Relaxed))
+    };
+    PLACE.with_borrow(retired)
 }
 
 impl Drop for AtRisk {
     fn drop(&mut self) {
-        self.0.0.fetch_add(1, Ordering::Relaxed);
+        self.0.step.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -157,7 +174,7 @@ impl Threads {
                 Ok(new) => {
                     running.started = running.started.saturating_add(1);
                     let hanging = std::mem::replace(thread, new);
-                    let connections = hanging.end_connections();
+                    let connections = hanging.retire();
                     warn!(
                         connections,
                         "a thread hangs, probably on the disk of the audit journal; another one takes its place"
@@ -173,7 +190,8 @@ impl Drop for Threads {
     fn drop(&mut self) {
         let running = lock(&self.running);
         for thread in [&running.first].into_iter().chain(&running.others) {
-            drop(lock(&thread.until).take());
+            // One that has ended needs no word.
+            let _ = lock(&thread.until).take().map(|until| until.send(()));
         }
     }
 }
@@ -187,8 +205,12 @@ impl Thread {
         let replaced = (risk == Risk::Taken).then(|| Arc::clone(&place));
         let answering = move || {
             PLACE.set(replaced);
-            // The only message is the end of the other half.
-            let _ = runtime.block_on(ended);
+            runtime.block_on(async {
+                if ended.await.is_err() {
+                    // It was replaced, and its connections are over. Others may still wait for what they began.
+                    sleep(LINGER).await;
+                }
+            });
             // A blocking piece of work that hangs on a disk must not keep the thread.
             runtime.shutdown_background();
         };
@@ -208,14 +230,15 @@ impl Thread {
         lock(&self.connections).open.len()
     }
 
-    /// Whether it is where it was at the last look, and in the middle of what may hang.
+    /// Whether it is where it was at the last look, in the middle of what may hang.
     fn hangs(&self) -> bool {
-        let place = self.place.0.load(Ordering::Relaxed);
-        self.seen.swap(place, Ordering::Relaxed) == place && place % 2 == 1
+        let step = self.place.step.load(Ordering::Relaxed);
+        self.seen.swap(step, Ordering::Relaxed) == step && step % 2 == 1
     }
 
     /// Ends its connections, as far as that can be done from another thread; their number.
-    fn end_connections(&self) -> usize {
+    fn retire(&self) -> usize {
+        self.place.retired.store(true, Ordering::Relaxed);
         let connections = lock(&self.connections);
         for connection in connections.open.values() {
             // One that is at its end already needs no other.

@@ -1,6 +1,6 @@
-//! Where the calls of one runtime hand in their events. What comes in one turn of its thread goes to the writer
-//! together, and what the writer answers comes back together: one waking each way, not one for each event. A waking of
-//! another thread costs more than to write an event.
+//! Where the calls of one runtime hand in their events. What comes in one turn of its thread is written together: by that
+//! thread where it may, and otherwise by the journal's, whose answers come back together: one waking each way, not one
+//! for each event. A waking of another thread costs more than to write an event.
 
 use std::{
     mem,

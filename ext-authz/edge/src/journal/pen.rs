@@ -1,5 +1,5 @@
 //! Who writes: the journal's thread, or a thread that answers and has events of its own. One at a time; what another
-//! one has meanwhile is written by the one that is at it, so that nobody waits for the pen.
+//! one has meanwhile is written by the one that is at it, so that no call waits for the pen.
 
 use std::{
     mem,
@@ -22,12 +22,15 @@ const RETRY_EVERY: Duration = Duration::from_millis(250);
 /// How long promised events are gathered: to be woken for each one would cost more than to write it.
 const GATHER: Duration = Duration::from_millis(5);
 
+/// How often one thread in turn writes what others have.
+const MOST_ROUNDS: usize = 4;
+
 /// The one writer of a journal.
 #[derive(Default)]
 pub(super) struct Pen {
     held: Mutex<Held>,
-    /// Events of threads that do not wait for the pen. INVARIANT: whoever lets go of it looks here once more, and whoever
-    /// puts something here tries to take it: nothing is left lying.
+    /// Events of threads that do not wait for the pen. INVARIANT: whoever lets go of it looks here once more, or tells the
+    /// thread to; and whoever puts something here tries to take it. So nothing is left lying.
     beside: Mutex<Vec<Queued>>,
 }
 
@@ -37,6 +40,15 @@ struct Held {
     writer: Option<Writer>,
     /// Whether the thread looks again soon, though nobody asks.
     looks_often: bool,
+}
+
+/// What is left to the journal's thread.
+#[derive(Clone, Copy, Default)]
+struct Left {
+    /// Something to look after, which it does not know yet.
+    news: bool,
+    /// Events that lie beside.
+    more: bool,
 }
 
 impl Pen {
@@ -55,7 +67,8 @@ impl Pen {
     /// learn that.
     pub(super) fn write(&self, events: Vec<Queued>, inbox: &Sender<Message>) {
         lock(&self.beside).extend(events);
-        if self.write_beside() {
+        let left = self.write_beside();
+        if left.news || left.more {
             // If the thread is gone, nothing is looked after any more.
             let _ = inbox.send(Message::Record(Vec::new()));
         }
@@ -73,38 +86,44 @@ impl Pen {
             let writer = held.writer.as_mut()?;
             let then = writer.turn(first, inbox);
             held.looks_often = !writer.is_idle();
-            let mut looks_often = held.looks_often;
+            let looks_often = held.looks_often;
             if let Then::End(_) = then {
                 // What it locks is free before anybody is told.
                 held.writer = None;
             }
             drop(held);
-            looks_often |= self.write_beside();
+            let left = self.write_beside();
             if let Then::End(closing) = then {
                 return closing;
             }
-            patience = if looks_often { RETRY_EVERY } else { TIDY_EVERY };
+            patience = match left {
+                Left { more: true, .. } => Duration::ZERO,
+                Left { news, .. } if news || looks_often => RETRY_EVERY,
+                Left { .. } => TIDY_EVERY,
+            };
         }
     }
 
-    /// Records what lies beside, as long as there is something and nobody else writes. Whether the thread has to look
-    /// after something, which it does not know yet.
-    fn write_beside(&self) -> bool {
-        let mut news = false;
-        loop {
+    /// Records what lies beside, unless somebody else writes. No longer than a few times: there may always be more, and
+    /// whoever writes has calls of its own.
+    fn write_beside(&self) -> Left {
+        let mut left = Left::default();
+        for _ in 0..MOST_ROUNDS {
             let Some(mut held) = self.take() else {
-                return news;
+                return left;
             };
             let events = mem::take(&mut *lock(&self.beside));
             if let Some(writer) = held.writer.as_mut().filter(|_| !events.is_empty()) {
                 writer.record(events);
-                news |= !writer.is_idle() && !mem::replace(&mut held.looks_often, true);
+                left.news |= !writer.is_idle() && !mem::replace(&mut held.looks_often, true);
             }
             drop(held);
             if lock(&self.beside).is_empty() {
-                return news;
+                return left;
             }
         }
+        left.more = true;
+        left
     }
 
     /// The pen; `None` while somebody else has it.

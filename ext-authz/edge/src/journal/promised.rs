@@ -86,16 +86,19 @@ impl Promises {
         Some(if told { Given::Nothing } else { Given::Tell })
     }
 
-    /// The first lines of a family. From now on it must be told of others.
-    pub(super) fn take(&self, family: Family) -> Option<Lines> {
+    /// All that waits of a family. From now on the writer must be told of more.
+    pub(super) fn take(&self, family: Family) -> VecDeque<Lines> {
         let mut waiting = self.waiting();
         waiting.told = false;
-        waiting.lines.of(family).pop_front()
+        mem::take(waiting.lines.of(family))
     }
 
     /// They could not be written, and are the first ones again.
-    pub(super) fn put_back(&self, family: Family, lines: Lines) {
-        self.waiting().lines.of(family).push_front(lines);
+    pub(super) fn put_back(&self, family: Family, mut lines: VecDeque<Lines>) {
+        let mut waiting = self.waiting();
+        let since = waiting.lines.of(family);
+        lines.append(since);
+        *since = lines;
     }
 
     /// How many events wait.
@@ -105,11 +108,12 @@ impl Promises {
         lines.map(|lines| lines.count).sum()
     }
 
-    /// Nobody will write any more: what waits is lost.
-    pub(super) fn close(&self) {
+    /// Nobody will write any more: what waits is lost, that is how many events.
+    pub(super) fn close(&self) -> u64 {
         let mut waiting = self.waiting();
         waiting.closed = true;
-        waiting.lines = PerFamily::default();
+        let lost = mem::take(&mut waiting.lines);
+        lost.iter().flatten().map(|lines| lines.count).sum()
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

@@ -88,6 +88,7 @@ pub(super) struct Store {
     retention: Retention,
     lock: Lock,
     shelves: PerFamily<Shelf>,
+    has_more: bool,
     /// Torn lines that were cut away.
     pub(super) repaired: u64,
 }
@@ -129,6 +130,7 @@ impl Store {
             retention,
             lock,
             shelves: PerFamily::default(),
+            has_more: false,
             repaired: 0,
         };
         let opened = Family::ALL
@@ -236,9 +238,21 @@ impl Store {
             .map_or(0, |segment| segment.length);
         if filled > 0 && filled.saturating_add(needed) > full {
             self.begin_segment(family, now)?;
-            self.prune(now);
+            self.has_more = true;
         }
         Ok(())
+    }
+
+    /// Whether there is a segment more than when old ones were deleted last.
+    pub(super) const fn has_more(&self) -> bool {
+        self.has_more
+    }
+
+    /// Deletes the oldest closed segments where that is due.
+    pub(super) fn keep_to_budgets(&mut self, now: Timestamp) {
+        if self.has_more {
+            self.prune(now);
+        }
     }
 
     /// Goes on with the family's last segment, or begins its first one.
@@ -282,6 +296,7 @@ impl Store {
 
     /// Deletes the oldest closed segments. Never fails: what cannot be deleted now is tried again.
     fn prune(&mut self, now: Timestamp) {
+        self.has_more = false;
         for family in Family::ALL {
             if let Err(cause) = self.prune_family(family, now) {
                 error!(%cause, family = family.name(), "cannot delete old segments of the audit journal");

@@ -21,7 +21,7 @@ use super::{
     desk::Bells,
     family::{Family, PerFamily},
     flood::{Admission, Floodgates},
-    promised::Promises,
+    promised::{Lines, Promises},
     queued::Queued,
     store::Store,
 };
@@ -57,6 +57,8 @@ pub(super) struct Writer {
     pub(super) promises: Arc<Promises>,
     pub(super) bells: Bells,
     pub(super) tidied_at: Timestamp,
+    /// Calls wait for the thread that writes: what can be done later is left to the journal's own.
+    pub(super) hurries: bool,
 }
 
 /// Events of one family that wait for the next write.
@@ -92,6 +94,7 @@ impl Writer {
     /// Whether nothing is left to do, whatever time it gets.
     pub(super) fn is_idle(&self) -> bool {
         self.has_written_all()
+            && !self.store.has_more()
             && self.floods.iter().all(|floods| floods.is_quiet())
             && self.counters.failing().is_none()
     }
@@ -126,10 +129,12 @@ impl Writer {
     /// Records `events`, whose callers wait.
     pub(super) fn record(&mut self, events: Vec<Queued>) {
         let now = (self.clock)();
+        self.hurries = true;
         events
             .into_iter()
             .for_each(|queued| self.admit(queued, now));
         self.commit_all(now);
+        self.hurries = false;
     }
 
     /// Takes the first message and all that wait behind it, as far as one commit reaches.
@@ -229,18 +234,19 @@ impl Writer {
     fn keep_promises(&mut self, now: Timestamp) {
         let promises = Arc::clone(&self.promises);
         for family in Family::ALL {
-            while let Some(lines) = promises.take(family) {
+            let mut waiting = promises.take(family);
+            while let Some(lines) = waiting.front() {
                 if let Err(error) = self.store.append(family, lines.bytes(), now) {
                     self.counters.failed(&error);
-                    promises.put_back(family, lines);
                     break;
                 }
                 self.counters.worked();
-                self.counters
-                    .written
-                    .fetch_add(lines.kept(), Ordering::Relaxed);
+                let written = waiting.pop_front().map_or(0, Lines::kept);
+                self.counters.written.fetch_add(written, Ordering::Relaxed);
             }
+            promises.put_back(family, waiting);
         }
+        self.store.keep_to_budgets(now);
         self.publish();
     }
 
@@ -283,6 +289,9 @@ impl Writer {
             Err(error) => self.settle_failed(queued, &error),
         }
         self.bells.ring();
+        if !self.hurries {
+            self.store.keep_to_budgets(now);
+        }
         self.publish();
     }
 
@@ -346,8 +355,7 @@ impl Writer {
 
     fn end(&mut self, now: Timestamp) {
         let _ = self.flush(now);
-        let lost = self.promises.count();
-        self.promises.close();
+        let lost = self.promises.close();
         let summaries = self.pending.iter().flat_map(|pending| &pending.summaries);
         let uncounted: u64 = summaries.map(|summary| summary.count).sum();
         if lost > 0 || uncounted > 0 {

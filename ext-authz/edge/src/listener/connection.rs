@@ -14,9 +14,10 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use super::local::Local;
+use crate::threads;
 
-/// As much as is read at once from a unix socket: a dozen questions.
-const READ_BYTES: usize = 32 * 1024;
+/// As much as is read at once from a unix socket: half a dozen questions.
+const READ_BYTES: usize = 16 * 1024;
 
 /// A connection whose peer is known.
 pub struct Connection {
@@ -49,6 +50,10 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if threads::is_retired() {
+            // What came before its end is not answered any more.
+            return Poll::Ready(Ok(()));
+        }
         match &mut self.stream {
             Pipe::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
             Pipe::Tls(stream) => Pin::new(stream).poll_read(context, buffer),

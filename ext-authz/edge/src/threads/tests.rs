@@ -94,13 +94,26 @@ async fn a_thread_that_hangs_is_replaced_and_its_connections_are_ended() {
     }
     assert_eq!(1 + lock(&threads.running).others.len(), number);
 
-    // Once it goes on, it ends what it began, and then itself.
+    // Once it goes on, it answers nobody any more, and ends what it began.
     drop(until);
-    assert_eq!(hanging.thread().await, its_name);
+    let retired = |taken: &Taken| taken.seat.runtime().spawn(async { is_retired() });
+    assert!(retired(&hanging).await.unwrap());
+    assert!(!retired(&again).await.unwrap());
     let runtime = hanging.seat.runtime().clone();
     drop(hanging);
+    runtime
+        .spawn(sleep(Duration::from_millis(1)))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn threads_end_with_what_started_them() {
+    let threads = Threads::start(Risk::Taken).unwrap();
+    let taken = take(&threads);
+    drop(threads);
     let ended = async {
-        while runtime.spawn(async {}).await.is_ok() {
+        while taken.seat.runtime().spawn(async {}).await.is_ok() {
             sleep(Duration::from_millis(1)).await;
         }
     };

@@ -39,10 +39,12 @@ fn neither_denials_nor_what_passed_take_the_place_of_permits() {
     let mut store = open(dir.path(), retention(), at(0));
     for second in 0..30 {
         store.append(Family::Permitted, LINE, at(second)).unwrap();
+        store.keep_to_budgets(at(second));
     }
     for second in 30..3000 {
         for family in [Family::Passed, Family::Denied] {
             store.append(family, LINE, at(second)).unwrap();
+            store.keep_to_budgets(at(second));
             assert!(bytes(dir.path(), family) <= 3000);
         }
     }
@@ -118,6 +120,7 @@ fn the_segment_in_use_is_never_deleted() {
     store.tidy(at(1)).unwrap();
     assert_eq!(bytes(dir.path(), Family::Permitted), 9000);
     store.append(Family::Permitted, LINE, at(2)).unwrap();
+    store.keep_to_budgets(at(2));
     assert_eq!(bytes(dir.path(), Family::Permitted), 100);
 }
 
@@ -132,6 +135,7 @@ fn only_permits_make_no_room_for_the_filesystems_reserve() {
     for second in 0..25 {
         for family in Family::ALL {
             store.append(family, LINE, at(second)).unwrap();
+            store.keep_to_budgets(at(second));
         }
     }
     assert_eq!(bytes(dir.path(), Family::Permitted), 2500);

@@ -193,6 +193,7 @@ async fn an_access_that_is_given_up_after_its_line_was_made_is_not_recorded_as_p
         promises: Arc::new(Promises::new(Arc::default())),
         bells: Bells::default(),
         tidied_at: now,
+        hurries: false,
     };
     let places = Arc::new(Semaphore::new(10));
     let (desks, (inbox, _events)) = (Desks::default(), mpsc::channel());

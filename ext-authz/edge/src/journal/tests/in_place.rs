@@ -64,6 +64,42 @@ async fn a_flood_that_such_a_thread_saw_is_summed_up_when_it_is_over() {
 }
 
 #[tokio::test]
+async fn old_segments_are_deleted_also_where_such_a_thread_began_the_new_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let retention = Retention {
+        permitted_bytes: 32 << 10,
+        ..small_segments()
+    };
+    let config = JournalConfig {
+        retention,
+        ..config(&dir)
+    };
+    let journal = Arc::new(Journal::open(config).unwrap());
+    for number in 0..20 {
+        record(
+            &journal,
+            (10 * number..10 * number + 10).map(permitted).collect(),
+        )
+        .await;
+    }
+    let audit = dir.path().join("audit");
+    let bytes = || -> u64 {
+        let files = segments(&audit).into_iter();
+        files
+            .map(|file| fs::metadata(audit.join(file)).map_or(0, |it| it.len()))
+            .sum()
+    };
+    let within_budget = async {
+        while bytes() > 32 << 10 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), within_budget)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_journal_that_is_closed_takes_nothing_from_such_a_thread() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Arc::new(Journal::open(config(&dir)).unwrap());
