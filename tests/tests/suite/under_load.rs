@@ -169,7 +169,7 @@ async fn prepared() -> Result<Arc<Installation>> {
 async fn the_limit_of_open_files_is_raised_and_one_that_is_too_low_is_told() -> Result<()> {
     let installation = prepared().await?;
     let mut attache =
-        installation.launch_under(with_open_files("ulimit -Sn 256 && ulimit -Hn 4096"))?;
+        installation.launch_under(with_open_files("ulimit -Sn 256 && ulimit -Hn 5000"))?;
     attache.ready().await?;
     let limits = fs::read_to_string(format!("/proc/{}/limits", attache.process.id()))?;
     let line = limits
@@ -181,10 +181,10 @@ async fn the_limit_of_open_files_is_raised_and_one_that_is_too_low_is_told() -> 
         .skip(3)
         .take(2)
         .collect();
-    assert_eq!(numbers, ["4096", "4096"]);
+    assert_eq!(numbers, ["5000", "5000"]);
     let log = attache.process.errors();
     ensure!(
-        log.contains("soft=\"4096\"") && log.contains("was=\"256\""),
+        log.contains("soft=\"5000\"") && log.contains("was=\"256\""),
         "{log}"
     );
     ensure!(!log.contains("fewer files may be open"), "{log}");
@@ -195,7 +195,7 @@ async fn the_limit_of_open_files_is_raised_and_one_that_is_too_low_is_told() -> 
     attache.ready().await?;
     let log = attache.process.errors();
     ensure!(
-        log.contains("fewer files may be open") && log.contains("needed=2304"),
+        log.contains("fewer files may be open") && log.contains("needed=4864"),
         "{log}"
     );
     Ok(())
