@@ -70,7 +70,7 @@ impl Pen {
         let left = self.write_beside();
         if left.news || left.more {
             // If the thread is gone, nothing is looked after any more.
-            let _ = inbox.send(Message::Record(Vec::new()));
+            let _ = inbox.send(Message::Look);
         }
     }
 

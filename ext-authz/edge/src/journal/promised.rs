@@ -12,10 +12,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{
     counters::{Counters, lock},
     family::{Family, PerFamily},
+    writer::MAX_COMMIT_BYTES,
 };
-
-/// Most bytes of one write, unless one line is longer.
-const MAX_BYTES: usize = 256 * 1024;
 
 /// Lines that wait to be written, in the order in which they were promised.
 pub(super) struct Promises {
@@ -72,7 +70,7 @@ impl Promises {
         }
         let lines = waiting.lines.of(family);
         match lines.back_mut() {
-            Some(last) if last.bytes.len().saturating_add(line.len()) <= MAX_BYTES => {
+            Some(last) if last.bytes.len().saturating_add(line.len()) <= MAX_COMMIT_BYTES => {
                 last.add(&line, place);
             }
             Some(_) | None => lines.push_back(Lines {

@@ -26,8 +26,8 @@ use super::{
     store::Store,
 };
 
-/// Most bytes of one write.
-const MAX_COMMIT_BYTES: usize = 256 * 1024;
+/// Most bytes of one write, unless one line is longer.
+pub(super) const MAX_COMMIT_BYTES: usize = 256 * 1024;
 /// Most events of one commit.
 const MAX_COMMIT_EVENTS: usize = 1024;
 /// How often it looks for segments that are too old.
@@ -39,6 +39,8 @@ pub(super) enum Message {
     Record(Vec<Queued>),
     /// Write what is promised.
     Promised,
+    /// Look after what is left to do, and what lies beside the pen.
+    Look,
     /// Write everything that was asked before, summaries of open floods included.
     Flush(oneshot::Sender<Result<(), AuditUnavailable>>),
     /// Flush, and end.
@@ -149,8 +151,8 @@ impl Writer {
                         .into_iter()
                         .for_each(|queued| self.admit(queued, now));
                 }
-                // After everything else.
-                Message::Promised => {}
+                // After everything else, in any case.
+                Message::Promised | Message::Look => {}
                 Message::Flush(done) => {
                     // A caller that no longer waits needs no answer.
                     let _ = done.send(self.flush(now));

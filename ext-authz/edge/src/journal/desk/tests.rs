@@ -35,7 +35,7 @@ fn before_writer(inbox: &Receiver<Message>) -> Vec<Vec<Queued>> {
     let messages = std::iter::from_fn(|| inbox.try_recv().ok());
     let events = messages.map(|message| match message {
         Message::Record(events) => events,
-        Message::Promised | Message::Flush(_) | Message::Close(_) => panic!(),
+        Message::Promised | Message::Look | Message::Flush(_) | Message::Close(_) => panic!(),
     });
     events.collect()
 }

@@ -47,12 +47,12 @@ fn what_cannot_be_written_comes_before_what_was_promised_since() {
 #[test]
 fn no_write_is_longer_than_its_limit_unless_one_line_is() {
     let (promises, _counters, places) = promises();
-    for bytes in [1, MAX_BYTES, 1, 1] {
+    for bytes in [1, MAX_COMMIT_BYTES, 1, 1] {
         promises.give(Family::Permitted, vec![b'x'; bytes], place(&places));
     }
     let lines = promises.take(Family::Permitted);
     let lengths: Vec<_> = lines.iter().map(|lines| lines.bytes().len()).collect();
-    assert_eq!(lengths, [1, MAX_BYTES, 2]);
+    assert_eq!(lengths, [1, MAX_COMMIT_BYTES, 2]);
 }
 
 #[test]
