@@ -8,6 +8,7 @@ mod reach;
 mod rules;
 mod search;
 mod short;
+mod table;
 mod targets;
 mod unproven;
 
@@ -38,7 +39,7 @@ pub(crate) use targets::{HostRank, TargetId};
 pub use unproven::{Admitted, Turned};
 
 use clients::ClientIndex;
-use rules::RuleIndex;
+use rules::{Begins, RuleIndex};
 use search::Search;
 use smallvec::SmallVec;
 use targets::{Covering, TargetIndex};
@@ -105,10 +106,11 @@ impl Compiled {
         let unproven = unproven.filter(|(_, selector)| selector.is_unproven());
         let unproven_clients = unproven.map(|(client, _)| client).collect();
         let credential_providers = named_credentials(&bindings);
-        let client_count = selectors.len();
+        let clients = bindings.iter().map(|binding| binding.client);
+        let begins = Begins::count(clients, selectors.len());
         let (clients, (targets, audiences, rules)) = thread::scope(|scope| {
             // Half of the work, and nothing of it is about the other half.
-            let clients = scope.spawn(|| ClientIndex::build(selectors));
+            let clients = scope.spawn(|| ClientIndex::build(selectors, &begins));
             let targets = TargetIndex::build(targets, &bindings);
             let audiences = exchange::audiences(&bindings);
             let rules = bindings.into_iter().map(|binding| {
@@ -118,9 +120,9 @@ impl Compiled {
                     rule,
                     ..
                 } = binding;
-                (client, rules::Bound { target, rule })
+                (client, target, rule)
             });
-            let rules = RuleIndex::build(rules.collect(), client_count);
+            let rules = RuleIndex::build(rules.collect(), begins.clone());
             let clients = clients.join().unwrap_or_else(|panic| resume_unwind(panic));
             (clients, (targets, audiences, rules))
         });
@@ -178,10 +180,10 @@ impl Compiled {
 
     /// The target, if an enforced policy is about it.
     pub fn target(&self, host: &Host, port: u16) -> Option<Target<'_>> {
-        let mut covering = self.targets.entries_covering(host, port).peekable();
-        let injectable = &covering.peek()?.injectable;
+        let mut covering = self.targets.covering(host, port).peekable();
+        let injectable = self.targets.injectable_at(covering.peek()?);
         covering
-            .any(|target| target.enforced)
+            .any(|target| target.gate.enforced)
             .then_some(Target { injectable })
     }
 
@@ -189,8 +191,8 @@ impl Compiled {
     /// is proven.
     pub fn rehearses(&self, host: &Host, port: u16) -> bool {
         self.targets
-            .entries_covering(host, port)
-            .any(|target| target.rehearsed)
+            .covering(host, port)
+            .any(|target| target.gate.rehearsed)
     }
 
     /// Decides one call. A deny wins; among allows the more specific target wins, exact host before
@@ -240,10 +242,10 @@ impl Compiled {
         if targets.is_empty() {
             return;
         }
-        self.clients.for_each_match(attestation, &mut |client| {
+        self.clients.for_each_match(attestation, &mut |found_by| {
             for target in &targets {
-                for bound in self.rules.of(client, target.id) {
-                    if self.is_client_of(&bound.rule, client, attestation) {
+                for bound in self.rules.from(found_by.rules, target.gate.id) {
+                    if self.is_client_of(&bound.rule, found_by.client, attestation) {
                         found(&bound.rule, target.rank);
                     }
                 }

@@ -7,7 +7,7 @@
 
 use std::collections;
 
-type State = foldhash::fast::RandomState;
+pub(crate) type State = foldhash::fast::RandomState;
 pub(crate) type Map<K, V> = collections::HashMap<K, V, State>;
 pub(crate) type Set<K> = collections::HashSet<K, State>;
 

@@ -2,6 +2,7 @@
 
 use std::{ops::Deref, sync::Arc};
 
+use arrayvec::ArrayString;
 use attache_core::{
     attestation::Attestation,
     request::{PathPrefix, Request, RequestPath},
@@ -20,7 +21,16 @@ pub(crate) struct Rule {
     terms: Arc<Terms>,
     /// The policy document's qualified name, then `policy_matched` of each action, in lines. No name holds a
     /// line break.
-    names: Box<str>,
+    names: Names,
+}
+
+/// Most bytes of names that stand in the rule itself, so that whoever tells of it reads memory in one place.
+const IN_PLACE: usize = 104;
+
+#[derive(Debug)]
+enum Names {
+    InPlace(ArrayString<IN_PLACE>),
+    Elsewhere(Box<str>),
 }
 
 /// A rule without its names. Those of a large set repeat a few, which are kept once.
@@ -79,18 +89,29 @@ impl Accepts {
 
 impl Rule {
     /// `names`: the policy's, then a line for each of the terms' actions, in their order.
-    pub(crate) const fn new(terms: Arc<Terms>, names: Box<str>) -> Self {
+    pub(crate) fn new(terms: Arc<Terms>, names: String) -> Self {
+        let names = match ArrayString::from(&names) {
+            Ok(names) => Names::InPlace(names),
+            Err(_too_long) => Names::Elsewhere(names.into()),
+        };
         Self { terms, names }
+    }
+
+    fn names(&self) -> &str {
+        match &self.names {
+            Names::InPlace(names) => names,
+            Names::Elsewhere(names) => names,
+        }
     }
 
     /// The policy document's qualified name.
     pub(crate) fn policy(&self) -> &str {
-        self.names.lines().next().unwrap_or_default()
+        self.names().lines().next().unwrap_or_default()
     }
 
     /// `<effect>:<client>:<server>:<action>` of the action at this place of [`Terms::actions`].
     pub(crate) fn matched(&self, action: usize) -> &str {
-        let mut matched = self.names.lines().skip(1);
+        let mut matched = self.names().lines().skip(1);
         matched.nth(action).unwrap_or_default()
     }
 }
@@ -192,3 +213,6 @@ impl RuleAction {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,11 @@ use attache_core::{
     decision::Mismatch,
 };
 
-use super::short::Short;
+use super::{
+    rules::{Begin, Begins},
+    short::Short,
+    table::Table,
+};
 use crate::{
     hash::{Map, map_of},
     selector::{Condition, Entry, Pattern, Selector},
@@ -39,7 +43,7 @@ pub(super) struct ClientIndex {
 /// Whom the values of one attribute lead to.
 #[derive(Debug, Default)]
 struct Values {
-    exact: Map<Short, Candidates>,
+    exact: Table<Candidates>,
     beginnings: Affixes,
     ends: Affixes,
 }
@@ -49,7 +53,7 @@ struct Values {
 struct Affixes {
     /// How long they are: each length once, in order.
     lengths: Vec<usize>,
-    candidates: Map<Short, Candidates>,
+    candidates: Table<Candidates>,
 }
 
 /// What else a caller must be.
@@ -62,17 +66,23 @@ enum Rest {
 
 /// Nearly every value that is looked up is one client's.
 #[derive(Debug)]
+#[expect(
+    clippy::box_collection,
+    reason = "with a list in place, an entry of a table would be two lines of the cache"
+)]
 enum Candidates {
     One([Candidate; 1]),
-    Many(Vec<Candidate>),
+    Many(Box<Vec<Candidate>>),
 }
 
 /// A client that the caller is if the rest of an entry holds.
 #[derive(Clone, Copy, Debug)]
-struct Candidate {
-    client: ClientId,
+pub(super) struct Candidate {
+    pub(super) client: ClientId,
     /// In [`ClientIndex::rests`].
     rest: u32,
+    /// Where the rules of the client begin.
+    pub(super) rules: Begin,
 }
 
 /// By what an entry is found.
@@ -92,13 +102,14 @@ enum Commonness {
 
 impl ClientIndex {
     /// The place of a selector is its client's.
-    pub(super) fn build(selectors: Vec<Selector>) -> Self {
+    pub(super) fn build(selectors: Vec<Selector>, begins: &Begins) -> Self {
         let keys = rarest_conditions(&selectors);
         let mut building = Building::default();
         let mut keys = keys.into_iter();
         for (selector, client) in selectors.iter().zip((0..u32::MAX).map(ClientId)) {
             for entry in &selector.entries {
-                building.add(client, entry, keys.next().flatten());
+                let rules = begins.of(client);
+                building.add((client, rules), entry, keys.next().flatten());
             }
         }
         let Building {
@@ -138,13 +149,13 @@ impl ClientIndex {
     pub(super) fn for_each_match(
         &self,
         attestation: &Attestation,
-        found: &mut impl FnMut(ClientId),
+        found: &mut impl FnMut(Candidate),
     ) {
         let mut check = |candidates: &[Candidate]| {
             for candidate in candidates {
                 let rest = self.rests.get(candidate.rest as usize);
                 if rest.is_some_and(|rest| rest.holds(attestation)) {
-                    found(candidate.client);
+                    found(*candidate);
                 }
             }
         };
@@ -218,9 +229,7 @@ impl Rest {
 impl Values {
     fn look_up(&self, value: &str, check: &mut impl FnMut(&[Candidate])) {
         let value = value.as_bytes();
-        if !self.exact.is_empty()
-            && let Some(candidates) = self.exact.get(value)
-        {
+        if let Some(candidates) = self.exact.get(value) {
             check(candidates.all());
         }
         let beginning = |length| value.get(..length);
@@ -230,23 +239,15 @@ impl Values {
     }
 
     fn add(&mut self, key: Key<'_>, candidate: Candidate) {
-        let (affixes, text) = match key {
-            Key::Exact(value) => {
-                let value = Short::of(value.as_bytes());
-                let known = self.exact.entry(value);
-                known
-                    .and_modify(|known| known.push(candidate))
-                    .or_insert(Candidates::One([candidate]));
-                return;
-            }
-            Key::Beginning(text) => (&mut self.beginnings, text),
-            Key::End(text) => (&mut self.ends, text),
+        let (table, text) = match key {
+            Key::Exact(value) => (&mut self.exact, value),
+            Key::Beginning(text) => (self.beginnings.of_length(text.len()), text),
+            Key::End(text) => (self.ends.of_length(text.len()), text),
         };
-        affixes.lengths.push(text.len());
-        let known = affixes.candidates.entry(Short::of(text.as_bytes()));
-        known
-            .and_modify(|known| known.push(candidate))
-            .or_insert(Candidates::One([candidate]));
+        match table.get_mut(text.as_bytes()) {
+            Some(known) => known.push(candidate),
+            None => table.insert(text.as_bytes(), Candidates::One([candidate])),
+        }
     }
 }
 
@@ -263,6 +264,12 @@ impl Affixes {
                 check(candidates.all());
             }
         }
+    }
+
+    /// Where what is so long stands.
+    fn of_length(&mut self, length: usize) -> &mut Table<Candidates> {
+        self.lengths.push(length);
+        &mut self.candidates
     }
 
     fn finish(&mut self) {
@@ -283,7 +290,7 @@ impl Candidates {
 
     fn push(&mut self, candidate: Candidate) {
         match self {
-            Self::One([first]) => *self = Self::Many(vec![*first, candidate]),
+            Self::One([first]) => *self = Self::Many(Box::new(vec![*first, candidate])),
             Self::Many(many) => many.push(candidate),
         }
     }
@@ -299,14 +306,18 @@ struct Building<'s> {
 
 impl<'s> Building<'s> {
     /// `key` is the place of the condition by which the entry is found.
-    fn add(&mut self, client: ClientId, entry: &'s Entry, key: Option<usize>) {
+    fn add(&mut self, (client, rules): (ClientId, Begin), entry: &'s Entry, key: Option<usize>) {
         let by = key.and_then(|place| entry.conditions.get(place));
         // An exact value that was looked up matches. Of a glob the lookup knows a part alone.
         let known = key.filter(|_| by.is_some_and(Condition::is_exact));
         let conditions = entry.conditions.iter().enumerate();
         let rest = conditions.filter(|(place, _)| Some(*place) != known);
         let rest = self.rest(rest.map(|(_, condition)| condition).collect());
-        let candidate = Candidate { client, rest };
+        let candidate = Candidate {
+            client,
+            rest,
+            rules,
+        };
         let Some(by) = by else {
             self.by_nothing.push(candidate);
             return;

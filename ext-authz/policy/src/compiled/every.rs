@@ -36,12 +36,16 @@ impl Compiled {
         found: &mut impl FnMut(Bound<'a>),
     ) {
         let mut clients = HashSet::new();
-        self.clients.for_each_match(attestation, &mut |client| {
-            clients.insert(client);
+        self.clients.for_each_match(attestation, &mut |candidate| {
+            clients.insert(candidate.client);
         });
         let mut covering: HashSet<TargetId> = HashSet::new();
         for port in self.targets.ports() {
-            covering.extend(self.targets.covering(host, port).map(|entry| entry.id));
+            covering.extend(
+                self.targets
+                    .covering(host, port)
+                    .map(|target| target.gate.id),
+            );
         }
         for (client, target, rule) in self.rules.iter() {
             let Some(entry) = self.targets.entry(target) else {

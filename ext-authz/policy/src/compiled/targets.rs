@@ -1,16 +1,16 @@
 //! Which targets a host and port are: the exact host by hash, then its suffixes, the longest first.
 
-use std::{iter, sync::Arc};
+use std::iter;
 
 use attache_core::request::Host;
 use smallvec::SmallVec;
 
-use super::{exchange::any_below, short::Short};
+use super::{exchange::any_below, table::Table};
 use crate::{
     compile::{Binding, HostPort},
     compiled::clients::ClientId,
     document::{Carrier, Effect, HostPattern},
-    hash::{Map, map_of},
+    hash::Map,
     rule::Accepts,
 };
 
@@ -26,11 +26,23 @@ pub(crate) enum HostRank {
     Exact,
 }
 
-/// A target that a host is, without what decisions do not read.
+/// A target that a host is, without what calls do not ask of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Covering {
-    pub(super) id: TargetId,
+    pub(super) gate: Gate,
     pub(super) rank: HostRank,
+}
+
+/// What each call asks of a target. It stands beside the host by which it is found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gate {
+    pub(super) id: TargetId,
+    /// In [`TargetIndex::injectable`].
+    injectable: u32,
+    /// Whether an enforced policy is about it.
+    pub(super) enforced: bool,
+    /// Whether a dry-run policy is about it.
+    pub(super) rehearsed: bool,
 }
 
 #[derive(Debug)]
@@ -39,13 +51,6 @@ pub(super) struct TargetEntry {
     pub(super) port: u16,
     /// Of a domain: a host that lies below it, and that no policy names.
     pub(super) any_below: Option<Box<Host>>,
-    /// What any enforced policy could inject here, those for its wider suffixes included: whichever entry is the
-    /// nearest to a host knows them all.
-    pub(super) injectable: Arc<[Carrier]>,
-    /// Whether an enforced policy is about it.
-    pub(super) enforced: bool,
-    /// Whether a dry-run policy is about it.
-    pub(super) rehearsed: bool,
     /// Those that an enforced policy allows something here, in the order of their policies.
     pub(super) allowed: SmallVec<[ClientId; 4]>,
 }
@@ -55,12 +60,15 @@ pub(super) struct TargetIndex {
     by_port: Map<u16, Hosts>,
     /// By [`TargetId`].
     entries: Box<[TargetEntry]>,
+    /// What any enforced policy could inject into a target, those for its wider suffixes included, each such set
+    /// once: whichever target is the nearest to a host knows them all.
+    injectable: Box<[Box<[Carrier]>]>,
 }
 
 #[derive(Debug, Default)]
 struct Hosts {
-    exact: Map<Short, TargetId>,
-    suffixes: Map<Short, TargetId>,
+    exact: Table<Gate>,
+    suffixes: Table<Gate>,
 }
 
 type Carriers<'b> = SmallVec<[&'b Carrier; 2]>;
@@ -85,25 +93,10 @@ impl TargetIndex {
                 said.add(binding);
             }
         }
-        let by_port = hosts_by_port(&targets, &said);
-        let mut shared: Map<Carriers<'_>, Arc<[Carrier]>> = Map::default();
-        let places = targets.iter().zip(&said);
-        let injectable = places.map(|((host, port), own)| {
-            let hosts = by_port.get(port);
-            let wider = hosts
-                .into_iter()
-                .flat_map(|hosts| hosts.above(host.as_str()));
-            let wider = wider.filter_map(|covering| said.get(covering.id.index()));
-            let mut all: Carriers<'_> = own.carriers.clone();
-            all.extend(wider.flat_map(|said| said.carriers.iter().copied()));
-            all.sort_unstable();
-            all.dedup();
-            let owned = || all.iter().copied().cloned().collect();
-            Arc::clone(shared.entry(all.clone()).or_insert_with(owned))
-        });
-        let injectable: Vec<_> = injectable.collect();
-        let entries = targets.into_iter().zip(said).zip(injectable);
-        let entries = entries.map(|(((host, port), mut said), injectable)| {
+        let mut by_port = hosts_by_port(&targets, &said);
+        let injectable = injectable_by_set(&targets, &said, &mut by_port);
+        let entries = targets.into_iter().zip(said);
+        let entries = entries.map(|((host, port), mut said)| {
             said.allowed.sort_unstable();
             let any_below = match &host {
                 HostPattern::Exact(_) => None,
@@ -113,15 +106,13 @@ impl TargetIndex {
                 any_below,
                 host,
                 port,
-                injectable,
-                enforced: said.enforced,
-                rehearsed: said.rehearsed,
                 allowed: said.allowed.iter().map(|(_, client)| *client).collect(),
             }
         });
         Self {
             entries: entries.collect(),
             by_port,
+            injectable,
         }
     }
 
@@ -136,8 +127,13 @@ impl TargetIndex {
 
     /// Every place that something could be injected into anywhere.
     pub(super) fn injectable(&self) -> impl Iterator<Item = &Carrier> {
-        let entries = self.entries.iter();
-        entries.flat_map(|entry| entry.injectable.iter())
+        self.injectable.iter().flatten()
+    }
+
+    /// What any enforced policy could inject where `covering` is the nearest target.
+    pub(super) fn injectable_at(&self, covering: &Covering) -> &[Carrier] {
+        let carriers = self.injectable.get(covering.gate.injectable as usize);
+        carriers.map_or(&[], |carriers| carriers)
     }
 
     /// The targets that `host` and `port` are, the most specific first.
@@ -147,13 +143,11 @@ impl TargetIndex {
         port: u16,
     ) -> impl Iterator<Item = Covering> + use<'i, 'h> {
         self.by_port.get(&port).into_iter().flat_map(|hosts| {
-            let exact = hosts
-                .exact
-                .get(host.as_str().as_bytes())
-                .map(|id| Covering {
-                    id: *id,
-                    rank: HostRank::Exact,
-                });
+            let exact = hosts.exact.get(host.as_str().as_bytes());
+            let exact = exact.map(|gate| Covering {
+                gate: *gate,
+                rank: HostRank::Exact,
+            });
             exact.into_iter().chain(hosts.above(host.as_str()))
         })
     }
@@ -165,49 +159,89 @@ impl TargetIndex {
         port: u16,
     ) -> impl Iterator<Item = &'i TargetEntry> + use<'i, 'h> {
         self.covering(host, port)
-            .filter_map(|covering| self.entry(covering.id))
+            .filter_map(|covering| self.entry(covering.gate.id))
     }
 }
 
+/// Those that any policy is about, without what could be injected there.
 fn hosts_by_port(targets: &[HostPort], said: &[Said<'_>]) -> Map<u16, Hosts> {
-    let ids = (0..u32::MAX).map(TargetId);
-    let known = ids.zip(targets.iter().zip(said));
+    let known = targets.iter().zip((0..u32::MAX).map(TargetId).zip(said));
     let known = known.filter(|(_, (_, said))| said.enforced || said.rehearsed);
-    let known: Vec<_> = known.map(|(id, (place, _))| (id, place)).collect();
     // A table that grows is copied again and again.
     let mut counts: Map<u16, usize> = Map::default();
-    for (_, (_, port)) in &known {
+    for ((_, port), _) in known.clone() {
         let count = counts.entry(*port).or_default();
         *count = count.saturating_add(1);
     }
     let room = |(port, count): (u16, usize)| {
         let hosts = Hosts {
-            exact: map_of(count),
-            suffixes: Map::default(),
+            exact: Table::with_room(count),
+            suffixes: Table::default(),
         };
         (port, hosts)
     };
     let mut by_port: Map<u16, Hosts> = counts.into_iter().map(room).collect();
-    for (id, (host, port)) in known {
-        let Some(hosts) = by_port.get_mut(port) else {
-            continue;
-        };
-        let by_host = match host {
-            HostPattern::Exact(_) => &mut hosts.exact,
-            HostPattern::Suffix(_) => &mut hosts.suffixes,
-        };
-        by_host.insert(Short::of(host.as_str().as_bytes()), id);
+    for ((host, port), (id, said)) in known {
+        if let Some(hosts) = by_port.get_mut(port) {
+            let gate = Gate {
+                id,
+                injectable: u32::MAX,
+                enforced: said.enforced,
+                rehearsed: said.rehearsed,
+            };
+            hosts
+                .by_kind_of(host)
+                .insert(host.as_str().as_bytes(), gate);
+        }
     }
     by_port
 }
 
+/// What could be injected into the targets, as [`TargetIndex::injectable`] has it; each target is told its place
+/// in that.
+fn injectable_by_set(
+    targets: &[HostPort],
+    said: &[Said<'_>],
+    by_port: &mut Map<u16, Hosts>,
+) -> Box<[Box<[Carrier]>]> {
+    let mut sets: Vec<Box<[Carrier]>> = Vec::new();
+    let mut places: Map<Carriers<'_>, u32> = Map::default();
+    for ((host, port), own) in targets.iter().zip(said) {
+        let Some(hosts) = by_port.get_mut(port) else {
+            continue;
+        };
+        let wider = hosts.above(host.as_str());
+        let wider = wider.filter_map(|covering| said.get(covering.gate.id.index()));
+        let mut all: Carriers<'_> = own.carriers.clone();
+        all.extend(wider.flat_map(|said| said.carriers.iter().copied()));
+        all.sort_unstable();
+        all.dedup();
+        let place = *places.entry(all).or_insert_with_key(|all| {
+            sets.push(all.iter().copied().cloned().collect());
+            u32::try_from(sets.len().saturating_sub(1)).unwrap_or(u32::MAX)
+        });
+        if let Some(gate) = hosts.by_kind_of(host).get_mut(host.as_str().as_bytes()) {
+            gate.injectable = place;
+        }
+    }
+    sets.into()
+}
+
 impl Hosts {
+    /// Where such a host stands.
+    const fn by_kind_of(&mut self, host: &HostPattern) -> &mut Table<Gate> {
+        match host {
+            HostPattern::Exact(_) => &mut self.exact,
+            HostPattern::Suffix(_) => &mut self.suffixes,
+        }
+    }
+
     /// The suffixes that `host` lies below, the longest first.
     fn above<'i, 'h>(&'i self, host: &'h str) -> impl Iterator<Item = Covering> + use<'i, 'h> {
         let suffixes = (!self.suffixes.is_empty()).then(|| suffixes_of(host));
         let covering = |suffix: &str| {
             Some(Covering {
-                id: *self.suffixes.get(suffix.as_bytes())?,
+                gate: *self.suffixes.get(suffix.as_bytes())?,
                 rank: suffix_rank(suffix),
             })
         };

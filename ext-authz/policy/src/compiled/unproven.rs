@@ -69,7 +69,7 @@ impl Compiled {
         });
         for client in clients {
             for target in self.targets.covering(request.host, request.port) {
-                for rules::Bound { rule, .. } in self.rules.of(*client, target.id) {
+                for rules::Bound { rule, .. } in self.rules.of(*client, target.gate.id) {
                     let Some((segments, action)) = rule.covering(request) else {
                         continue;
                     };

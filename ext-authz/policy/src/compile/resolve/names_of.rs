@@ -6,6 +6,9 @@ use crate::{
     name::QualifiedName,
 };
 
+/// Room for nearly all of them.
+const USUAL: usize = 128;
+
 /// The names of a policy: its own, and what `policy_matched` says of each action.
 pub(super) struct NamesOf<'n> {
     policy: &'n QualifiedName,
@@ -30,35 +33,27 @@ impl<'n> NamesOf<'n> {
     }
 
     /// With the names of `actions`, as a rule keeps them.
-    pub(super) fn with(&self, actions: &[Action]) -> Box<str> {
+    pub(super) fn with(&self, actions: &[Action]) -> String {
         let QualifiedName { namespace, name } = self.policy;
+        let mut names = String::with_capacity(USUAL);
+        if let Some(namespace) = namespace {
+            names.extend([namespace.as_str(), "/"]);
+        }
+        names.push_str(name);
         let effect = self.effect.name();
-        let mut names = String::new();
-        let lines = |add: &mut dyn FnMut(&str)| {
-            if let Some(namespace) = namespace {
-                add(namespace);
-                add("/");
-            }
-            add(name);
-            for action in actions {
-                for part in [
-                    "\n",
-                    effect,
-                    ":",
-                    self.client,
-                    ":",
-                    self.server,
-                    ":",
-                    &action.name,
-                ] {
-                    add(part);
-                }
-            }
-        };
-        let mut length: usize = 0;
-        lines(&mut |part| length = length.saturating_add(part.len()));
-        names.reserve_exact(length);
-        lines(&mut |part| names.push_str(part));
-        names.into()
+        for action in actions {
+            let matched = [
+                effect,
+                ":",
+                self.client,
+                ":",
+                self.server,
+                ":",
+                &action.name,
+            ];
+            names.push('\n');
+            names.extend(matched);
+        }
+        names
     }
 }

@@ -1,0 +1,23 @@
+use super::*;
+
+#[test]
+fn names_are_told_as_they_were_given_also_where_they_do_not_stand_in_the_rule() {
+    let terms = Arc::new(Terms {
+        effect: Effect::Deny,
+        mode: PolicyMode::Enforce,
+        tls: TlsRule::Required,
+        accepts: Accepts::Anyone,
+        conditions: Box::default(),
+        credential: None,
+        placements: Arc::default(),
+        actions: Box::default(),
+    });
+    for length in [1, 40, 52, 53, 253] {
+        let (policy, matched) = ("p".repeat(length), "m".repeat(length));
+        let rule = Rule::new(Arc::clone(&terms), format!("{policy}\nother\n{matched}"));
+        assert_eq!(rule.policy(), policy);
+        assert_eq!(rule.matched(0), "other");
+        assert_eq!(rule.matched(1), matched);
+        assert_eq!(rule.matched(2), "");
+    }
+}
