@@ -196,7 +196,7 @@ fn line(event: &Event) -> String {
         return report_line(event, reported);
     }
     let caller = match (&event.workload_svid, &event.source_address) {
-        (Some(svid), _) => svid.clone(),
+        (Some(svid), _) => svid.to_string(),
         (None, Some(address)) => format!("unproven caller at {address}"),
         (None, None) => "unproven caller".to_owned(),
     };
@@ -253,19 +253,20 @@ fn reasons(event: &Event) -> Vec<String> {
     let mut reasons = Vec::new();
     match (&event.code, &event.attribute) {
         (Some(code), Some(attribute)) => {
-            let quoted = |text: &Option<String>| match text {
+            let quoted = |text: Option<&str>| match text {
                 Some(text) => format!("\"{text}\""),
                 None => "nothing".to_owned(),
             };
-            let (expected, actual) = (quoted(&event.expected), quoted(&event.actual));
+            let expected = quoted(event.expected.as_deref());
+            let actual = quoted(event.actual.as_deref());
             reasons.push(format!(
                 "{code}: {attribute} expected {expected}, actual {actual}"
             ));
         }
-        (Some(code), None) => reasons.push(code.clone()),
+        (Some(code), None) => reasons.push(code.to_string()),
         (None, _) => {}
     }
-    reasons.extend(event.policy_matched.clone());
+    reasons.extend(event.policy_matched.as_deref().map(str::to_owned));
     if let Some(token) = &event.token_id {
         let lifetime = event.ttl_seconds.unwrap_or_default();
         let audience = event.audience.as_deref().unwrap_or("no audience");

@@ -42,7 +42,7 @@ impl Exchange for LocalEdge {
                 .map(|(token, expires_in)| Given { token, expires_in })
                 .map_err(|refusal| not_given(&refusal));
             Exchanged {
-                decision_id,
+                decision_id: decision_id.into(),
                 outcome,
             }
         })

@@ -194,7 +194,7 @@ fn of_event(args: &ExplainArgs, id: &str) -> anyhow::Result<Report> {
     let mut call = event::call(&recorded);
     call.at = args.request.at().or(call.at);
     let named = |listener: &str| config.edge.listeners.iter().any(|it| it.name == listener);
-    call.listener = Some(recorded.listener.clone()).filter(|listener| named(listener));
+    call.listener = Some(recorded.listener.to_string()).filter(|listener| named(listener));
     let (mut explained, _) = args.ask(call)?;
     let (event, notes) = event::compare(&recorded, &mut explained);
     Ok(Report {
@@ -239,12 +239,12 @@ impl CallerArgs {
         let mut attributes = Attributes::new();
         for (name, value) in &self.attributes {
             let value = match attributes.value(name).cloned() {
-                None => AttributeValue::One(value.clone()),
+                None => AttributeValue::one(value.as_str()),
                 Some(AttributeValue::One(first)) => {
-                    AttributeValue::Many(vec![first, value.clone()])
+                    AttributeValue::Many(vec![first, value.as_str().into()])
                 }
                 Some(AttributeValue::Many(mut values)) => {
-                    values.push(value.clone());
+                    values.push(value.as_str().into());
                     AttributeValue::Many(values)
                 }
             };

@@ -1,14 +1,10 @@
 //! What a trust provider proved about a caller, under names that only that kind of provider may use
 //! (`k8s.namespace`); what an issuer merely claims lives under `claims.*`.
 
-use alloc::{
-    borrow::Cow,
-    collections::BTreeMap,
-    string::{String, ToString},
-    vec::Vec,
-};
+use alloc::{borrow::Cow, collections::BTreeMap, string::String, vec::Vec};
 use core::fmt;
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize, Serializer};
 
 mod by_kind;
@@ -77,20 +73,30 @@ pub mod kubernetes {
 #[serde(untagged)]
 pub enum AttributeValue {
     /// A single value: `production`.
-    One(String),
+    One(CompactString),
     /// A list, in the order of the token: `["admins", "payments"]`.
-    Many(Vec<String>),
+    Many(Vec<CompactString>),
 }
 
 impl AttributeValue {
+    /// A single value.
+    pub fn one(value: impl Into<CompactString>) -> Self {
+        Self::One(value.into())
+    }
+
+    /// A list of values.
+    pub fn many(values: impl IntoIterator<Item: Into<CompactString>>) -> Self {
+        Self::Many(values.into_iter().map(Into::into).collect())
+    }
+
     fn join(&mut self, other: &Self) {
         if self == other {
             return;
         }
-        let mut all: Vec<String> = Vec::new();
+        let mut all: Vec<CompactString> = Vec::new();
         for value in self.values().chain(other.values()) {
             if !all.iter().any(|known| known == value) {
-                all.push(value.to_string());
+                all.push(value.into());
             }
         }
         *self = Self::Many(all);
@@ -101,7 +107,7 @@ impl AttributeValue {
             Self::One(value) => core::slice::from_ref(value),
             Self::Many(values) => values,
         };
-        values.iter().map(String::as_str)
+        values.iter().map(CompactString::as_str)
     }
 
     /// Whether `accept` holds for the value, or for at least one value of a list.
@@ -136,7 +142,7 @@ impl Attributes {
 
     /// Sets a single value, replacing what stood there.
     pub fn set(&mut self, name: impl Into<Cow<'static, str>>, value: &str) {
-        self.insert(name, AttributeValue::One(value.to_string()));
+        self.insert(name, AttributeValue::One(value.into()));
     }
 
     /// Sets a value, replacing what stood there.

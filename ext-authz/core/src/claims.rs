@@ -1,12 +1,7 @@
 //! The claims that a policy gives to a token beside the registered ones: texts with attributes of the
 //! caller in braces, `{k8s.namespace}`, so that edge and issuer make the same claims of one attestation.
 
-use alloc::{
-    borrow::ToOwned,
-    collections::BTreeMap,
-    string::{String, ToString},
-    vec::Vec,
-};
+use alloc::{borrow::ToOwned, collections::BTreeMap, string::String, vec::Vec};
 
 use serde::Serialize;
 use thiserror::Error;
@@ -238,7 +233,7 @@ impl Template {
     /// or has several values, makes no text.
     pub fn text(&self, field: &str, attestation: &Attestation) -> Result<String, UnavailableClaim> {
         match self.render(field, attestation)? {
-            AttributeValue::One(text) => Ok(text),
+            AttributeValue::One(text) => Ok(text.into_string()),
             AttributeValue::Many(_) => Err(UnavailableClaim::Several {
                 claim: field.to_owned(),
                 attribute: self.attributes().next().unwrap_or_default().to_owned(),
@@ -294,7 +289,7 @@ impl Template {
                         },
                     }
                 }
-                AttributeValue::One(text)
+                AttributeValue::One(text.into())
             }
         };
         let bytes = match &value {
@@ -326,9 +321,7 @@ fn proven(
 ) -> Result<AttributeValue, UnavailableClaim> {
     // SECURITY: the SPIFFE ID is the attestation's own, whatever attributes it carries.
     if attribute == SPIFFE_ID {
-        return Ok(AttributeValue::One(
-            attestation.spiffe_id().as_str().to_string(),
-        ));
+        return Ok(AttributeValue::One(attestation.spiffe_id().as_str().into()));
     }
     let value = attestation.attributes().value(attribute).cloned();
     value.ok_or_else(|| UnavailableClaim::Unproven {

@@ -1,7 +1,8 @@
 //! The audit event: one for each access. No field can hold a secret.
 
-use alloc::{string::String, vec::Vec};
+use alloc::vec::Vec;
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use crate::{attributes::Attributes, time::Timestamp};
@@ -48,7 +49,7 @@ pub enum ConditionOutcome {
 #[serde(deny_unknown_fields)]
 pub struct CheckedCondition {
     /// The qualified name of the AccessCondition document.
-    pub name: String,
+    pub name: CompactString,
     /// How it stood.
     pub outcome: ConditionOutcome,
 }
@@ -82,7 +83,7 @@ impl Record {
 #[serde(deny_unknown_fields)]
 pub struct Reported {
     /// The life of the reporter, in hexadecimal digits.
-    pub epoch: String,
+    pub epoch: CompactString,
     /// The access's number in that life.
     pub sequence: u64,
     /// Of lost accesses, the last one's number; `null` otherwise.
@@ -100,11 +101,11 @@ pub struct Reported {
 #[serde(deny_unknown_fields)]
 pub struct TokenRequest {
     /// Whom the token was to be for; `null` if that was not said.
-    pub audience: Option<String>,
+    pub audience: Option<CompactString>,
     /// Where it was to be used, `https://api.example.com:443`; `null` if that was not said.
-    pub resource: Option<String>,
+    pub resource: Option<CompactString>,
     /// The workload's address, as far as conditions could read it; `null` if it was not known.
-    pub address: Option<String>,
+    pub address: Option<CompactString>,
 }
 
 /// One access. The first thirteen fields keep the names, types and order of the published format;
@@ -113,48 +114,48 @@ pub struct TokenRequest {
 #[serde(deny_unknown_fields)]
 pub struct Event {
     /// `evt_` and a lower-case ULID; also the decision's id.
-    pub event_id: String,
+    pub event_id: CompactString,
     /// When the request was asked, RFC 3339 in UTC with milliseconds.
     pub timestamp: Timestamp,
     /// The caller's SPIFFE ID; `null` if it was not proven.
-    pub workload_svid: Option<String>,
+    pub workload_svid: Option<CompactString>,
     /// `kubernetes-pod` or `oidc-workload`; `null` if the caller was not proven.
-    pub workload_type: Option<String>,
+    pub workload_type: Option<CompactString>,
     /// The host asked for, without port; what the client sent if it is no host.
-    pub target_service: String,
+    pub target_service: CompactString,
     /// `<effect>:<client>:<server>:<action>`; `null` if no policy matched.
-    pub policy_matched: Option<String>,
+    pub policy_matched: Option<CompactString>,
     /// Whether a token of ours left with the request.
     pub token_issued: bool,
     /// The token's `jti`; `null` if none was issued.
-    pub token_id: Option<String>,
+    pub token_id: Option<CompactString>,
     /// The token's whole lifetime in seconds; `null` if none was issued.
     pub ttl_seconds: Option<u64>,
     /// As the client sent it.
-    pub request_method: String,
+    pub request_method: CompactString,
     /// Without its query.
-    pub request_path: String,
+    pub request_path: CompactString,
     /// What the caller saw.
     pub outcome: Outcome,
     /// From the question's arrival to the decision, in milliseconds.
     pub latency_ms: f64,
 
     /// The stable code of the denial or fault; `null` on a plain permit.
-    pub code: Option<String>,
+    pub code: Option<CompactString>,
     /// The SPIFFE-independent name of the policy document; `null` if none matched.
-    pub policy: Option<String>,
+    pub policy: Option<CompactString>,
     /// The trust provider that verified the evidence; `null` if none did.
-    pub trust_provider: Option<String>,
+    pub trust_provider: Option<CompactString>,
     /// The credential provider; `null` if the policy attaches nothing.
-    pub credential_provider: Option<String>,
+    pub credential_provider: Option<CompactString>,
     /// The audience of the token; `null` if none was issued.
-    pub audience: Option<String>,
+    pub audience: Option<CompactString>,
     /// The attribute that failed to match; `null` unless `code` is `attribute-mismatch`.
-    pub attribute: Option<String>,
+    pub attribute: Option<CompactString>,
     /// What policy asked of it.
-    pub expected: Option<String>,
+    pub expected: Option<CompactString>,
     /// What was proven of it.
-    pub actual: Option<String>,
+    pub actual: Option<CompactString>,
     /// `enforce` or `observe`.
     pub mode: Mode,
     /// How the access would have ended if everything were enforced. `null` unless the edge observes or
@@ -163,39 +164,39 @@ pub struct Event {
     /// `policy_matched` as it would be if dry-run policies were enforced; `null` if none covers the
     /// call, or if no policy would match.
     #[serde(default)]
-    pub would_be_policy: Option<String>,
+    pub would_be_policy: Option<CompactString>,
     /// The access conditions of the policies that cover the call.
     #[serde(default)]
     pub conditions: Vec<CheckedCondition>,
     /// The revision of the policy set that decided.
-    pub policy_revision: String,
+    pub policy_revision: CompactString,
     /// The edge that decided.
-    pub edge: String,
+    pub edge: CompactString,
     /// The listener that was asked.
-    pub listener: String,
+    pub listener: CompactString,
     /// Where the connection to Envoy came from, `address:port`; `null` if Envoy did not say.
-    pub source_address: Option<String>,
+    pub source_address: Option<CompactString>,
     /// How many equal accesses this event stands for; more than 1 only for repeated denials.
     pub count: u64,
     /// On the summary of a flood: the event whose like came `count` times more; `null` otherwise.
     #[serde(default)]
-    pub repeats: Option<String>,
+    pub repeats: Option<CompactString>,
     /// Where the request would go, `https://api.example.com:443`; `null` if that was not understood.
     #[serde(default)]
-    pub target_origin: Option<String>,
+    pub target_origin: Option<CompactString>,
     /// What was proven of the caller, as far as any policy asks about it; `null` if it was not proven.
     #[serde(default)]
     pub attributes: Option<Attributes>,
     /// The trust providers that proved the caller, in the order of its evidence. Empty: nobody did, and if
     /// the access was permitted by a policy, that policy asks for no attestation.
     #[serde(default)]
-    pub attested_by: Vec<String>,
+    pub attested_by: Vec<CompactString>,
     /// Of what the event tells; left out if it is one access.
     #[serde(default, skip_serializing_if = "Record::is_access")]
     pub record: Record,
     /// The event of the answer that was kept; left out if the access was decided by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lease: Option<String>,
+    pub lease: Option<CompactString>,
     /// What the proxy reported of it; left out if nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported: Option<Reported>,
@@ -206,19 +207,19 @@ pub struct Event {
 
 impl Event {
     /// An event of which nothing is known yet but its id, its time and how it ends.
-    pub const fn blank(event_id: String, timestamp: Timestamp, outcome: Outcome) -> Self {
+    pub const fn blank(event_id: CompactString, timestamp: Timestamp, outcome: Outcome) -> Self {
         Self {
             event_id,
             timestamp,
             workload_svid: None,
             workload_type: None,
-            target_service: String::new(),
+            target_service: CompactString::const_new(""),
             policy_matched: None,
             token_issued: false,
             token_id: None,
             ttl_seconds: None,
-            request_method: String::new(),
-            request_path: String::new(),
+            request_method: CompactString::const_new(""),
+            request_path: CompactString::const_new(""),
             outcome,
             latency_ms: 0.0,
             code: None,
@@ -233,9 +234,9 @@ impl Event {
             would_be_outcome: None,
             would_be_policy: None,
             conditions: Vec::new(),
-            policy_revision: String::new(),
-            edge: String::new(),
-            listener: String::new(),
+            policy_revision: CompactString::const_new(""),
+            edge: CompactString::const_new(""),
+            listener: CompactString::const_new(""),
             source_address: None,
             count: 1,
             repeats: None,

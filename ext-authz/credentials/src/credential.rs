@@ -7,6 +7,7 @@ use std::{
 
 use attache_core::{decision::Fault, freshness::Lifetime};
 use attache_policy::document::{Part, Placement};
+use compact_str::CompactString;
 
 use crate::{injection::Injection, material::Material, provider::Obtained};
 
@@ -14,8 +15,8 @@ use crate::{injection::Injection, material::Material, provider::Obtained};
 pub struct Credential {
     material: Material,
     injection: Injection,
-    token_id: Option<String>,
-    audience: Option<String>,
+    token_id: Option<CompactString>,
+    audience: Option<CompactString>,
     lifetime: Option<Lifetime>,
     used: AtomicBool,
 }
@@ -34,8 +35,8 @@ impl Credential {
         Ok(Self {
             injection: Injection::of(&material, placements)?,
             material,
-            token_id: id,
-            audience,
+            token_id: id.map(Into::into),
+            audience: audience.map(Into::into),
             lifetime,
             used: AtomicBool::new(false),
         })
@@ -81,7 +82,7 @@ impl Credential {
     /// How many bytes its texts take.
     pub(crate) fn bytes(&self) -> usize {
         let texts =
-            [&self.token_id, &self.audience].map(|text| text.as_ref().map_or(0, String::len));
+            [&self.token_id, &self.audience].map(|text| text.as_ref().map_or(0, |text| text.len()));
         let secrets = [self.material.bytes(), self.injection.bytes()];
         let all = texts.into_iter().chain(secrets);
         all.fold(0, usize::saturating_add)

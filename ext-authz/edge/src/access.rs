@@ -247,10 +247,10 @@ fn response(answer: Answer) -> CheckResponse {
             .map(Refusal::sentence)
             .unwrap_or_default()
             .to_owned(),
-        decision_id: answer.decision_id,
-        policy: answer.policy.unwrap_or_default(),
-        workload: answer.workload.unwrap_or_default(),
-        policy_revision: answer.policy_revision,
+        decision_id: answer.decision_id.into(),
+        policy: answer.policy.unwrap_or_default().into(),
+        workload: answer.workload.unwrap_or_default().into(),
+        policy_revision: answer.policy_revision.into(),
         valid_until: answer.valid_until.map(|until| prost_types::Timestamp {
             seconds: until.as_seconds(),
             nanos: 0,

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use attache_core::{decision::Fault, event::Outcome, time::Timestamp};
 use attache_credentials::{Credential, Injection};
+use compact_str::CompactString;
 
 use crate::{
     keeping::{Kept, Needs},
@@ -13,13 +14,13 @@ use crate::{
 /// The answer to one request.
 pub struct Answer {
     /// The id of the audit event that records the access.
-    pub decision_id: String,
+    pub decision_id: CompactString,
     /// `<effect>:<client>:<server>:<action>` of the policy that decided, if one did.
-    pub policy: Option<String>,
+    pub policy: Option<CompactString>,
     /// The caller's SPIFFE ID, if it was proven.
-    pub workload: Option<String>,
+    pub workload: Option<CompactString>,
     /// The revision of the policy set that decided; empty if none was asked.
-    pub policy_revision: String,
+    pub policy_revision: CompactString,
     /// Until when the same question has the same answer under that revision; `None` if it must not be
     /// kept, or if nobody asked.
     pub valid_until: Option<Timestamp>,
@@ -63,7 +64,7 @@ pub(crate) struct Removal<'q> {
 
 impl Answer {
     /// It is in the journal, under this id.
-    pub(crate) fn recorded_as(&mut self, event_id: String) {
+    pub(crate) fn recorded_as(&mut self, event_id: CompactString) {
         if let Some(kept) = &mut self.kept {
             kept.event.event_id.clone_from(&event_id);
         }

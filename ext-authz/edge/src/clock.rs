@@ -8,6 +8,7 @@ use std::{
 
 use attache_core::time::Timestamp;
 use aws_lc_rs::rand;
+use compact_str::CompactString;
 
 /// The wall clock, in milliseconds.
 #[expect(
@@ -36,8 +37,8 @@ pub(crate) fn unix_nanos() -> u64 {
 
 /// A fresh event id. Without randomness the id still tells the time, and events stay apart by their
 /// other fields; no secret depends on it.
-pub(crate) fn event_id(now: Timestamp) -> String {
-    attache_core::id::event_id(now, RANDOM.with_borrow_mut(Random::next))
+pub(crate) fn event_id(now: Timestamp) -> CompactString {
+    attache_core::id::event_id(now, RANDOM.with_borrow_mut(Random::next)).into()
 }
 
 /// What makes an id its own, in bytes.

@@ -23,6 +23,7 @@ use attache_core::{
 use attache_credentials::Credential;
 use attache_policy::{Compiled, Context, Decision, Withheld};
 use attache_trust::NotAttested;
+use compact_str::CompactString;
 use tokio::time::{Instant, timeout};
 use tracing::{error, info};
 
@@ -76,7 +77,7 @@ pub fn origin(peer: SocketAddr, headers: &[(&str, &[u8])], trusted_hops: usize) 
 /// What became of it.
 pub struct HandedOut {
     /// The id of the audit event.
-    pub decision_id: String,
+    pub decision_id: CompactString,
     /// The token and what is left of its lifetime, or why there is none.
     pub outcome: Result<(Secret, Duration), NotHandedOut>,
 }
@@ -222,13 +223,14 @@ impl Edge {
         trail.ends();
         self.metrics.passed(trail.stages());
         let Ok(Ok(recorded)) = recorded else {
-            error!(decision = id, "an exchange could not be recorded");
+            error!(decision = %id, "an exchange could not be recorded");
             return HandedOut {
                 decision_id: id,
                 outcome: Err(NotHandedOut::Unavailable(Fault::AuditUnavailable)),
             };
         };
         let outcome = verdict.map(|credential| {
+            let (workload, audience) = (workload.as_deref(), audience.as_deref());
             info!(workload, audience, "token handed out");
             let now = clock::now();
             let left = credential.lifetime().map(|it| it.expires_at.since(now));

@@ -230,7 +230,7 @@ fn refused(answer: &Answer, refusal: &Refusal, is_grpc: bool) -> DeniedHttpRespo
         Refusal::Unavailable(_) => 503,
     };
     let mut headers = vec![
-        header(DECISION_HEADER, answer.decision_id.clone()),
+        header(DECISION_HEADER, answer.decision_id.to_string()),
         header(CODE_HEADER, refusal.code().to_owned()),
     ];
     let retry_after = match refusal {

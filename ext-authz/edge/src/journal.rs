@@ -18,6 +18,7 @@ use std::{
 };
 
 use attache_core::{event::Event, time::Timestamp};
+use compact_str::CompactString;
 use tokio::{
     sync::{Semaphore, oneshot},
     time::timeout,
@@ -117,7 +118,7 @@ pub enum Durability {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
     /// The id under which the access is found: its own, or that of the event that stands for it.
-    pub event_id: String,
+    pub event_id: CompactString,
     /// Whether the access was only counted, as one of a flood.
     pub coalesced: bool,
 }
@@ -309,7 +310,7 @@ impl Journal {
         answer.await.unwrap_or(Err(AuditUnavailable::Closed))
     }
 
-    fn count(&self, event: Box<Event>, target: Target) -> Result<String, Box<Event>> {
+    fn count(&self, event: Box<Event>, target: Target) -> Result<CompactString, Box<Event>> {
         match self.floods.of(Family::of(&event)) {
             Some(mut floods) => floods.count(event, target, (self.clock)()),
             None => Err(event),
@@ -352,7 +353,7 @@ impl Journal {
         })
     }
 
-    fn coalesced(&self, event_id: String) -> Recorded {
+    fn coalesced(&self, event_id: CompactString) -> Recorded {
         self.counters.coalesced.fetch_add(1, Ordering::Relaxed);
         Recorded {
             event_id,

@@ -375,12 +375,12 @@ impl Edge {
             Ok(Ok(recorded)) => answer.recorded_as(recorded.event_id),
             // The journal tells of it once, and readiness; each call is not worth a line.
             Ok(Err(error)) => {
-                debug!(%error, decision = answer.decision_id, "an access could not be recorded");
+                debug!(%error, decision = %answer.decision_id, "an access could not be recorded");
                 answer.is_not_recorded();
             }
             Err(_elapsed) => {
                 debug!(
-                    decision = answer.decision_id,
+                    decision = %answer.decision_id,
                     "an access was not recorded in time"
                 );
                 answer.is_not_recorded();

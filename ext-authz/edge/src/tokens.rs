@@ -109,8 +109,8 @@ impl Tokens {
                 return;
             };
             let id = EpochId {
-                listener: event.listener,
-                epoch: reported.epoch,
+                listener: event.listener.into(),
+                epoch: reported.epoch.into(),
             };
             let first = reported.sequence;
             let last = reported.last_sequence.unwrap_or(first);

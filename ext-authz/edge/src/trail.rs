@@ -15,6 +15,7 @@ use attache_policy::{
     Admitted, Compiled, Decided, Denial, Grant,
     document::{Carrier, Form, Placement},
 };
+use compact_str::{CompactString, ToCompactString as _};
 use tokio::time::Instant;
 use tracing::{Level, event_enabled, info};
 
@@ -99,8 +100,11 @@ impl Trail {
         let text = |text: &str| printable(text.as_bytes(), MAX_TEXT_BYTES);
         self.event.token_request = Some(TokenRequest {
             audience: wanted.audience.as_deref().map(text),
-            resource: wanted.target.as_ref().map(ToString::to_string),
-            address: wanted.origin.map(|address| address.to_string()),
+            resource: wanted
+                .target
+                .as_ref()
+                .map(|target| target.to_compact_string()),
+            address: wanted.origin.map(|address| address.to_compact_string()),
         });
     }
 
@@ -206,20 +210,15 @@ impl Trail {
 
     /// Where the request goes, in its one spelling.
     pub(crate) fn asked(&mut self, asked: &Asked<'_>) {
-        asked
-            .host()
-            .as_str()
-            .clone_into(&mut self.event.target_service);
-        self.event.target_origin = Some(asked.origin());
+        self.event.target_service = asked.host().as_str().into();
+        self.event.target_origin = Some(asked.origin().into());
     }
 
     /// A decision begins under a policy set; what an earlier one found is forgotten.
     pub(crate) fn under(&mut self, policies: &Compiled, revision: Revision) {
         self.valid_until = None;
         self.noted.begin(revision);
-        policies
-            .revision()
-            .clone_into(&mut self.event.policy_revision);
+        self.event.policy_revision = policies.revision().into();
         self.event.policy = None;
         self.event.policy_matched = None;
         self.event.credential_provider = None;
@@ -231,16 +230,17 @@ impl Trail {
 
     /// No policy matches, and the edge lets that pass.
     pub(crate) fn unmatched(&mut self) {
-        self.event.code = Some("unmatched-passed".to_owned());
+        self.event.code = Some("unmatched-passed".into());
     }
 
     /// The caller is proven. What `policies` ask about is kept, so that the access can be explained later.
     pub(crate) fn attested(&mut self, attestation: &Attestation, policies: &Compiled) {
         self.event.attributes = Some(kept::of(attestation, policies));
-        self.event.workload_svid = Some(attestation.spiffe_id().as_str().to_owned());
-        self.event.workload_type = Some(attestation.kind().workload_type().to_owned());
-        self.event.trust_provider = Some(attestation.provider().to_owned());
-        let proofs = attestation.proofs().map(|proof| proof.provider.clone());
+        self.event.workload_svid = Some(attestation.spiffe_id().as_str().into());
+        self.event.workload_type = Some(attestation.kind().workload_type().into());
+        self.event.trust_provider = Some(attestation.provider().into());
+        let proofs = attestation.proofs();
+        let proofs = proofs.map(|proof| proof.provider.as_str().into());
         self.event.attested_by = proofs.collect();
     }
 
@@ -250,22 +250,22 @@ impl Trail {
         self.looked_at(admitted.conditions());
         if let Some(would_be) = admitted.would_be() {
             self.would_be = Some(would_be.outcome);
-            let matched = would_be.policy.map(|policy| policy.matched().to_owned());
+            let matched = would_be.policy.map(|policy| policy.matched().into());
             self.event.would_be_policy = matched;
         }
         let policy = match admitted.answer() {
             Ok(policy) => Some(*policy),
             Err(turned) => turned.policy,
         };
-        self.event.policy = policy.map(|policy| policy.name().to_owned());
-        self.event.policy_matched = policy.map(|policy| policy.matched().to_owned());
+        self.event.policy = policy.map(|policy| policy.name().into());
+        self.event.policy_matched = policy.map(|policy| policy.matched().into());
     }
 
     fn looked_at<'c>(&mut self, conditions: impl Iterator<Item = (&'c str, ConditionOutcome)>) {
         let checked = conditions
             .take(MAX_CONDITIONS)
             .map(|(name, outcome)| CheckedCondition {
-                name: name.to_owned(),
+                name: name.into(),
                 outcome,
             });
         self.event.conditions = checked.collect();
@@ -282,7 +282,7 @@ impl Trail {
         let Some(would_be) = decided.would_be() else {
             return;
         };
-        let matched = would_be.policy.map(|policy| policy.matched().to_owned());
+        let matched = would_be.policy.map(|policy| policy.matched().into());
         let passes = matched.is_none() && unmatched == Unmatched::PassWithoutCredential;
         self.would_be = Some(if passes {
             Outcome::Permitted
@@ -310,15 +310,17 @@ impl Trail {
     /// Policy allows it.
     pub(crate) fn granted(&mut self, grant: &Grant<'_>) {
         self.granted_until = Some(grant.valid_until());
-        self.event.policy = Some(grant.policy().to_owned());
-        self.event.policy_matched = Some(grant.policy_matched().to_owned());
-        self.event.credential_provider = grant.credential().map(|provider| provider.name.clone());
+        self.event.policy = Some(grant.policy().into());
+        self.event.policy_matched = Some(grant.policy_matched().into());
+        self.event.credential_provider = grant
+            .credential()
+            .map(|provider| provider.name.as_str().into());
     }
 
     /// Policy refuses it.
     pub(crate) fn denied(&mut self, denial: &Denial<'_>) {
-        self.event.policy = denial.policy().map(|policy| policy.name().to_owned());
-        self.event.policy_matched = denial.policy().map(|policy| policy.matched().to_owned());
+        self.event.policy = denial.policy().map(|policy| policy.name().into());
+        self.event.policy_matched = denial.policy().map(|policy| policy.matched().into());
         if let DenyReason::AttributeMismatch(mismatch) = denial.reason() {
             let text = |text: &str| printable(text.as_bytes(), MAX_TEXT_BYTES);
             self.event.attribute = Some(text(&mismatch.attribute));
@@ -331,9 +333,9 @@ impl Trail {
     pub(crate) fn obtained(&mut self, grant: &Grant<'_>, credential: &Credential) {
         // Of other people's credentials the event names the provider alone.
         self.event.token_issued = credential.token_id().is_some();
-        self.event.token_id = credential.token_id().map(str::to_owned);
+        self.event.token_id = credential.token_id().map(Into::into);
         self.event.ttl_seconds = credential.ttl().map(|ttl| ttl.as_secs());
-        self.event.audience = credential.audience().map(str::to_owned);
+        self.event.audience = credential.audience().map(Into::into);
         if credential.first_use() {
             self.announced = Some(Announced {
                 provider: grant.attestation().kind().name(),
@@ -354,7 +356,7 @@ impl Trail {
 
     /// The access ends here.
     pub(crate) fn refused(&mut self, refusal: &Refusal) {
-        self.event.code = Some(refusal.code().to_owned());
+        self.event.code = Some(refusal.code().into());
         self.outcome = match refusal {
             Refusal::Denied(_) => Outcome::Denied,
             Refusal::Unavailable(_) => Outcome::Error,
@@ -372,8 +374,8 @@ impl Trail {
         listener: &str,
         enforcement: Enforcement,
     ) -> Box<Event> {
-        edge.clone_into(&mut self.event.edge);
-        listener.clone_into(&mut self.event.listener);
+        self.event.edge = edge.into();
+        self.event.listener = listener.into();
         let decided_at = self.stages.running_since(Stage::Audit);
         let decided_at = decided_at.unwrap_or_else(Instant::now);
         self.event.latency_ms = milliseconds(decided_at.saturating_duration_since(self.began));
@@ -393,7 +395,7 @@ impl Trail {
             self.event.clone()
         } else {
             let (at, outcome) = (self.event.timestamp, self.event.outcome);
-            Box::new(Event::blank(String::new(), at, outcome))
+            Box::new(Event::blank(CompactString::default(), at, outcome))
         };
         mem::replace(&mut self.event, left)
     }

@@ -91,7 +91,7 @@ fn caller(index: usize) -> Attestation {
     );
     attributes.set("k8s.podName", &format!("{account}-7d4b9c-x2x9k"));
     Attestation::attested(Proven {
-        provider: "cluster".to_owned(),
+        provider: "cluster".into(),
         kind: ProviderKind::KubernetesServiceAccount,
         spiffe_id: SpiffeId::of(&domain, segments).expect("a SPIFFE ID"),
         attributes,

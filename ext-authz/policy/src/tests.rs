@@ -123,7 +123,7 @@ fn proven_until(
     expires_at: Timestamp,
 ) -> Attestation {
     Attestation::attested(Proven {
-        provider: provider.to_owned(),
+        provider: provider.into(),
         kind,
         spiffe_id,
         attributes,

@@ -99,7 +99,7 @@ fn caller() -> Attestation {
     attributes.set("k8s.namespace", "shop");
     attributes.set("k8s.serviceAccount", "web-eu");
     Attestation::attested(Proven {
-        provider: "cluster".to_owned(),
+        provider: "cluster".into(),
         kind: ProviderKind::KubernetesServiceAccount,
         spiffe_id: SpiffeId::parse("spiffe://cluster.local/ns/shop/sa/web-eu").expect("an ID"),
         attributes,

@@ -26,19 +26,19 @@ fn args(words: &[&str]) -> AuditArgs {
 
 fn event(number: u8) -> Event {
     let timestamp = Timestamp::from_millis(START + i64::from(number) * 60_000);
-    let text = |text: &str| Some(text.to_owned());
+    let text = |text: &str| Some(text.into());
     Event {
-        event_id: id::event_id(timestamp, [number; 10]),
+        event_id: id::event_id(timestamp, [number; 10]).into(),
         timestamp,
         workload_svid: text("spiffe://cluster.local/ns/prod/sa/data-pipeline"),
         workload_type: text("kubernetes-pod"),
-        target_service: "internal-data-api.prod.svc.cluster.local".to_owned(),
+        target_service: "internal-data-api.prod.svc.cluster.local".into(),
         policy_matched: text("allow:data-pipeline:internal-api:read"),
         token_issued: true,
         token_id: text("tok_prod_8a3f2c1e"),
         ttl_seconds: Some(900),
-        request_method: "GET".to_owned(),
-        request_path: "/api/v1/records".to_owned(),
+        request_method: "GET".into(),
+        request_path: "/api/v1/records".into(),
         outcome: Outcome::Permitted,
         latency_ms: 3.2,
         code: None,
@@ -53,9 +53,9 @@ fn event(number: u8) -> Event {
         would_be_outcome: None,
         would_be_policy: None,
         conditions: Vec::new(),
-        policy_revision: String::new(),
-        edge: String::new(),
-        listener: String::new(),
+        policy_revision: String::new().into(),
+        edge: String::new().into(),
+        listener: String::new().into(),
         source_address: text("10.1.2.3:40312"),
         count: 1,
         repeats: None,
@@ -70,7 +70,7 @@ fn event(number: u8) -> Event {
 }
 
 fn denied(number: u8) -> Event {
-    let text = |text: &str| Some(text.to_owned());
+    let text = |text: &str| Some(text.into());
     Event {
         outcome: Outcome::Denied,
         code: text("attribute-mismatch"),
@@ -114,7 +114,7 @@ async fn a_line_tells_when_how_who_what_and_why() {
         },
         Event {
             count: 117,
-            repeats: Some("evt_first".to_owned()),
+            repeats: Some("evt_first".into()),
             ..denied(3)
         },
         Event {
@@ -234,10 +234,10 @@ async fn hostile_text_never_reaches_the_terminal_raw() {
         .unwrap();
     let short = hostile.chars().take(100).collect::<String>();
     let tampered = Event {
-        event_id: short.clone(),
-        workload_svid: Some(short.clone()),
-        target_service: short,
-        actual: Some(hostile),
+        event_id: short.clone().into(),
+        workload_svid: Some(short.clone().into()),
+        target_service: short.into(),
+        actual: Some(hostile.into()),
         ..denied(0)
     };
     std::fs::write(

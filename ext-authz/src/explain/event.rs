@@ -108,10 +108,10 @@ pub(super) fn call(event: &Event) -> Call {
     } else {
         host.to_owned()
     };
-    let origin = event.target_origin.clone();
+    let origin = event.target_origin.as_deref().map(str::to_owned);
     Call {
-        method: event.request_method.clone(),
-        target: event.request_path.clone(),
+        method: event.request_method.to_string(),
+        target: event.request_path.to_string(),
         origin: origin.unwrap_or_else(|| format!("https://{authority}")),
         authority,
         headers: Vec::new(),
@@ -124,8 +124,8 @@ pub(super) fn call(event: &Event) -> Call {
         listener: None,
         policies: None,
         token: event.token_request.as_ref().map(|request| TokenWanted {
-            audience: request.audience.clone(),
-            resource: request.resource.clone(),
+            audience: request.audience.clone().map(Into::into),
+            resource: request.resource.clone().map(Into::into),
         }),
         caller: caller(event),
     }
@@ -143,9 +143,10 @@ fn caller(event: &Event) -> Caller {
         let said = event.attributes.clone().unwrap_or_default();
         return Caller::Unproven { said };
     };
+    let also_by = event.attested_by.iter().skip(1);
     Caller::Recorded {
-        trust_provider: provider.clone(),
-        also_by: event.attested_by.iter().skip(1).cloned().collect(),
+        trust_provider: provider.to_string(),
+        also_by: also_by.map(ToString::to_string).collect(),
         attributes: attributes(event, &spiffe_id),
         spiffe_id: spiffe_id.as_str().to_owned(),
     }
@@ -185,19 +186,19 @@ pub(super) fn compare(event: &Event, explained: &mut Explained) -> (EventTold, V
     if unproven && explained.stage == Stage::Evidence {
         // The evidence itself is not kept: why it was not accepted is what the event says.
         explained.verdict.outcome = outcome(event);
-        explained.verdict.code.clone_from(&event.code);
+        explained.verdict.code = event.code.as_deref().map(str::to_owned);
         explained.verdict.message = None;
         notes.push("the caller was not proven, so that policy was not asked; the event does not keep the evidence".to_owned());
     }
     notes.extend(unknown_attributes(event, explained));
     notes.extend(other_conditions(event, explained));
     let told = EventTold {
-        event_id: event.event_id.clone(),
+        event_id: event.event_id.to_string(),
         timestamp: event.timestamp,
-        policy_revision: event.policy_revision.clone(),
+        policy_revision: event.policy_revision.to_string(),
         outcome: outcome(event),
-        code: event.code.clone(),
-        policy_matched: event.policy_matched.clone(),
+        code: event.code.clone().map(Into::into),
+        policy_matched: event.policy_matched.clone().map(Into::into),
         mode: event.mode,
         differs: if unproven && explained.stage == Stage::Evidence {
             None
@@ -224,7 +225,7 @@ fn differs(event: &Event, explained: &Explained) -> bool {
         .as_deref()
         .filter(|code| !BEYOND_POLICY.contains(code));
     decided != verdict.code.as_deref()
-        || event.policy_matched != verdict.policy_matched
+        || event.policy_matched.as_deref() != verdict.policy_matched.as_deref()
         // A denial of the token endpoint names the credential that it is about.
         || (verdict.outcome == Outcome::Permitted
             && event.credential_provider.as_deref()

@@ -378,5 +378,5 @@ pub(crate) const fn word(outcome: Outcome) -> &'static str {
 
 /// Safe on a terminal.
 pub(crate) fn plain(text: &str) -> String {
-    printable(text.as_bytes(), MAX_BYTES)
+    printable(text.as_bytes(), MAX_BYTES).into()
 }

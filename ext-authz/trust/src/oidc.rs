@@ -74,11 +74,11 @@ pub(crate) fn flatten(
                 flatten(attributes, &name, inner, depth_left)?;
                 continue;
             }
-            Value::String(text) => AttributeValue::One(text.clone()),
-            Value::Number(number) => AttributeValue::One(number.to_string()),
-            Value::Bool(truth) => AttributeValue::One(truth.to_string()),
+            Value::String(text) => AttributeValue::one(text),
+            Value::Number(number) => AttributeValue::one(number.to_string()),
+            Value::Bool(truth) => AttributeValue::one(truth.to_string()),
             Value::Array(items) => match list(items)? {
-                Some(texts) => AttributeValue::Many(texts),
+                Some(texts) => AttributeValue::many(texts),
                 None => continue,
             },
             Value::Null => continue,

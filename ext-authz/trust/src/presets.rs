@@ -99,10 +99,10 @@ fn text(row: &Mapped, value: &Value) -> Result<String, RejectedToken> {
 
 fn list(row: &Mapped, value: &Value) -> Result<AttributeValue, RejectedToken> {
     let Some(items) = value.as_array() else {
-        return text(row, value).map(AttributeValue::One);
+        return text(row, value).map(AttributeValue::one);
     };
     let texts: Result<Vec<_>, _> = items.iter().map(|item| text(row, item)).collect();
-    texts.map(AttributeValue::Many)
+    texts.map(AttributeValue::many)
 }
 
 fn object<'c>(

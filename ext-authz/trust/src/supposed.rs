@@ -280,7 +280,7 @@ fn supposed_svid(naming: Naming<'_>, attributes: &Attributes) -> Result<SpiffeId
 
 fn proven(naming: Naming<'_>, spiffe_id: SpiffeId, attributes: Attributes) -> Proven {
     Proven {
-        provider: naming.provider.to_owned(),
+        provider: naming.provider.into(),
         kind: naming.kind,
         spiffe_id,
         attributes,

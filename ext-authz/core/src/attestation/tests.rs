@@ -3,7 +3,7 @@
     reason = "what follows from proofs is tested here, not the proving"
 )]
 
-use alloc::{string::ToString as _, vec};
+use alloc::string::ToString as _;
 
 use super::*;
 use crate::attributes::AttributeValue;
@@ -14,7 +14,7 @@ fn proven(provider: &str, id: &str, attributes: &[(&str, &str)], expires: i64) -
         all.set((*name).to_string(), value);
     }
     Attestation::attested(Proven {
-        provider: provider.to_string(),
+        provider: provider.into(),
         kind: ProviderKind::SpiffeJwt,
         spiffe_id: SpiffeId::parse(id).expect("a SPIFFE ID"),
         attributes: all,
@@ -71,8 +71,8 @@ fn an_attribute_that_two_prove_differently_has_both_values() {
     );
     let both = one.together([&other], Agreement::OneWorkload).unwrap();
     let value = |name: &str| both.attributes().value(name).cloned();
-    let teams = vec!["red".to_string(), "blue".to_string()];
-    assert_eq!(value("claims.team"), Some(AttributeValue::Many(teams)));
+    let teams = AttributeValue::many(["red", "blue"]);
+    assert_eq!(value("claims.team"), Some(teams));
     assert_eq!(value("claims.x"), Some(AttributeValue::One("same".into())));
 }
 

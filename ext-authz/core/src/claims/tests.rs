@@ -1,4 +1,4 @@
-use alloc::vec;
+use alloc::{string::ToString as _, vec};
 use core::time::Duration;
 
 use super::*;
@@ -16,7 +16,7 @@ fn attestation() -> Attestation {
     attributes.set("spiffe.id", "spiffe://evil.example/claimed");
     attributes.insert(
         "claims.groups",
-        AttributeValue::Many(vec!["a".to_owned(), "b".to_owned()]),
+        AttributeValue::Many(vec!["a".into(), "b".into()]),
     );
     attributes.set("claims.long", &"x".repeat(MAX_VALUE_BYTES + 1));
     #[expect(
@@ -24,7 +24,7 @@ fn attestation() -> Attestation {
         reason = "claims are made of an attestation; trust is not here"
     )]
     Attestation::attested(Proven {
-        provider: "cluster".to_owned(),
+        provider: "cluster".into(),
         kind: ProviderKind::KubernetesServiceAccount,
         spiffe_id: SpiffeId::parse("spiffe://cluster.local/ns/production/sa/payment").unwrap(),
         attributes,
@@ -40,7 +40,7 @@ fn rendered(text: &str) -> Result<AttributeValue, UnavailableClaim> {
 }
 
 fn one(text: &str) -> AttributeValue {
-    AttributeValue::One(text.to_owned())
+    AttributeValue::One(text.into())
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn the_spiffe_id_is_the_attestations_own() {
 
 #[test]
 fn a_list_stays_a_list_alone_and_is_refused_within_a_text() {
-    let list = AttributeValue::Many(vec!["a".to_owned(), "b".to_owned()]);
+    let list = AttributeValue::Many(vec!["a".into(), "b".into()]);
     assert_eq!(rendered("{claims.groups}"), Ok(list));
     let within = rendered("groups: {claims.groups}");
     assert!(matches!(within, Err(UnavailableClaim::Several { .. })));
@@ -157,7 +157,7 @@ fn an_attribute_in_a_path_is_a_part_of_one_segment_and_leads_nowhere_else() {
             reason = "paths are made of an attestation; trust is not here"
         )]
         let caller = Attestation::attested(Proven {
-            provider: "cluster".to_owned(),
+            provider: "cluster".into(),
             kind: ProviderKind::Oidc,
             spiffe_id: SpiffeId::parse("spiffe://cluster.local/ns/a/sa/b").unwrap(),
             attributes,

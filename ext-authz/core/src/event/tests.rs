@@ -1,27 +1,25 @@
-use alloc::string::ToString;
-
 use super::*;
 
 fn permitted() -> Event {
     Event {
-        event_id: "evt_01hx9k2z3m4n5p6q7r8s9t0u".to_string(),
+        event_id: "evt_01hx9k2z3m4n5p6q7r8s9t0u".into(),
         timestamp: Timestamp::from_millis(1_781_408_842_341),
-        workload_svid: Some("spiffe://cluster.local/ns/prod/sa/data-pipeline".to_string()),
-        workload_type: Some("kubernetes-pod".to_string()),
-        target_service: "internal-data-api.prod.svc.cluster.local".to_string(),
-        policy_matched: Some("allow:data-pipeline:internal-api:read".to_string()),
+        workload_svid: Some("spiffe://cluster.local/ns/prod/sa/data-pipeline".into()),
+        workload_type: Some("kubernetes-pod".into()),
+        target_service: "internal-data-api.prod.svc.cluster.local".into(),
+        policy_matched: Some("allow:data-pipeline:internal-api:read".into()),
         token_issued: true,
-        token_id: Some("tok_prod_8a3f2c1e".to_string()),
+        token_id: Some("tok_prod_8a3f2c1e".into()),
         ttl_seconds: Some(900),
-        request_method: "GET".to_string(),
-        request_path: "/api/v1/records".to_string(),
+        request_method: "GET".into(),
+        request_path: "/api/v1/records".into(),
         outcome: Outcome::Permitted,
         latency_ms: 3.2,
         code: None,
-        policy: Some("data-pipeline-reads".to_string()),
-        trust_provider: Some("cluster".to_string()),
-        credential_provider: Some("internal-token".to_string()),
-        audience: Some("internal-api".to_string()),
+        policy: Some("data-pipeline-reads".into()),
+        trust_provider: Some("cluster".into()),
+        credential_provider: Some("internal-token".into()),
+        audience: Some("internal-api".into()),
         attribute: None,
         expected: None,
         actual: None,
@@ -29,10 +27,10 @@ fn permitted() -> Event {
         would_be_outcome: None,
         would_be_policy: None,
         conditions: Vec::new(),
-        policy_revision: "3f2a".to_string(),
-        edge: "edge-1".to_string(),
-        listener: "outbound".to_string(),
-        source_address: Some("10.0.0.7:4312".to_string()),
+        policy_revision: "3f2a".into(),
+        edge: "edge-1".into(),
+        listener: "outbound".into(),
+        source_address: Some("10.0.0.7:4312".into()),
         count: 1,
         repeats: None,
         target_origin: None,
@@ -113,7 +111,7 @@ fn a_line_with_a_field_that_no_event_has_is_no_event() {
 #[test]
 fn control_characters_of_a_request_are_escaped() {
     let event = Event {
-        request_path: "/\n\u{1b}[31m\"".to_string(),
+        request_path: "/\n\u{1b}[31m\"".into(),
         ..permitted()
     };
     let text = serde_json::to_string(&event).expect("an event serialises");
@@ -128,14 +126,14 @@ fn control_characters_of_a_request_are_escaped() {
 fn conditions_and_the_would_be_policy_stand_after_the_published_fields() {
     let event = Event {
         would_be_outcome: Some(Outcome::Denied),
-        would_be_policy: Some("deny:data-pipeline:internal-api:read".to_string()),
+        would_be_policy: Some("deny:data-pipeline:internal-api:read".into()),
         conditions: alloc::vec![
             CheckedCondition {
-                name: "prod/office-hours".to_string(),
+                name: "prod/office-hours".into(),
                 outcome: ConditionOutcome::NotMet,
             },
             CheckedCondition {
-                name: "inside".to_string(),
+                name: "inside".into(),
                 outcome: ConditionOutcome::Unavailable,
             },
         ],

@@ -70,7 +70,7 @@ fn an_attribute_that_is_missing_or_a_list_gives_no_id() {
         derived(&attributes),
         NotDerivable::Missing("github.sha".to_owned())
     );
-    attributes.insert("github.sha", AttributeValue::Many(vec!["a".to_owned()]));
+    attributes.insert("github.sha", AttributeValue::Many(vec!["a".into()]));
     assert_eq!(
         derived(&attributes),
         NotDerivable::Several("github.sha".to_owned())

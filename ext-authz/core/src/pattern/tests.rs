@@ -40,7 +40,7 @@ fn an_entry_needs_all_of_its_requirements_and_a_list_needs_one_entry() {
     let id = SpiffeId::of(&domain, ["a"]).expect("an ID");
     let mut attributes = Attributes::new();
     attributes.set("github.repositoryOwner", "acme");
-    let groups = AttributeValue::Many(vec!["x".to_owned(), "ops-1".to_owned()]);
+    let groups = AttributeValue::Many(vec!["x".into(), "ops-1".into()]);
     attributes.insert("claims.groups", groups);
     let vouched = |only: &[Vec<Requirement>]| vouched_for(only, &id, &attributes);
     let owner = |names: &[&str]| requires("github.repositoryOwner", names);

@@ -160,7 +160,7 @@ fn attestation_of(provider: &str, spiffe_id: SpiffeId, pod: &str) -> Attestation
         attributes.set("k8s.podName", pod);
     }
     let proven = Proven {
-        provider: provider.to_owned(),
+        provider: provider.into(),
         kind: ProviderKind::KubernetesServiceAccount,
         spiffe_id,
         attributes,
@@ -702,7 +702,7 @@ async fn what_a_provider_proves_that_the_policy_does_not_name_reaches_neither_to
         reason = "policy asks for an attestation, trust is not here"
     )]
     let forge = Attestation::attested(Proven {
-        provider: "forge".to_owned(),
+        provider: "forge".into(),
         kind: ProviderKind::Oidc,
         spiffe_id: workload("payment-svc"),
         attributes,

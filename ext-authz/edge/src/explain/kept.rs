@@ -22,7 +22,7 @@ pub(crate) fn of(attestation: &Attestation, policies: &Compiled) -> Attributes {
     let mut kept = attributes(attestation.attributes(), policies);
     if !attestation.is_one_workload() {
         let ids = attestation.proofs();
-        let ids = ids.map(|proof| proof.spiffe_id.as_str().to_owned());
+        let ids = ids.map(|proof| proof.spiffe_id.as_str().into());
         kept.insert(SPIFFE_ID, AttributeValue::Many(ids.collect()));
     }
     kept

@@ -166,7 +166,7 @@ impl CallerTold {
     pub(super) fn of(proven: &Proven, proof: Proof) -> Self {
         Self {
             proof,
-            trust_provider: proven.provider.clone(),
+            trust_provider: proven.provider.to_string(),
             kind: proven.kind.name().to_owned(),
             spiffe_id: proven.spiffe_id.as_str().to_owned(),
             attributes: proven.attributes.clone(),

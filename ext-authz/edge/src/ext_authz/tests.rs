@@ -44,10 +44,10 @@ fn asked(http: attribute_context::HttpRequest) -> AttributeContext {
 
 fn answer(disposition: Disposition) -> Answer {
     Answer {
-        decision_id: "evt_1".to_owned(),
-        policy: Some("allow:a:b:read".to_owned()),
+        decision_id: "evt_1".into(),
+        policy: Some("allow:a:b:read".into()),
         workload: None,
-        policy_revision: String::new(),
+        policy_revision: String::new().into(),
         valid_until: None,
         retry_after: None,
         observed: false,

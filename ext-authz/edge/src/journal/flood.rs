@@ -9,6 +9,7 @@ use std::{
 };
 
 use attache_core::{event::Event, time::Timestamp};
+use compact_str::CompactString;
 
 use self::likeness::{Alike, Ending, Likeness, Source, generalise};
 use super::{counters::lock, family::Family};
@@ -50,7 +51,7 @@ pub(super) enum Admission {
     /// It is recorded as it is.
     Individually(Box<Event>),
     /// It is counted; the event that stands for it in the journal.
-    Coalesced(String),
+    Coalesced(CompactString),
     /// The event that would stand for it is not yet written: write it, then ask again.
     AwaitCommit(Box<Event>),
 }
@@ -101,7 +102,7 @@ pub(super) struct Floods {
 struct Flood {
     ends_at: Timestamp,
     recorded: u32,
-    last_recorded: String,
+    last_recorded: CompactString,
     /// The commit in which `last_recorded` is written.
     commit: u64,
     repeats: u64,
@@ -133,7 +134,7 @@ impl Floods {
         event: Box<Event>,
         target: Target,
         now: Timestamp,
-    ) -> Result<String, Box<Event>> {
+    ) -> Result<CompactString, Box<Event>> {
         if self.open.is_empty() || self.closed {
             return Err(event);
         }
@@ -196,13 +197,13 @@ impl Floods {
         let flood = self.open.entry(likeness).or_insert_with(|| Flood {
             ends_at: now.plus(self.rule.window),
             recorded: 0,
-            last_recorded: String::new(),
+            last_recorded: CompactString::default(),
             commit: self.commit,
             repeats: 0,
             latest: None,
         });
         flood.recorded = flood.recorded.saturating_add(1);
-        event_id.clone_into(&mut flood.last_recorded);
+        flood.last_recorded = event_id.into();
         flood.commit = self.commit;
         self.next_end = self.next_end.min(flood.ends_at);
     }
@@ -271,7 +272,7 @@ impl FloodRule {
 }
 
 impl Flood {
-    fn count(&mut self, mut event: Box<Event>) -> String {
+    fn count(&mut self, mut event: Box<Event>) -> CompactString {
         self.repeats = self.repeats.saturating_add(event.count);
         if let Some(earlier) = &self.latest {
             generalise(&mut event, earlier);

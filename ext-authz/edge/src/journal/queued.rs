@@ -34,7 +34,7 @@ impl Queued {
         if self.is_unanswered() {
             let event = &mut *self.event;
             event.outcome = Outcome::Error;
-            event.code = Some(NOT_ANSWERED.to_owned());
+            event.code = Some(NOT_ANSWERED.into());
             event.token_issued = false;
             (event.token_id, event.ttl_seconds, event.audience) = (None, None, None);
         }

@@ -37,19 +37,19 @@ pub(super) fn permitted(number: u32) -> Event {
     let timestamp = Timestamp::from_millis(START + i64::from(number));
     let mut random = [0; 10];
     random[6..].copy_from_slice(&number.to_be_bytes());
-    let text = |text: &str| Some(text.to_owned());
+    let text = |text: &str| Some(text.into());
     Event {
-        event_id: id::event_id(timestamp, random),
+        event_id: id::event_id(timestamp, random).into(),
         timestamp,
         workload_svid: text("spiffe://cluster.local/ns/prod/sa/data-pipeline"),
         workload_type: text("kubernetes-pod"),
-        target_service: "internal-data-api.prod.svc.cluster.local".to_owned(),
+        target_service: "internal-data-api.prod.svc.cluster.local".into(),
         policy_matched: text("allow:data-pipeline:internal-api:read"),
         token_issued: true,
         token_id: text("tok_prod_8a3f2c1e8a3f2c1e8a3f2c1e8a3f2c1e"),
         ttl_seconds: Some(900),
-        request_method: "GET".to_owned(),
-        request_path: "/api/v1/records".to_owned(),
+        request_method: "GET".into(),
+        request_path: "/api/v1/records".into(),
         outcome: Outcome::Permitted,
         latency_ms: 3.2,
         code: None,
@@ -64,9 +64,9 @@ pub(super) fn permitted(number: u32) -> Event {
         would_be_outcome: None,
         would_be_policy: None,
         conditions: Vec::new(),
-        policy_revision: "5f3c".to_owned(),
-        edge: "edge-1".to_owned(),
-        listener: "outbound".to_owned(),
+        policy_revision: "5f3c".into(),
+        edge: "edge-1".into(),
+        listener: "outbound".into(),
         source_address: text("10.1.2.3:40312"),
         count: 1,
         repeats: None,
@@ -88,7 +88,7 @@ pub(super) fn denied(number: u32) -> Event {
         token_id: None,
         ttl_seconds: None,
         outcome: Outcome::Denied,
-        code: Some("no-policy".to_owned()),
+        code: Some("no-policy".into()),
         policy: None,
         credential_provider: None,
         audience: None,
@@ -99,7 +99,7 @@ pub(super) fn denied(number: u32) -> Event {
 /// A denial unlike every other.
 pub(super) fn denied_alone(number: u32) -> Event {
     Event {
-        target_service: format!("host-{number}.example"),
+        target_service: format!("host-{number}.example").into(),
         ..denied(number)
     }
 }
@@ -108,7 +108,7 @@ pub(super) fn denied_alone(number: u32) -> Event {
 pub(super) fn passed(number: u32) -> Event {
     Event {
         outcome: Outcome::Permitted,
-        code: Some("unmatched-passed".to_owned()),
+        code: Some("unmatched-passed".into()),
         ..denied_alone(number)
     }
 }
@@ -629,7 +629,7 @@ async fn hostile_text_never_reaches_the_file_raw() {
     let hostile = "/\x1b[2J\n{\"event_id\":\"evt_forged\"}\u{202e}".repeat(60 * 1024 / 35);
     journal
         .record(Event {
-            request_path: hostile,
+            request_path: hostile.into(),
             ..denied(1)
         })
         .await
@@ -708,12 +708,12 @@ fn a_hundred_kills_lose_no_acknowledged_event() {
 }
 
 /// Takes the id of an acknowledgement; a line that the kill cut short is none.
-fn acknowledge(line: &str, acknowledged: &mut BTreeSet<String>) -> bool {
+fn acknowledge(line: &str, acknowledged: &mut BTreeSet<CompactString>) -> bool {
     let id = line
         .strip_suffix('\n')
         .and_then(|line| line.split_once("recorded "))
         .map(|(_, id)| id);
-    id.is_some_and(|id| acknowledged.insert(id.to_owned()))
+    id.is_some_and(|id| acknowledged.insert(id.into()))
 }
 
 #[test]
@@ -845,7 +845,7 @@ async fn child_that_fills_its_disk() {
 }
 
 /// Records 400 permits in batches of 10; the ids of the recorded ones, and why the rest was refused.
-async fn record_batches(journal: &Journal) -> (Vec<String>, Vec<String>) {
+async fn record_batches(journal: &Journal) -> (Vec<CompactString>, Vec<String>) {
     let (mut recorded, mut refused) = (Vec::new(), Vec::new());
     for batch in 0..40 {
         let events = (0..10).map(|number| journal.record(permitted(batch * 10 + number)));

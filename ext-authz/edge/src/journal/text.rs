@@ -7,6 +7,7 @@ use attache_core::{
     attributes::{AttributeValue, Attributes},
     event::{Event, TokenRequest},
 };
+use compact_str::CompactString;
 
 /// Longest text field that an event keeps, in bytes.
 pub const MAX_FIELD_BYTES: usize = 2048;
@@ -18,15 +19,15 @@ const MARKER_BYTES: usize = 32;
 ///
 /// Characters that [`is_printable`] refuses come out as `\u{1b}`, bytes that are not UTF-8 as
 /// `\x{ff}`; what does not fit is replaced by `…(+123 bytes)`. A second pass changes nothing.
-pub fn printable(bytes: &[u8], max: usize) -> String {
+pub fn printable(bytes: &[u8], max: usize) -> CompactString {
     let max = max.max(MARKER_BYTES);
     if bytes.len() <= max
         && is_plain(bytes)
         && let Ok(text) = str::from_utf8(bytes)
     {
-        return text.to_owned();
+        return text.into();
     }
-    let mut text = String::with_capacity(bytes.len().min(max));
+    let mut text = CompactString::with_capacity(bytes.len().min(max));
     // Where the text can be cut so that the marker still fits, and how many bytes are shown by then.
     let (mut cut, mut shown_at_cut, mut shown) = (0, 0, 0_usize);
     for piece in bytes.utf8_chunks() {
@@ -36,7 +37,7 @@ pub fn printable(bytes: &[u8], max: usize) -> String {
             if text.len() > max {
                 text.truncate(cut);
                 let left_out = bytes.len().saturating_sub(shown_at_cut);
-                // Writing to a String cannot fail.
+                // Writing to a text in memory cannot fail.
                 let _ = write!(text, "…(+{left_out} bytes)");
                 return text;
             }
@@ -106,14 +107,14 @@ fn make_attributes_printable(attributes: &mut Attributes) {
                 AttributeValue::Many(texts.iter().map(|text| shown(text)).collect())
             }
         };
-        printed.insert(shown(name), value);
+        printed.insert(shown(name).into_string(), value);
     }
     *attributes = printed;
 }
 
 /// Every other text of an event.
 #[expect(clippy::too_many_lines, reason = "a list of fields, one a line")]
-fn texts(event: &mut Event) -> impl Iterator<Item = &mut String> {
+fn texts(event: &mut Event) -> impl Iterator<Item = &mut CompactString> {
     // Every field is named, so that a new one cannot be forgotten here.
     let Event {
         event_id,
@@ -213,8 +214,8 @@ enum Piece {
 
 impl Piece {
     /// Writes the piece; gives the number of bytes it stood for.
-    fn write_to(self, text: &mut String) -> usize {
-        // Writing to a String cannot fail.
+    fn write_to(self, text: &mut CompactString) -> usize {
+        // Writing to a text in memory cannot fail.
         match self {
             Self::Character(character) if is_printable(character) => text.push(character),
             Self::Character(character) => {

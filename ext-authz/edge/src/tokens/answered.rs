@@ -30,7 +30,7 @@ impl TokensService {
             // What cannot be reported is not kept; its event is that of an access, but for its name.
             return response;
         }
-        response.code = kept.event.code.clone().unwrap_or_default();
+        response.code = kept.event.code.as_deref().unwrap_or_default().to_owned();
         response.revision = self.tokens.revision(kept.revision);
         if kept.event.outcome == Outcome::Permitted {
             response.refresh_at = refresh_at(&scope, response.credential_expires_at);
@@ -60,10 +60,10 @@ impl TokensService {
     pub(super) fn answered_once(&self, answer: Answer, _asked: &Asked) -> proto::FetchResponse {
         let mut response = proto::FetchResponse {
             protocol: PROTOCOL,
-            decision_id: answer.decision_id,
-            policy: answer.policy.unwrap_or_default(),
-            workload: answer.workload.unwrap_or_default(),
-            policy_revision: answer.policy_revision,
+            decision_id: answer.decision_id.into(),
+            policy: answer.policy.unwrap_or_default().into(),
+            workload: answer.workload.unwrap_or_default().into(),
+            policy_revision: answer.policy_revision.into(),
             observed: answer.observed,
             remove: answer.protected,
             revision: self.tokens.revision(self.edge.revision()),

@@ -57,7 +57,7 @@ impl TokensService {
 fn asserted(answer: Answer) -> proto::AssertionResponse {
     let mut response = proto::AssertionResponse {
         protocol: PROTOCOL,
-        decision_id: answer.decision_id,
+        decision_id: answer.decision_id.into(),
         observed: answer.observed,
         ..proto::AssertionResponse::default()
     };

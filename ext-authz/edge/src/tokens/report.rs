@@ -239,7 +239,7 @@ impl TokensService {
     fn event_of_gap(&self, gap: Gap, id: &EpochId, now: Timestamp) -> Event {
         let reported = reported(&id.epoch, gap.first, Some(gap.last), now);
         Event {
-            code: Some(LOST.to_owned()),
+            code: Some(LOST.into()),
             record: Record::Lost,
             count: gap.last.saturating_sub(gap.first).saturating_add(1),
             ..self.blank(reported, now)
@@ -257,7 +257,7 @@ impl TokensService {
         let text = |text: &str| printable(text.as_bytes(), MAX_TEXT_BYTES);
         let reported = reported(&id.epoch, first.sequence, Some(last.sequence), now);
         Some(Event {
-            code: Some(code.to_owned()),
+            code: Some(code.into()),
             record: Record::Unbelieved,
             request_method: text(&first.method),
             request_path: text(&first.path),
@@ -269,9 +269,9 @@ impl TokensService {
     /// An event about reports, not about one access.
     fn blank(&self, reported: Reported, now: Timestamp) -> Event {
         Event {
-            policy_revision: self.edge.live.compiled().revision().to_owned(),
-            edge: self.edge.name.clone(),
-            listener: self.listener.name.clone(),
+            policy_revision: self.edge.live.compiled().revision().into(),
+            edge: self.edge.name.as_str().into(),
+            listener: self.listener.name.as_str().into(),
             reported: Some(reported),
             ..Event::blank(clock::event_id(now), now, Outcome::Error)
         }
@@ -363,7 +363,7 @@ fn event(lease: &Lease, access: &proto::Access, epoch: &str, now: Timestamp) -> 
 
 fn reported(epoch: &str, sequence: u64, last_sequence: Option<u64>, at: Timestamp) -> Reported {
     Reported {
-        epoch: epoch.to_owned(),
+        epoch: epoch.into(),
         sequence,
         last_sequence,
         asked_at: at,

@@ -85,7 +85,7 @@ fn explain(namespace: &str, account: &str, call: &str, context: &Context<'_>) ->
     attributes.set("k8s.serviceAccount", account);
     let domain = TrustDomain::parse("cluster.local").unwrap();
     let caller = Supposed::caller(Proven {
-        provider: "cluster".to_owned(),
+        provider: "cluster".into(),
         kind: ProviderKind::KubernetesServiceAccount,
         spiffe_id: SpiffeId::of(&domain, ["ns", namespace, "sa", account]).unwrap(),
         attributes,

@@ -125,10 +125,8 @@ fn written(policies: &[Policy]) -> String {
 }
 
 fn callers() -> Vec<Attestation> {
-    let groups = |names: &[&str]| {
-        let names = names.iter().map(|name| (*name).to_owned()).collect();
-        build_job(&[("groups", AttributeValue::Many(names))])
-    };
+    let groups =
+        |names: &[&str]| build_job(&[("groups", AttributeValue::many(names.iter().copied()))]);
     vec![
         pod("shop", "web"),
         pod("shop", "cart"),

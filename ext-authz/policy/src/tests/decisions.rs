@@ -155,8 +155,8 @@ fn an_entry_asks_for_all_its_attributes_and_any_of_their_values() {
 fn a_list_of_claims_matches_by_any_one() {
     let set = payments();
     let call = "GET https://ledger.example.com/v1";
-    let one = AttributeValue::One("acme/payments".to_owned());
-    let many = AttributeValue::Many(vec!["acme/web".to_owned(), "acme/payments".to_owned()]);
+    let one = AttributeValue::One("acme/payments".into());
+    let many = AttributeValue::Many(vec!["acme/web".into(), "acme/payments".into()]);
     for value in [one, many] {
         let answer = ask(&set, &build_job(&[("repository", value)]), call);
         assert_eq!(
@@ -164,7 +164,7 @@ fn a_list_of_claims_matches_by_any_one() {
             "allow:payments:ledger:read with ledger-token in authorization"
         );
     }
-    let other = AttributeValue::Many(vec!["acme/web".to_owned()]);
+    let other = AttributeValue::Many(vec!["acme/web".into()]);
     assert_eq!(
         ask(&set, &build_job(&[("repository", other)]), call),
         "attribute-mismatch"
@@ -174,7 +174,7 @@ fn a_list_of_claims_matches_by_any_one() {
 #[test]
 fn claims_never_stand_for_what_a_provider_proves() {
     let set = payments();
-    let text = |text: &str| AttributeValue::One(text.to_owned());
+    let text = |text: &str| AttributeValue::One(text.into());
     let imposter = build_job(&[
         ("k8s.namespace", text("production")),
         ("k8s.serviceAccount", text("payment-svc")),
@@ -189,10 +189,7 @@ fn claims_never_stand_for_what_a_provider_proves() {
 #[test]
 fn a_provider_that_the_policy_does_not_list_proves_nothing() {
     let set = payments();
-    let caller = build_job(&[(
-        "repository",
-        AttributeValue::One("acme/payments".to_owned()),
-    )]);
+    let caller = build_job(&[("repository", AttributeValue::One("acme/payments".into()))]);
     assert_eq!(
         ask(&set, &caller, "GET https://a.example.com/"),
         "trust-provider-not-accepted by allow:payments:partners:all"

@@ -89,10 +89,7 @@ fn a_caller_that_no_evidence_could_prove_is_refused() {
         NotSupposable::InvalidSpiffeId(_)
     ));
     let mut list = attributes(&POD);
-    list.insert(
-        "k8s.namespace",
-        AttributeValue::Many(vec!["shop".to_owned()]),
-    );
+    list.insert("k8s.namespace", AttributeValue::Many(vec!["shop".into()]));
     assert_eq!(
         supposed(cluster, &list).unwrap_err(),
         NotSupposable::List("k8s.namespace".to_owned())
@@ -137,7 +134,7 @@ fn a_token_that_nobody_signed_is_read_for_those_who_ask_for_it() {
     );
     assert_eq!(
         proven.attributes.value("claims.team"),
-        Some(&AttributeValue::One("red".to_owned()))
+        Some(&AttributeValue::One("red".into()))
     );
     assert_eq!(
         unverified(&evidence, |_| None).unwrap_err(),

@@ -73,8 +73,8 @@ async fn proven(trust: &Trust, signer: &Signer, claims: &Value) -> Proven {
 
 fn expected(attributes: &[(&str, &str)]) -> Vec<(String, AttributeValue)> {
     let one = |value: &str| match value.split_once(", ") {
-        Some((first, second)) => AttributeValue::Many(vec![first.to_owned(), second.to_owned()]),
-        None => AttributeValue::One(value.to_owned()),
+        Some((first, second)) => AttributeValue::Many(vec![first.into(), second.into()]),
+        None => AttributeValue::One(value.into()),
     };
     let pairs = attributes.iter();
     pairs

@@ -304,8 +304,8 @@ async fn an_id_token_is_its_subject_and_its_claims() {
     assert_eq!(
         groups,
         Some(&AttributeValue::Many(vec![
-            "admins".to_owned(),
-            "payments".to_owned()
+            "admins".into(),
+            "payments".into()
         ]))
     );
 }

@@ -32,31 +32,31 @@ pub(super) fn works(directory: &Path) -> Result<Vec<Work>> {
 
 /// A permit as a call of the groups `check` and `envoy` leaves it.
 fn event() -> Event {
-    let text = |text: &str| Some(text.to_owned());
+    let text = |text: &str| Some(text.into());
     let at = Timestamp::from_millis(jiff::Timestamp::now().as_millisecond());
     let id = "evt_01jxt3v2k8q5m9r4w7y1z6b0cd".to_owned();
     Event {
         workload_svid: text("spiffe://cluster.local/ns/team-0/sa/app-0"),
         workload_type: text("kubernetes-pod"),
-        target_service: "svc-0.example.com".to_owned(),
+        target_service: "svc-0.example.com".into(),
         policy_matched: text("allow:team-0:svc-0:read"),
         token_issued: true,
         token_id: text("tok_prod_7f9e2b3d1c8a4e5f6071829304a5b6c7"),
         ttl_seconds: Some(3600),
-        request_method: "GET".to_owned(),
-        request_path: "/v1/charges".to_owned(),
+        request_method: "GET".into(),
+        request_path: "/v1/charges".into(),
         latency_ms: 0.1,
         policy: text("team-0-svc-0"),
         trust_provider: text("cluster"),
         credential_provider: text("token"),
         audience: text("https://svc.example.com"),
-        policy_revision: "0123456789abcdef0123456789abcdef".to_owned(),
-        edge: "edge-1".to_owned(),
-        listener: "egress".to_owned(),
+        policy_revision: "0123456789abcdef0123456789abcdef".into(),
+        edge: "edge-1".into(),
+        listener: "egress".into(),
         source_address: text("10.1.2.3:41234"),
         target_origin: text("https://svc-0.example.com:443"),
-        attested_by: vec!["cluster".to_owned()],
-        ..Event::blank(id, at, Outcome::Permitted)
+        attested_by: vec!["cluster".into()],
+        ..Event::blank(id.into(), at, Outcome::Permitted)
     }
 }
 

@@ -114,7 +114,7 @@ fn attestation(attributes: &[(&str, AttributeValue)]) -> Attestation {
         reason = "a key asks for an attestation, trust is not here"
     )]
     Attestation::attested(Proven {
-        provider: "cluster".to_owned(),
+        provider: "cluster".into(),
         kind: ProviderKind::KubernetesServiceAccount,
         spiffe_id: SpiffeId::parse("spiffe://td/caller").unwrap(),
         attributes: proven,
@@ -237,7 +237,7 @@ fn each_thing_that_makes_a_difference_is_in_the_key() {
 fn whatever_field_reads_an_attribute_tells_callers_apart_by_it() {
     let caller = SpiffeId::parse("spiffe://td/caller").unwrap();
     let [one, other] =
-        ["a", "b"].map(|pod| attestation(&[("k8s.podName", AttributeValue::One(pod.to_owned()))]));
+        ["a", "b"].map(|pod| attestation(&[("k8s.podName", AttributeValue::One(pod.into()))]));
     for (document, kind) in DOCUMENTS.iter().zip(&kinds()) {
         let parts = parts(&caller, kind);
         let differ = Key::of(&parts, &one).bytes() != Key::of(&parts, &other).bytes();
@@ -251,9 +251,9 @@ fn what_the_document_reads_of_the_caller_is_in_the_key_and_nothing_else() {
     let kinds = kinds();
     let (reads, reads_nothing) = (parts(&caller, &kinds[7]), parts(&caller, &kinds[0]));
     let [one, several, other] = [
-        AttributeValue::One("a".to_owned()),
-        AttributeValue::Many(vec!["a".to_owned()]),
-        AttributeValue::One("ab".to_owned()),
+        AttributeValue::One("a".into()),
+        AttributeValue::Many(vec!["a".into()]),
+        AttributeValue::One("ab".into()),
     ];
     let callers = [
         attestation(&[]),

@@ -56,7 +56,7 @@ fn what_a_selector_or_an_expression_asks_about_is_kept_and_nothing_else() {
     for name in ["claims.email", "claims.team", "claims.level", "claims.high"] {
         proven.set(name, "value");
     }
-    let groups = AttributeValue::Many(vec!["a".to_owned(), "b".to_owned()]);
+    let groups = AttributeValue::Many(vec!["a".into(), "b".into()]);
     proven.insert("claims.groups", groups.clone());
     let kept = attributes(&proven, &set(SET));
     assert_eq!(
@@ -73,7 +73,7 @@ fn what_is_too_long_is_left_out_whole() {
     proven.set("claims.level", &"x".repeat(MAX_BYTES + 1));
     proven.insert(
         "claims.groups",
-        AttributeValue::Many(vec![String::new(); MAX_BYTES]),
+        AttributeValue::Many(vec![String::new().into(); MAX_BYTES]),
     );
     let kept = attributes(&proven, &set(SET));
     assert_eq!(named(&kept), ["claims.team"]);

@@ -12,7 +12,7 @@ use super::{super::flood::Target, *};
 fn event(number: usize, desk: &Arc<Desk>) -> (Queued, oneshot::Receiver<Filed>) {
     let (caller, answer) = oneshot::channel();
     let now = Timestamp::from_seconds(1_800_000_000);
-    let event = Event::blank(format!("evt_{number}"), now, Outcome::Permitted);
+    let event = Event::blank(format!("evt_{number}").into(), now, Outcome::Permitted);
     let place = Arc::new(Semaphore::new(1)).try_acquire_owned();
     let queued = Queued {
         event: Box::new(event),
@@ -25,7 +25,7 @@ fn event(number: usize, desk: &Arc<Desk>) -> (Queued, oneshot::Receiver<Filed>) 
 
 fn recorded(number: usize) -> Filed {
     Ok(Recorded {
-        event_id: format!("evt_{number}"),
+        event_id: format!("evt_{number}").into(),
         coalesced: false,
     })
 }

@@ -20,11 +20,11 @@ fn only_a_grant_that_was_enforced_is_a_permit() {
     };
     // As an edge that mixed up its words would say it.
     let granted_and_passed = Event {
-        code: Some("unmatched-passed".to_owned()),
+        code: Some("unmatched-passed".into()),
         ..granted.clone()
     };
     let denying_policy = Event {
-        policy_matched: Some("deny:data-pipeline:internal-api:read".to_owned()),
+        policy_matched: Some("deny:data-pipeline:internal-api:read".into()),
         ..granted.clone()
     };
     let no_policy = Event {

@@ -2,6 +2,7 @@
 //! will: whoever could make each request unlike the others would have each recorded.
 
 use attache_core::event::{Event, Mode, Outcome};
+use compact_str::CompactString;
 
 /// What stands for everything that is not told apart.
 pub(super) const OTHER: &str = "other";
@@ -34,18 +35,18 @@ pub(super) enum Likeness {
 pub(super) struct Alike {
     source: Source,
     ending: Ending,
-    code: Option<String>,
+    code: Option<CompactString>,
     target: String,
     method: String,
-    policy: Option<String>,
-    would_be_policy: Option<String>,
+    policy: Option<CompactString>,
+    would_be_policy: Option<CompactString>,
 }
 
 /// Who is behind an access, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Source {
     /// A proven caller, by its SPIFFE ID.
-    Workload(String),
+    Workload(CompactString),
     /// Whoever is at this address, without its port; empty if it is not known.
     Address(String),
 }
@@ -100,17 +101,17 @@ impl Alike {
 /// Makes `latest` stand for `earlier` too: what they do not share, it no longer says. What is no part of a
 /// likeness at all, as the path, stays the latest one's.
 pub(super) fn generalise(latest: &mut Event, earlier: &Event) {
-    let or_other = |mine: &mut String, other: &str| {
+    let or_other = |mine: &mut CompactString, other: &str| {
         if mine != other {
-            OTHER.clone_into(mine);
+            *mine = OTHER.into();
         }
     };
     or_other(&mut latest.target_service, &earlier.target_service);
     or_other(&mut latest.request_method, &earlier.request_method);
     if latest.code != earlier.code {
-        latest.code = Some(OTHER.to_owned());
+        latest.code = Some(OTHER.into());
     }
-    let or_nothing = |mine: &mut Option<String>, other: &Option<String>| {
+    let or_nothing = |mine: &mut Option<CompactString>, other: &Option<CompactString>| {
         if mine != other {
             *mine = None;
         }

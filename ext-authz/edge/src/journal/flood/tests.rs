@@ -15,7 +15,7 @@ fn at(millis: i64) -> Timestamp {
 }
 
 /// Admits and commits; the id of the event that stands for it, if it was only counted.
-fn admit(floods: &mut Floods, event: Event, now: Timestamp) -> Option<String> {
+fn admit(floods: &mut Floods, event: Event, now: Timestamp) -> Option<CompactString> {
     let admission = floods.admit(Box::new(event), Target::Claimed, now);
     floods.committed();
     match admission {
@@ -27,7 +27,7 @@ fn admit(floods: &mut Floods, event: Event, now: Timestamp) -> Option<String> {
 
 fn on(target: &str, number: u32) -> Event {
     Event {
-        target_service: target.to_owned(),
+        target_service: target.into(),
         ..denied(number)
     }
 }
@@ -90,7 +90,7 @@ fn beyond_its_total_a_source_is_counted_however_unlike_its_accesses_are() {
     }
     // Another source is not concerned, nor is the same one when it ends in another way.
     let other = Event {
-        workload_svid: Some("spiffe://cluster.local/ns/a/sa/b".to_owned()),
+        workload_svid: Some("spiffe://cluster.local/ns/a/sa/b".into()),
         ..unlike(100)
     };
     let fault = Event {
@@ -108,7 +108,7 @@ fn beyond_its_total_a_source_is_counted_however_unlike_its_accesses_are() {
         [Event {
             count: 90,
             repeats: Some(unlike(9).event_id),
-            target_service: "other".to_owned(),
+            target_service: "other".into(),
             ..denied(99)
         }]
     );
@@ -165,7 +165,7 @@ fn an_event_whose_write_may_still_fail_stands_for_no_other() {
 fn stranger(number: u32) -> Event {
     Event {
         workload_svid: None,
-        source_address: Some(format!("[2001:db8::{number:x}]:40312")),
+        source_address: Some(format!("[2001:db8::{number:x}]:40312").into()),
         ..denied(number)
     }
 }

@@ -88,8 +88,8 @@ fn asking(field: &str, value: &str) -> Query {
 #[test]
 fn each_field_narrows_the_answer() {
     let event = Event {
-        code: Some("attribute-mismatch".to_owned()),
-        repeats: Some("evt_first".to_owned()),
+        code: Some("attribute-mismatch".into()),
+        repeats: Some("evt_first".into()),
         ..permitted(0)
     };
     let cases = [
@@ -245,9 +245,9 @@ async fn a_hostile_file_is_made_printable_and_what_is_no_event_is_counted() {
         .open(dir.path().join(name.to_string()))
         .unwrap();
     let hostile = Event {
-        event_id: "\x1b]0;owned\x07".to_owned(),
-        request_path: "\u{9b}2J\u{202e}".repeat(20_000),
-        repeats: Some("a\nb".to_owned()),
+        event_id: "\x1b]0;owned\x07".into(),
+        request_path: "\u{9b}2J\u{202e}".repeat(20_000).into(),
+        repeats: Some("a\nb".into()),
         ..denied(2)
     };
     serde_json::to_writer(&mut file, &hostile).unwrap();

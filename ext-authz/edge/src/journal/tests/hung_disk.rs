@@ -76,7 +76,7 @@ impl HungDisk {
 
 /// A permit larger than the room that is left on the disk.
 fn large(number: u32) -> Event {
-    let text = Some("x".repeat(text::MAX_FIELD_BYTES));
+    let text = Some("x".repeat(text::MAX_FIELD_BYTES).into());
     Event {
         policy: text.clone(),
         expected: text.clone(),
@@ -98,7 +98,7 @@ fn events_of(audit: &Path, family: Family) -> Vec<Event> {
 fn not_answered(event: Event) -> Event {
     Event {
         outcome: Outcome::Error,
-        code: Some("not-answered".to_owned()),
+        code: Some("not-answered".into()),
         token_issued: false,
         token_id: None,
         ttl_seconds: None,
@@ -131,14 +131,14 @@ async fn an_access_that_was_given_up_while_the_disk_hung_is_not_recorded_as_perm
     assert_eq!(journal.status().refused, 4, "their callers were refused");
     let waiting = record(permitted(5));
     tokio::time::sleep(MOMENT).await;
-    let written = disk.recover(permitted(5).event_id);
+    let written = disk.recover(permitted(5).event_id.into());
     stuck.await.unwrap().unwrap();
     waiting.await.unwrap().unwrap();
     journal.flush().await.unwrap();
 
     let written = written.join().unwrap();
-    assert!(written.contains(&large(0).event_id));
-    assert!(!written.contains(&permitted(1).event_id));
+    assert!(written.contains(large(0).event_id.as_str()));
+    assert!(!written.contains(permitted(1).event_id.as_str()));
     assert_eq!(
         events_of(&audit, Family::Denied),
         [
@@ -173,7 +173,7 @@ async fn closing_does_not_wait_for_ever_for_a_disk_that_hangs() {
     );
     assert_eq!(began.elapsed(), Duration::from_secs(5));
     // When the disk comes back the journal still ends in order.
-    let written = disk.recover(large(0).event_id);
+    let written = disk.recover(large(0).event_id.into());
     recording.await.unwrap().unwrap();
     written.join().unwrap();
 }
@@ -245,11 +245,16 @@ async fn where_a_thread_writes_by_itself_a_disk_that_hangs_holds_up_that_one_alo
     assert!(!asked.is_finished(), "its thread writes");
     assert_eq!(journal.status().failing, None);
 
-    let written = disk.recover(large(0).event_id);
+    let written = disk.recover(large(0).event_id.into());
     stuck.await.unwrap().unwrap();
     asked.await.unwrap();
     journal.flush().await.unwrap();
-    assert!(!written.join().unwrap().contains(&permitted(1).event_id));
+    assert!(
+        !written
+            .join()
+            .unwrap()
+            .contains(permitted(1).event_id.as_str())
+    );
     assert_eq!(
         events_of(&audit, Family::Denied),
         [not_answered(permitted(1))]

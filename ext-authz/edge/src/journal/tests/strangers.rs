@@ -8,9 +8,9 @@ fn passed_stranger(number: u32) -> Event {
         workload_svid: None,
         workload_type: None,
         trust_provider: None,
-        request_method: format!("X{number}"),
-        request_path: format!("/{number}"),
-        source_address: Some(format!("10.6.6.6:{}", number % 60_000)),
+        request_method: format!("X{number}").into(),
+        request_path: format!("/{number}").into(),
+        source_address: Some(format!("10.6.6.6:{}", number % 60_000).into()),
         ..passed(number)
     }
 }
@@ -18,7 +18,7 @@ fn passed_stranger(number: u32) -> Event {
 /// The same where everything is observed.
 fn observed_stranger(number: u32) -> Event {
     Event {
-        code: Some("evidence-missing".to_owned()),
+        code: Some("evidence-missing".into()),
         mode: Mode::Observe,
         would_be_outcome: Some(Outcome::Denied),
         ..passed_stranger(number)
@@ -28,7 +28,7 @@ fn observed_stranger(number: u32) -> Event {
 /// The same, denied.
 fn denied_stranger(number: u32) -> Event {
     Event {
-        code: Some("evidence-missing".to_owned()),
+        code: Some("evidence-missing".into()),
         outcome: Outcome::Denied,
         ..passed_stranger(number)
     }
@@ -111,8 +111,8 @@ async fn what_one_source_can_write_in_a_window_has_a_total() {
         "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "X",
     ];
     let event = |number: u32| Event {
-        target_service: format!("host-{}.example", number % 100),
-        request_method: methods[number as usize % methods.len()].to_owned(),
+        target_service: format!("host-{}.example", number % 100).into(),
+        request_method: methods[number as usize % methods.len()].into(),
         ..denied_stranger(number)
     };
     for number in 0..10_000 {
@@ -143,7 +143,7 @@ async fn a_host_that_is_vouched_for_has_its_own_flood() {
         let mut alone = 0;
         for number in 0..60 {
             let event = Event {
-                target_service: ["one.example", "two.example"][number as usize % 2].to_owned(),
+                target_service: ["one.example", "two.example"][number as usize % 2].into(),
                 ..denied_stranger(number)
             };
             alone += usize::from(

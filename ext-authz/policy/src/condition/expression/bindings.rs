@@ -103,7 +103,7 @@ fn attribute(value: &AttributeValue) -> Value {
     match value {
         AttributeValue::One(value) => text(value),
         AttributeValue::Many(values) => {
-            if values.iter().map(String::len).sum::<usize>() > MAX_TEXT_BYTES {
+            if values.iter().map(|value| value.len()).sum::<usize>() > MAX_TEXT_BYTES {
                 return Value::error(EvalError::range_error("the list is too long"));
             }
             let values: Vec<Value> = values.iter().map(|value| text(value)).collect();

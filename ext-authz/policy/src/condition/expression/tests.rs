@@ -471,15 +471,15 @@ fn a_place_in_a_list_is_a_number_from_0_that_stands_there() {
             "{expression}"
         );
     }
-    let call = claiming(AttributeValue::Many(vec!["a".to_owned(), "b".to_owned()]));
+    let call = claiming(AttributeValue::Many(vec!["a".into(), "b".into()]));
     assert_eq!(call.read(r#"attributes["claims.role"][1] == "b""#), Met);
     assert_eq!(refused("request.path{} == 1"), InvalidExpression::Builds);
 }
 
 #[test]
 fn a_claim_of_another_kind_than_was_asked_for_is_not_decided() {
-    let one = claiming(AttributeValue::One("contractor".to_owned()));
-    let many = claiming(AttributeValue::Many(vec!["contractor".to_owned()]));
+    let one = claiming(AttributeValue::One("contractor".into()));
+    let many = claiming(AttributeValue::Many(vec!["contractor".into()]));
     for (expression, of_one, of_many) in [
         (
             r#"attributes["claims.role"] == "contractor""#,
@@ -544,7 +544,7 @@ fn a_text_that_is_too_long_is_not_read() {
     let long = |length: usize| Call {
         query: "a".repeat(length),
         headers: vec![("x-long".to_owned(), b"a".repeat(length))],
-        ..claiming(AttributeValue::One("a".repeat(length)))
+        ..claiming(AttributeValue::One("a".repeat(length).into()))
     };
     for expression in [
         r#"request.query.contains("b")"#,

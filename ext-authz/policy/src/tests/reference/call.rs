@@ -216,11 +216,7 @@ impl Caller {
 
     fn with_job(&self) -> Attestation {
         let job = {
-            let groups = self
-                .groups
-                .iter()
-                .map(|group| (*group).to_owned())
-                .collect();
+            let groups = self.groups.iter().map(|group| (*group).into()).collect();
             let team = self
                 .team
                 .map(|team| ("team", AttributeValue::One(team.into())));

@@ -1,8 +1,8 @@
 use super::*;
 use crate::journal::tests::denied;
 
-fn text(text: &str) -> Option<String> {
-    Some(text.to_owned())
+fn text(text: &str) -> Option<CompactString> {
+    Some(text.into())
 }
 
 /// A denial of a caller that is not proven.
@@ -22,11 +22,11 @@ fn nothing_that_an_unproven_caller_can_vary_at_will_makes_a_difference() {
             ..unproven()
         },
         Event {
-            target_service: "\u{1}no host at all".to_owned(),
+            target_service: "\u{1}no host at all".into(),
             ..unproven()
         },
         Event {
-            request_path: "/elsewhere".to_owned(),
+            request_path: "/elsewhere".into(),
             ..unproven()
         },
     ];
@@ -35,7 +35,7 @@ fn nothing_that_an_unproven_caller_can_vary_at_will_makes_a_difference() {
     }
     let method = |method: &str| {
         likeness(&Event {
-            request_method: method.to_owned(),
+            request_method: method.into(),
             ..unproven()
         })
     };
@@ -95,7 +95,7 @@ fn what_the_edge_knows_for_certain_makes_a_difference() {
 #[test]
 fn a_host_makes_a_difference_where_more_than_an_unproven_client_names_it() {
     let elsewhere = |event: &Event| Event {
-        target_service: "elsewhere.example".to_owned(),
+        target_service: "elsewhere.example".into(),
         ..event.clone()
     };
     let by_policy = Event {
@@ -122,7 +122,7 @@ fn a_host_makes_a_difference_where_more_than_an_unproven_client_names_it() {
 fn a_method_of_a_proven_caller_makes_a_difference() {
     let method = |method: &str| {
         let event = Event {
-            request_method: method.to_owned(),
+            request_method: method.into(),
             ..denied(0)
         };
         Alike::of(&event, Target::Claimed)
@@ -141,7 +141,7 @@ fn what_stands_for_several_says_only_what_they_share() {
     };
     let port = Event {
         source_address: text("10.1.2.3:7"),
-        request_path: "/later".to_owned(),
+        request_path: "/later".into(),
         ..earlier.clone()
     };
     let mut latest = port.clone();
@@ -149,9 +149,9 @@ fn what_stands_for_several_says_only_what_they_share() {
     assert_eq!(latest, port, "the port and the path stay the latest one's");
 
     let mut latest = Event {
-        target_service: "elsewhere.example".to_owned(),
+        target_service: "elsewhere.example".into(),
         target_origin: text("https://elsewhere.example:443"),
-        request_method: "POST".to_owned(),
+        request_method: "POST".into(),
         code: text("evidence-missing"),
         source_address: text("10.1.2.4:7"),
         ..denied(1)
