@@ -2,6 +2,7 @@
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 
+use compact_str::CompactString;
 use thiserror::Error;
 
 use crate::{
@@ -76,7 +77,8 @@ impl ProviderKind {
 }
 
 /// A caller whose evidence was verified: by one trust provider, or by several that agree.
-#[derive(Debug)]
+/// A copy of it is the same proof: where one provider proved it, that costs no memory.
+#[derive(Clone, Debug)]
 pub struct Attestation {
     first: Arc<Proven>,
     others: Vec<Arc<Proven>>,
@@ -88,7 +90,7 @@ pub struct Attestation {
 #[derive(Debug)]
 pub struct Proven {
     /// The qualified name of the TrustProvider document.
-    pub provider: String,
+    pub provider: CompactString,
     /// The provider's kind.
     pub kind: ProviderKind,
     /// The workload's SPIFFE ID, derived from proven attributes alone.
@@ -235,7 +237,9 @@ impl Proven {
             });
         }
         if other.provider == self.provider {
-            return Err(Disagreement::OneProvider(self.provider.clone()));
+            return Err(Disagreement::OneProvider(
+                self.provider.clone().into_string(),
+            ));
         }
         let twice = self.attributes.iter().find(|(name, value)| {
             // Whether two IDs agree is said by `agreement`.

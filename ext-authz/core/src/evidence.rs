@@ -1,7 +1,7 @@
 //! What a caller shows of itself. Nothing here is believed yet: `trust` verifies it, and the issuer
 //! verifies it again before it mints.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{borrow::ToOwned as _, sync::Arc, vec::Vec};
 
 use crate::{attestation::Agreement, certificate::CertificateChain, secret::Secret};
 
@@ -20,6 +20,15 @@ pub enum Evidence {
     Certificate(CertificateChain),
     /// Several pieces, which must all be accepted and must agree.
     Several(Several),
+}
+
+/// Evidence where it stands, as a request's header: most is looked at, and known.
+#[derive(Clone, Copy)]
+pub enum EvidenceRef<'e> {
+    /// As in [`Evidence::Token`].
+    Token(&'e str),
+    /// Any other.
+    Other(&'e Evidence),
 }
 
 /// Two or more pieces of evidence of one call.
@@ -49,6 +58,25 @@ impl Evidence {
                 agreement,
             })),
             _ => None,
+        }
+    }
+}
+
+impl EvidenceRef<'_> {
+    /// To be kept. What is no longer used of it is wiped.
+    pub fn to_evidence(self) -> Evidence {
+        match self {
+            Self::Token(token) => Evidence::Token(Secret::new(token.to_owned())),
+            Self::Other(evidence) => evidence.clone(),
+        }
+    }
+}
+
+impl<'e> From<&'e Evidence> for EvidenceRef<'e> {
+    fn from(evidence: &'e Evidence) -> Self {
+        match evidence {
+            Evidence::Token(token) => Self::Token(token.expose()),
+            Evidence::Certificate(_) | Evidence::Several(_) => Self::Other(evidence),
         }
     }
 }

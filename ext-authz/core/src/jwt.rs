@@ -185,7 +185,7 @@ impl<'t> Unverified<'t> {
 }
 
 /// What a token says of itself that finds the provider and the key which may prove it: good for nothing else.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
     issuer: Option<String>,
     spiffe_id: Result<SpiffeId, RejectedToken>,

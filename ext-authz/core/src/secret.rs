@@ -21,10 +21,16 @@ impl Secret {
 }
 
 impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        *self == *other.expose()
+    }
+}
+
+impl PartialEq<str> for Secret {
     /// SECURITY: looks at every byte, so that the time it takes does not tell how much of a guess is right. Eight at a
     /// time, for whole tokens are compared on every request.
-    fn eq(&self, other: &Self) -> bool {
-        let (one, other) = (self.expose().as_bytes(), other.expose().as_bytes());
+    fn eq(&self, other: &str) -> bool {
+        let (one, other) = (self.expose().as_bytes(), other.as_bytes());
         let ((ours, our_rest), (theirs, their_rest)) = (one.as_chunks(), other.as_chunks());
         let words = ours.iter().zip(theirs);
         let differing = words.fold(0, |bits, (one, other)| {

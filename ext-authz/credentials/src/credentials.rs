@@ -3,8 +3,12 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use attache_core::{
-    claims::UnavailableClaim, decision::Fault, evidence::Evidence, freshness::Lifetime,
-    time::Timestamp, token::TokenForm,
+    claims::UnavailableClaim,
+    decision::Fault,
+    evidence::{Evidence, EvidenceRef},
+    freshness::Lifetime,
+    time::Timestamp,
+    token::TokenForm,
 };
 use attache_outbound::Reach;
 use attache_policy::{
@@ -114,10 +118,11 @@ impl Credentials {
     pub async fn obtain(
         &self,
         grant: &Grant<'_>,
-        evidence: &Evidence,
+        evidence: impl Into<EvidenceRef<'_>>,
         now: Timestamp,
         until: Instant,
     ) -> Result<Option<Arc<Credential>>, Unobtained> {
+        let evidence = evidence.into();
         let Some(provider) = grant.credential() else {
             return Ok(None);
         };
@@ -139,10 +144,12 @@ impl Credentials {
         &self,
         provider: &CredentialProvider,
         grant: &Grant<'_>,
-        evidence: &Evidence,
+        evidence: EvidenceRef<'_>,
         now: Timestamp,
     ) -> Option<Arc<Credential>> {
-        grant.evidence(evidence)?;
+        if !grant.rests_on(evidence) {
+            return None;
+        }
         let secrets = self.secrets.at_hand(&provider.kind.secrets())?;
         let source = self.providers.of(&provider.kind);
         let generation = source.generation();
@@ -171,13 +178,13 @@ impl Credentials {
         &self,
         provider: &CredentialProvider,
         grant: &Grant<'_>,
-        evidence: &Evidence,
+        evidence: EvidenceRef<'_>,
         now: Timestamp,
         until: Instant,
     ) -> Result<Option<Arc<Credential>>, Unobtained> {
         let evidence = grant.evidence(evidence);
         let evidence = evidence.ok_or(Fault::CredentialUnavailable)?;
-        let wanting = self.wanted(provider, grant, evidence.into_owned(), now);
+        let wanting = self.wanted(provider, grant, evidence, now);
         let wanting = timeout_at(until, wanting).await;
         let wanted = wanting.map_err(|_elapsed| Fault::SecretUnavailable)??;
         let late = Providers::late(&provider.kind);
@@ -211,7 +218,7 @@ impl Credentials {
     pub async fn assertion(
         &self,
         grant: &Grant<'_>,
-        evidence: &Evidence,
+        evidence: EvidenceRef<'_>,
         now: Timestamp,
     ) -> Result<Option<Arc<Credential>>, Unobtained> {
         let provider = grant.credential().filter(|_| Self::is_assertion(grant));
@@ -226,12 +233,12 @@ impl Credentials {
         &self,
         provider: &CredentialProvider,
         grant: &Grant<'_>,
-        evidence: &Evidence,
+        evidence: EvidenceRef<'_>,
         now: Timestamp,
     ) -> Result<Option<Arc<Credential>>, Unobtained> {
         let evidence = grant.evidence(evidence);
         let evidence = evidence.ok_or(Fault::CredentialUnavailable)?;
-        let wanted = self.wanted(provider, grant, evidence.into_owned(), now);
+        let wanted = self.wanted(provider, grant, evidence, now);
         let wanted = wanted.await?;
         let source = self.providers.of(&provider.kind);
         let generation = source.generation();

@@ -3,14 +3,13 @@
 use std::{
     io::{self, Read as _},
     path::Path,
-    sync::Arc,
 };
 
 use attache_core::{
     attestation::{Agreement, Attestation, Proven},
     attributes::{Attributes, unproven},
     decision::{DenyReason, Fault},
-    evidence::Evidence,
+    evidence::{Evidence, EvidenceRef},
     header::HeaderName,
     jwt::{MAX_TOKEN_BYTES, RejectedToken},
     secret::Secret,
@@ -30,9 +29,11 @@ use crate::{
 
 /// What a call shows of its caller.
 #[derive(Default)]
-pub(crate) struct Offered {
-    /// All pieces; `None` if there is none.
-    pub(crate) evidence: Option<Evidence>,
+pub(crate) struct Offered<'q> {
+    /// A token that is all of it, where it stands in the question.
+    token: Option<&'q str>,
+    /// All pieces, if that is anything else.
+    pieces: Option<Evidence>,
     /// For each piece, the name that it must turn out to prove, if a proxy says one.
     named: Vec<Option<SpiffeId>>,
     /// The name that all of it must prove, though no certificate comes with it.
@@ -45,11 +46,11 @@ pub(crate) struct Offered {
 
 impl EvidenceSource {
     /// What this call shows.
-    pub(crate) fn offered(
+    pub(crate) fn offered<'q>(
         &self,
-        question: &Question<'_>,
+        question: &'q Question<'_>,
         now: Timestamp,
-    ) -> Result<Offered, Refusal> {
+    ) -> Result<Offered<'q>, Refusal> {
         match self {
             Self::Request(rule) => rule.offered(question).map_err(Refusal::Denied),
             // SECURITY: read for each call, so that a rotated token is used at once and a removed one never.
@@ -81,7 +82,7 @@ impl EvidenceSource {
 }
 
 impl RequestEvidence {
-    fn offered(&self, question: &Question<'_>) -> Result<Offered, DenyReason> {
+    fn offered<'q>(&self, question: &'q Question<'_>) -> Result<Offered<'q>, DenyReason> {
         if let Some(given) = question.given {
             return self
                 .accepts(given)
@@ -96,14 +97,13 @@ impl RequestEvidence {
             .map(|name| from_header(name, question))
             .transpose()?
             .flatten();
-        if let Some(token) = token {
-            pieces.push(token);
+        if token.is_some() {
             offered.named.push(None);
         }
         if let Some(rule) = &self.peer {
             let spoken = peer::read(rule, question.peer, question.lines(xfcc::HEADER))?;
             // A name counts where nothing is proven.
-            if spoken.caller.is_some() || (pieces.is_empty() && spoken.named.is_some()) {
+            if spoken.caller.is_some() || (token.is_none() && spoken.named.is_some()) {
                 offered.proxy = spoken.proxy;
             }
             if let Some(shown) = spoken.caller {
@@ -117,9 +117,15 @@ impl RequestEvidence {
                 offered.unproven.set(unproven::PRINCIPAL, named.as_str());
             }
         }
-        offered.evidence = Evidence::together(pieces, self.agreement);
+        if pieces.is_empty() {
+            offered.token = token;
+        } else {
+            let token = token.map(|token| EvidenceRef::Token(token).to_evidence());
+            pieces.splice(..0, token);
+            offered.pieces = Evidence::together(pieces, self.agreement);
+        }
         // Where something is proven, nobody asks for more.
-        if offered.evidence.is_none()
+        if offered.evidence().is_none()
             && let Some(address) = question.address
         {
             let address = address.to_canonical().to_string();
@@ -138,12 +144,18 @@ impl RequestEvidence {
     }
 }
 
-impl Offered {
+impl Offered<'_> {
     fn only(evidence: Evidence) -> Self {
         Self {
-            evidence: Some(evidence),
+            pieces: Some(evidence),
             ..Self::default()
         }
+    }
+
+    /// All of it; `None` if there is none.
+    pub(crate) fn evidence(&self) -> Option<EvidenceRef<'_>> {
+        let pieces = self.pieces.as_ref().map(EvidenceRef::from);
+        self.token.map(EvidenceRef::Token).or(pieces)
     }
 
     /// Who calls, proven; `None` if the call shows no evidence.
@@ -154,7 +166,7 @@ impl Offered {
         &self,
         trust: &Trust,
         now: Timestamp,
-    ) -> Result<Option<Arc<Attestation>>, Refusal> {
+    ) -> Result<Option<Attestation>, Refusal> {
         if let Some(proxy) = &self.proxy {
             let certificate = Evidence::Certificate(proxy.chain.clone());
             let attestation = trust.attest(&certificate, now).await?;
@@ -162,7 +174,7 @@ impl Offered {
                 return Err(DenyReason::PeerMismatch.into());
             }
         }
-        let Some(evidence) = &self.evidence else {
+        let Some(evidence) = self.evidence() else {
             return Ok(None);
         };
         let attestation = trust.attest(evidence, now).await?;
@@ -189,7 +201,10 @@ impl Offered {
     }
 }
 
-fn from_header(name: &HeaderName, question: &Question<'_>) -> Result<Option<Evidence>, DenyReason> {
+fn from_header<'q>(
+    name: &HeaderName,
+    question: &'q Question<'_>,
+) -> Result<Option<&'q str>, DenyReason> {
     let mut values = question.values(name);
     let Some(value) = values.next() else {
         return Ok(None);
@@ -199,9 +214,7 @@ fn from_header(name: &HeaderName, question: &Question<'_>) -> Result<Option<Evid
     }
     let text = str::from_utf8(value)
         .map_err(|_not_utf8| DenyReason::EvidenceRejected(RejectedToken::Malformed("not ASCII")))?;
-    token(text)
-        .map(|token| Some(Evidence::Token(Secret::new(token.to_owned()))))
-        .ok_or(DenyReason::EvidenceMissing)
+    token(text).map(Some).ok_or(DenyReason::EvidenceMissing)
 }
 
 /// The token itself, without `Bearer ` (RFC 6750 §2.1) in front.

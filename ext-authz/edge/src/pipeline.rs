@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use attache_core::{
     attestation::Attestation, attributes::Attributes, decision::Fault, event::Event,
-    evidence::Evidence,
+    evidence::EvidenceRef,
 };
 use attache_credentials::{Credential, Credentials};
 use attache_policy::{Compiled, Context, Decided, Decision, Geography, Grant};
@@ -222,7 +222,7 @@ impl Edge {
         let offered = listener.evidence.offered(question, trail.asked_at())?;
         let attestation = offered.attested(&self.trust, trail.asked_at()).await?;
         trail.enter(Stage::Decide);
-        let (Some(attestation), Some(evidence)) = (attestation, &offered.evidence) else {
+        let (Some(attestation), Some(evidence)) = (attestation, offered.evidence()) else {
             let verdict = self.admit(policies, &offered.unproven, question, asked, trail, &remove);
             wanted.note_unproven(&verdict, trail)?;
             return verdict;
@@ -265,7 +265,7 @@ impl Edge {
         &self,
         wanted: Wanted<'_>,
         grant: &Grant<'_>,
-        evidence: &Evidence,
+        evidence: EvidenceRef<'_>,
         trail: &mut Trail,
     ) -> Result<Option<Arc<Credential>>, Refusal> {
         trail.enter(Stage::Credential);

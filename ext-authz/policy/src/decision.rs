@@ -1,13 +1,13 @@
 //! The answers: a [`Grant`], which nothing else can make, a [`Denial`], or a fault; and what an audit
 //! event tells beside them.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use attache_core::{
     attestation::Attestation,
     decision::{DenyReason, Fault},
     event::{ConditionOutcome, Outcome},
-    evidence::Evidence,
+    evidence::{Evidence, EvidenceRef},
     request::Request,
     scope::{Caller, Scope},
     time::Timestamp,
@@ -171,11 +171,12 @@ impl<'a> Grant<'a> {
     /// on. `None` if `shown` is other evidence.
     ///
     /// SECURITY: the issuer believes all that it is handed, so nothing else is handed to it.
-    pub fn evidence<'e>(&self, shown: &'e Evidence) -> Option<Cow<'e, Evidence>> {
+    pub fn evidence<'e>(&self, shown: impl Into<EvidenceRef<'e>>) -> Option<Evidence> {
+        let shown = shown.into();
         if self.counted.is_none() {
-            return Some(Cow::Borrowed(shown));
+            return Some(shown.to_evidence());
         }
-        let Evidence::Several(several) = shown else {
+        let EvidenceRef::Other(Evidence::Several(several)) = shown else {
             return None;
         };
         let proofs = self.ground.attestation.proofs();
@@ -187,7 +188,12 @@ impl<'a> Grant<'a> {
         let counting =
             counting.filter(|(_, proof)| self.permit.rule.accepts.includes(&proof.provider));
         let counting = counting.map(|(piece, _)| piece.clone()).collect();
-        Evidence::together(counting, several.agreement()).map(Cow::Owned)
+        Evidence::together(counting, several.agreement())
+    }
+
+    /// Whether `shown` can be the evidence that [`Self::attestation`] rests on.
+    pub fn rests_on(&self, shown: EvidenceRef<'_>) -> bool {
+        self.counted.is_none() || self.evidence(shown).is_some()
     }
 
     /// With which credential; `None` lets the call pass without one.

@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use attache_core::{
     attestation::{Attestation, Proven, ProviderKind},
     attributes::Attributes,
     certificate::{CertificateChain, RejectedCertificate},
     decision::{DenyReason, Fault},
-    evidence::Evidence,
+    evidence::{Evidence, EvidenceRef},
     jwt::{Claimed, RejectedToken, Unverified, Verified},
     secret::Secret,
     spiffe_id::SpiffeId,
@@ -177,6 +177,8 @@ struct Provider {
     config: Arc<ProviderConfig>,
     revision: u64,
     keyring: Arc<Keyring>,
+    /// What the last token said that it proved.
+    claimed: ArcSwapOption<Claimed>,
     /// Fetching ends when the provider is dropped.
     _tasks: JoinSet<()>,
 }
@@ -234,9 +236,10 @@ impl Trust {
     /// refuses all. Waits for keys at most two seconds a piece, and only where there are none.
     pub async fn attest(
         &self,
-        evidence: &Evidence,
+        evidence: impl Into<EvidenceRef<'_>>,
         now: Timestamp,
-    ) -> Result<Arc<Attestation>, NotAttested> {
+    ) -> Result<Attestation, NotAttested> {
+        let evidence = evidence.into();
         if let Some(known) = self.known(evidence, now) {
             return Ok(known);
         }
@@ -245,37 +248,36 @@ impl Trust {
     }
 
     /// What was proven before by a token, and is still proven.
-    fn known(&self, evidence: &Evidence, now: Timestamp) -> Option<Arc<Attestation>> {
-        let Evidence::Token(token) = evidence else {
+    fn known(&self, evidence: EvidenceRef<'_>, now: Timestamp) -> Option<Attestation> {
+        let EvidenceRef::Token(token) = evidence else {
             return None;
         };
         self.verified.find(&Looked(token), now, |entry| {
-            self.proof_today(entry.claimed.as_ref(), now)
+            self.proof_today(entry.claimed.as_deref(), now)
         })
     }
 
     async fn prove(
         &self,
-        evidence: &Evidence,
+        evidence: EvidenceRef<'_>,
         now: Timestamp,
-    ) -> Result<Arc<Attestation>, NotAttested> {
-        let Evidence::Several(several) = evidence else {
+    ) -> Result<Attestation, NotAttested> {
+        let EvidenceRef::Other(Evidence::Several(several)) = evidence else {
             return self.prove_piece(evidence, now).await;
         };
         let mut attested = Vec::with_capacity(several.pieces().len());
         for piece in several.pieces() {
-            let attestation = match self.known(piece, now) {
+            let attestation = match self.known(piece.into(), now) {
                 Some(known) => known,
-                None => self.prove_piece(piece, now).await?,
+                None => self.prove_piece(piece.into(), now).await?,
             };
             attested.push(attestation);
         }
         let Some((first, others)) = attested.split_first() else {
             return Err(NotAttested::Denied(DenyReason::EvidenceMissing));
         };
-        let others = others.iter().map(|attestation| &**attestation);
         match first.together(others, several.agreement()) {
-            Ok(together) => Ok(Arc::new(together)),
+            Ok(together) => Ok(together),
             Err(disagreement) => {
                 debug!(%disagreement, "evidence of one call");
                 Err(NotAttested::Denied(DenyReason::EvidenceConflict))
@@ -287,14 +289,21 @@ impl Trust {
     /// an issuer. A token of a key that is not there yet is `Unavailable` while it is looked for.
     async fn prove_piece(
         &self,
-        evidence: &Evidence,
+        evidence: EvidenceRef<'_>,
         now: Timestamp,
-    ) -> Result<Arc<Attestation>, NotAttested> {
+    ) -> Result<Attestation, NotAttested> {
         match evidence {
-            Evidence::Token(token) => self.prove_token(token, now).await,
-            Evidence::Certificate(chain) => self.attest_certificate(chain, now).await,
+            EvidenceRef::Token(token) => self.prove_token(token, now).await,
+            EvidenceRef::Other(Evidence::Token(token)) => {
+                self.prove_token(token.expose(), now).await
+            }
+            EvidenceRef::Other(Evidence::Certificate(chain)) => {
+                self.attest_certificate(chain, now).await
+            }
             // Pieces are flat.
-            Evidence::Several(_) => Err(NotAttested::Denied(DenyReason::EvidenceAmbiguous)),
+            EvidenceRef::Other(Evidence::Several(_)) => {
+                Err(NotAttested::Denied(DenyReason::EvidenceAmbiguous))
+            }
         }
     }
 
@@ -302,7 +311,7 @@ impl Trust {
         &self,
         chain: &CertificateChain,
         now: Timestamp,
-    ) -> Result<Arc<Attestation>, NotAttested> {
+    ) -> Result<Attestation, NotAttested> {
         // SECURITY: the certificate's word picks the authorities that must prove it, and nothing else.
         let named = x509::named(chain)?;
         let provider = self
@@ -330,11 +339,10 @@ impl Trust {
         let attestation = provider
             .attested_svid(&verified)
             .map_err(NotAttested::Denied)?;
-        let attestation = Arc::new(attestation);
         let entry = Entry {
             proof,
             claimed: None,
-            attestation: Arc::clone(&attestation),
+            attestation: attestation.clone(),
             validity: verified.validity(),
         };
         self.verified.keep(presented, entry, now);
@@ -345,15 +353,12 @@ impl Trust {
     fn proof_today(&self, claimed: Option<&Claimed>, now: Timestamp) -> Option<Proof> {
         let (claimed, live) = (claimed?, self.live.load());
         let provider = live.of_token(claimed).ok()?;
-        provider.proof(&*provider.keyring.usable(now)?, claimed)
+        let keys = &provider.keyring;
+        keys.look(now, |keys| provider.proof(keys, claimed))?
     }
 
-    async fn prove_token(
-        &self,
-        token: &Secret,
-        now: Timestamp,
-    ) -> Result<Arc<Attestation>, NotAttested> {
-        let unverified = Unverified::parse(token.expose())?;
+    async fn prove_token(&self, token: &str, now: Timestamp) -> Result<Attestation, NotAttested> {
+        let unverified = Unverified::parse(token)?;
         let claimed = unverified.claimed();
         let provider = self.live.load().of_token(&claimed).cloned()?;
         let keys = provider.keyring.ready(now).await;
@@ -370,15 +375,14 @@ impl Trust {
             outcome => (outcome?, keys),
         };
         let attestation = provider.attested(&verified).map_err(NotAttested::Denied)?;
-        let attestation = Arc::new(attestation);
         if let Some(proof) = provider.proof(&keys, &claimed) {
             let entry = Entry {
                 proof,
-                claimed: Some(claimed),
-                attestation: Arc::clone(&attestation),
+                claimed: Some(provider.shared(claimed)),
+                attestation: attestation.clone(),
                 validity: verified.validity(),
             };
-            let shown = Shown::Token(token.clone());
+            let shown = Shown::Token(Secret::new(token.to_owned()));
             self.verified.keep(shown, entry, now);
         }
         Ok(attestation)
@@ -408,6 +412,7 @@ impl Provider {
             config,
             revision,
             keyring,
+            claimed: ArcSwapOption::empty(),
             _tasks: tasks,
         }
     }
@@ -424,6 +429,16 @@ impl Provider {
             return Ok(svid.into_token());
         }
         token.verify(&keys.set, &self.config.rules(), &keys.verifier, now)
+    }
+
+    /// What a token says of itself, in memory that it shares with the last one if that said the same.
+    fn shared(&self, claimed: Claimed) -> Arc<Claimed> {
+        let last = self.claimed.load_full();
+        last.filter(|last| **last == claimed).unwrap_or_else(|| {
+            let claimed = Arc::new(claimed);
+            self.claimed.store(Some(Arc::clone(&claimed)));
+            claimed
+        })
     }
 
     /// What proves a token that is so found; `None` if no key of the set could have signed it.
@@ -452,7 +467,7 @@ impl Provider {
     fn attestation(&self, proven: (SpiffeId, Attributes), expires_at: Timestamp) -> Attestation {
         let (spiffe_id, attributes) = proven;
         Attestation::attested(Proven {
-            provider: self.config.name.clone(),
+            provider: self.config.name.as_str().into(),
             kind: self.config.kind,
             spiffe_id,
             attributes,

@@ -64,18 +64,18 @@ impl Hash for Shown {
 }
 
 /// A token that is looked for, where it stands.
-pub(crate) struct Looked<'a>(pub(crate) &'a Secret);
+pub(crate) struct Looked<'a>(pub(crate) &'a str);
 
 impl Hash for Looked<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         // As `Shown` does, by which it is found.
-        self.0.expose().hash(state);
+        self.0.hash(state);
     }
 }
 
 impl Equivalent<Shown> for Looked<'_> {
     fn equivalent(&self, shown: &Shown) -> bool {
-        matches!(shown, Shown::Token(token) if token == self.0)
+        matches!(shown, Shown::Token(token) if *token == *self.0)
     }
 }
 
@@ -92,9 +92,10 @@ impl Shown {
 /// What a piece of evidence proved, and how.
 pub(crate) struct Entry {
     pub(crate) proof: Proof,
-    /// What a token says of itself, so that it need not be read again; `None` of a chain.
-    pub(crate) claimed: Option<Claimed>,
-    pub(crate) attestation: Arc<Attestation>,
+    /// What a token says of itself, so that it need not be read again; `None` of a chain. Those of one issuer mostly
+    /// say the same, in one piece of memory.
+    pub(crate) claimed: Option<Arc<Claimed>>,
+    pub(crate) attestation: Attestation,
     pub(crate) validity: Validity,
 }
 
@@ -131,7 +132,7 @@ impl VerifiedTokens {
         shown: &(impl Equivalent<Shown> + Hash),
         now: Timestamp,
         today: impl FnOnce(&Entry) -> Option<Proof>,
-    ) -> Option<Arc<Attestation>> {
+    ) -> Option<Attestation> {
         let kept = self.0.get(shown)?;
         let entry = &kept.entry;
         if entry.validity.holds_at(now).is_err() {
@@ -141,7 +142,7 @@ impl VerifiedTokens {
         kept.used.store(now.as_seconds(), Ordering::Relaxed);
         // SECURITY: a provider that changed, or a key that was withdrawn, takes along what it proved.
         let holds = today(entry) == Some(entry.proof);
-        holds.then(|| Arc::clone(&entry.attestation))
+        holds.then(|| entry.attestation.clone())
     }
 
     pub(crate) fn keep(&self, shown: Shown, entry: Entry, now: Timestamp) {
@@ -187,7 +188,7 @@ fn weight(shown: &Shown, entry: &Entry) -> u64 {
     let bytes = attributes
         .fold(ENTRY_BYTES, usize::saturating_add)
         .saturating_add(shown.length())
-        .saturating_add(entry.claimed.as_ref().map_or(0, Claimed::length))
+        .saturating_add(entry.claimed.as_ref().map_or(0, |claimed| claimed.length()))
         .saturating_add(attestation.spiffe_id().as_str().len());
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }

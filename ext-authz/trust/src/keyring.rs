@@ -216,12 +216,17 @@ impl Keyring {
 
     /// The keys, unless they are too old.
     pub(crate) fn usable(&self, now: Timestamp) -> Option<Arc<Keys>> {
+        self.look(now, Arc::clone)
+    }
+
+    /// What `look` makes of them, without a copy that every thread would count in one place.
+    pub(crate) fn look<T>(&self, now: Timestamp, look: impl FnOnce(&Arc<Keys>) -> T) -> Option<T> {
         let loaded = self.loaded.load();
         let loaded = loaded.as_ref()?;
         let age = loaded
             .fetched_at
             .map_or(Duration::ZERO, |fetched_at| now.since(fetched_at));
-        (age <= self.config.max_key_age).then(|| Arc::clone(&loaded.keys))
+        (age <= self.config.max_key_age).then(|| look(&loaded.keys))
     }
 
     /// The number of the fetch that answers a request: the one not yet answered, or a new one if the

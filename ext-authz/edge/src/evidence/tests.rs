@@ -4,7 +4,7 @@ use attache_core::{
     attestation::{Agreement, Attestation, Proven, ProviderKind},
     attributes::Attributes,
     decision::{DenyReason, Fault},
-    evidence::Evidence,
+    evidence::EvidenceRef,
     header::HeaderName,
     spiffe_id::SpiffeId,
     time::Timestamp,
@@ -37,11 +37,11 @@ fn question<'a>(headers: &[(&'a str, &'a [u8])]) -> Question<'a> {
     }
 }
 
-fn text(evidence: &Evidence) -> &str {
-    let Evidence::Token(token) = evidence else {
+fn text<'o>(offered: &'o Offered<'_>) -> &'o str {
+    let Some(EvidenceRef::Token(token)) = offered.evidence() else {
         panic!("a token");
     };
-    token.expose()
+    token
 }
 
 fn header(name: &str) -> EvidenceSource {
@@ -52,12 +52,8 @@ fn header(name: &str) -> EvidenceSource {
 fn a_token_stands_alone_or_after_bearer() {
     for value in ["e.y.J", "Bearer e.y.J", "bearer  e.y.J ", "BEARER e.y.J"] {
         let question = question(&[("x-attache-evidence", value.as_bytes())]);
-        let evidence = header("X-Attache-Evidence")
-            .offered(&question, NOW)
-            .ok()
-            .and_then(|offered| offered.evidence)
-            .unwrap();
-        assert_eq!(text(&evidence), "e.y.J", "{value}");
+        let offered = header("X-Attache-Evidence").offered(&question, NOW);
+        assert_eq!(text(&offered.ok().unwrap()), "e.y.J", "{value}");
     }
 }
 
@@ -66,7 +62,7 @@ fn no_evidence_two_pieces_and_bytes_that_are_no_text_are_refused_apart() {
     let refused = |headers: &[(&'static str, &'static [u8])]| match header("x-attache-evidence")
         .offered(&question(headers), NOW)
     {
-        Ok(offered) if offered.evidence.is_none() => "none",
+        Ok(offered) if offered.evidence().is_none() => "none",
         Ok(_) => panic!("accepted"),
         Err(refusal) => refusal.code(),
     };
@@ -93,8 +89,8 @@ fn the_pods_token_is_read_again_when_it_rotates_and_not_used_when_it_is_gone() {
     let question = question(&[("x-attache-evidence", b"forged")]);
     for token in ["first", "second\n"] {
         fs::write(&path, token).unwrap();
-        let evidence = source.offered(&question, NOW).ok().unwrap();
-        assert_eq!(text(&evidence.evidence.unwrap()), token.trim());
+        let offered = source.offered(&question, NOW).ok().unwrap();
+        assert_eq!(text(&offered), token.trim());
     }
     for broken in [Some(&b""[..]), Some(b"\xff"), None] {
         fs::remove_file(&path).unwrap();
@@ -122,7 +118,8 @@ fn a_pipe_in_place_of_the_token_does_not_hold_up_the_call() {
     let path = folder.path().join("token");
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-    let refused = EvidenceSource::TokenFile(path).offered(&question(&[]), NOW);
+    let question = question(&[]);
+    let refused = EvidenceSource::TokenFile(path).offered(&question, NOW);
     let unreadable = Refusal::Unavailable(Fault::EvidenceUnreadable);
     assert_eq!(refused.err(), Some(unreadable));
 }
@@ -135,8 +132,13 @@ fn id(text: &str) -> SpiffeId {
     SpiffeId::parse(text).unwrap()
 }
 
-/// What a token of `WEB` shows on a connection of `principal`, with `forwarded` written by it.
-fn beside(principal: &str, forwarded: &str, agreement: Agreement) -> Offered {
+/// Holds the names beside a token on a connection of `principal`, with `forwarded` written by it, against `proven`.
+fn beside(
+    principal: &str,
+    forwarded: &str,
+    agreement: Agreement,
+    proven: &Attestation,
+) -> Result<(), DenyReason> {
     let rule = RequestEvidence {
         peer: Some(PeerRule {
             proxies: vec![id(FRONT)],
@@ -157,7 +159,7 @@ fn beside(principal: &str, forwarded: &str, agreement: Agreement) -> Offered {
         },
         ..question(&headers[..given])
     };
-    rule.offered(&question).unwrap()
+    rule.offered(&question).unwrap().check_names(proven)
 }
 
 #[test]
@@ -167,7 +169,7 @@ fn a_token_on_a_connection_of_another_name_is_not_its_callers() {
         reason = "names are held against a proof here, not the proving"
     )]
     let web = Attestation::attested(Proven {
-        provider: "mesh".to_owned(),
+        provider: "mesh".into(),
         kind: ProviderKind::SpiffeJwt,
         spiffe_id: id(WEB),
         attributes: Attributes::new(),
@@ -186,8 +188,8 @@ fn a_token_on_a_connection_of_another_name_is_not_its_callers() {
         (FRONT, "", one, Ok(())),
         (THIEF, "", Agreement::NamedByPolicy, Ok(())),
     ] {
-        let offered = beside(principal, forwarded, agreement);
-        assert_eq!(offered.check_names(&web), told, "{principal} {forwarded}");
+        let checked = beside(principal, forwarded, agreement, &web);
+        assert_eq!(checked, told, "{principal} {forwarded}");
     }
 }
 
@@ -212,7 +214,7 @@ fn the_proxy_that_names_a_caller_must_be_proven_also_where_the_name_is_all_there
         ..question(&[("x-forwarded-client-cert", forwarded.as_bytes())])
     };
     let offered = rule.offered(&question).unwrap();
-    assert!(offered.evidence.is_none());
+    assert!(offered.evidence().is_none());
     assert!(offered.unproven.value("unproven.principal").is_some());
     let proxy = offered.proxy.expect("the proxy, to be attested");
     assert_eq!(proxy.named, id(FRONT));

@@ -1,6 +1,6 @@
 //! Who would make a call: proven as for a real request, or only supposed.
 
-use std::{iter, sync::Arc};
+use std::iter;
 
 use attache_core::{
     attestation::{Attestation, ProviderKind},
@@ -18,7 +18,7 @@ use crate::{question::Question, refusal::Refusal};
 
 /// A caller whom policy can be asked about.
 pub(super) enum Known {
-    Proven(Arc<Attestation>),
+    Proven(Attestation),
     Supposed(Supposed),
     /// It shows no evidence; this is said of it.
     Unproven(Attributes),

@@ -279,7 +279,7 @@ fn a_grant_tells_of_the_caller_what_its_policys_providers_proved_and_rests_on_th
         let attributes = grant.attestation().attributes();
         assert_eq!(attributes.value("claims.team").is_some(), team, "{names}");
         let evidence = grant.evidence(&shown).expect("the caller's evidence");
-        assert!(*evidence == counted, "{names}");
+        assert!(evidence == counted, "{names}");
         // What is not the caller's evidence is not guessed at.
         assert_eq!(grant.evidence(&token("else")).is_some(), team, "{names}");
     }

@@ -53,16 +53,16 @@ fn lasting(long: Duration) -> Validity {
     clippy::disallowed_methods,
     reason = "the cache does not look into what it keeps"
 )]
-fn attestation(attribute: &str) -> Arc<Attestation> {
+fn attestation(attribute: &str) -> Attestation {
     let mut attributes = Attributes::new();
     attributes.set("claims.x", attribute);
-    Arc::new(Attestation::attested(Proven {
-        provider: "p".to_owned(),
+    Attestation::attested(Proven {
+        provider: "p".into(),
         kind: ProviderKind::Oidc,
         spiffe_id: SpiffeId::parse("spiffe://td/x").expect("an ID"),
         attributes,
         expires_at: NOW,
-    }))
+    })
 }
 
 /// A token, and what proves it.
@@ -73,7 +73,7 @@ fn seen(revision: u64, key: u64, token: &str) -> Seen {
     (shown, Proof { revision, key })
 }
 
-fn entry(proof: Proof, attestation: Arc<Attestation>) -> Entry {
+fn entry(proof: Proof, attestation: Attestation) -> Entry {
     Entry {
         proof,
         claimed: None,

@@ -162,7 +162,7 @@ pub(crate) fn evidence(token: &str) -> Evidence {
     Evidence::Token(Secret::new(token.to_owned()))
 }
 
-pub(crate) fn code(outcome: &Result<Arc<Attestation>, NotAttested>) -> &'static str {
+pub(crate) fn code(outcome: &Result<Attestation, NotAttested>) -> &'static str {
     match outcome {
         Ok(_) => "attested",
         Err(NotAttested::Denied(reason)) => reason.code(),

@@ -95,7 +95,7 @@ fn compiled(sources: &[Source]) -> Result<Compiled> {
 
 /// One call whose decision is known.
 struct Call {
-    caller: Arc<Attestation>,
+    caller: Attestation,
     key: String,
     host: Host,
     elsewhere: Host,
