@@ -11,7 +11,7 @@ use std::{
 };
 
 use attache_core::time::Timestamp;
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, CWD, OFlags, StatxFlags, makedev};
 use serde::{Deserialize as _, de::IntoDeserializer as _, de::value::Error as NotATime};
 
 use super::family::Family;
@@ -142,10 +142,10 @@ impl Segment {
             return Err(error);
         }
         // Looked at after the write: what was written into a removed file is not recorded.
-        if let Ok(found) = fs::symlink_metadata(&self.path)
-            && identity(&found) == self.identity
+        if let Ok((identity, length)) = found_at(&self.path)
+            && identity == self.identity
         {
-            self.length = found.len();
+            self.length = length;
             return Ok(Appended::InPlace);
         }
         let ours = self.file.metadata()?;
@@ -175,6 +175,20 @@ impl Segment {
 /// By which a file is known, wherever it is: its device and its number there.
 pub(super) fn identity(file: &Metadata) -> (u64, u64) {
     (file.dev(), file.ino())
+}
+
+/// Which file stands there, and its length. Times are not asked for where that can be said: whoever asks makes the next
+/// write note a new one, which costs as much as a fifth of it (Linux 6.13).
+fn found_at(path: &Path) -> io::Result<((u64, u64), u64)> {
+    let wanted = StatxFlags::INO | StatxFlags::SIZE;
+    match rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, wanted) {
+        Ok(found) if found.stx_mask & wanted.bits() == wanted.bits() => {
+            let device = makedev(found.stx_dev_major, found.stx_dev_minor);
+            Ok(((device, found.stx_ino), found.stx_size))
+        }
+        // An old kernel, or one that is told to refuse what it does not know.
+        _ => fs::symlink_metadata(path).map(|found| (identity(&found), found.len())),
+    }
 }
 
 /// SECURITY: readable by its owner only, and never through a link that somebody put there.
