@@ -66,7 +66,10 @@ impl Host {
             .strip_prefix('[')
             .and_then(|rest| rest.strip_suffix(']'))
             .unwrap_or(text);
-        if let Ok(address) = bare.parse::<Ipv6Addr>() {
+        // Nearly all are names, which need not be tried as what they cannot be.
+        if bare.contains(':')
+            && let Ok(address) = bare.parse::<Ipv6Addr>()
+        {
             // SECURITY: `::ffff:10.0.0.1` reaches 10.0.0.1 past every policy that names it so.
             let mapped = address.to_ipv4_mapped().is_some();
             return if mapped {
@@ -78,7 +81,9 @@ impl Host {
         if bare != text {
             return Err(AmbiguousRequest::Host);
         }
-        if let Ok(address) = text.parse::<Ipv4Addr>() {
+        if text.ends_with(|last: char| last.is_ascii_digit())
+            && let Ok(address) = text.parse::<Ipv4Addr>()
+        {
             return Ok(Self(address.to_string()));
         }
         let name = text.strip_suffix('.').unwrap_or(text);

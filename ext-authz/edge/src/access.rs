@@ -12,6 +12,7 @@ use attache_proto::access::v1::{
     BatchCheckRequest, BatchCheckResponse, Call, CheckRequest, CheckResponse, Decision, Evidence,
     Header, Transport, access_server::Access, evidence::Kind,
 };
+use compact_str::ToCompactString as _;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
@@ -134,7 +135,7 @@ impl Asked {
             headers: headers.map(|it| (it.name.as_str(), &*it.value)).collect(),
             headers_are_known: self.headers.is_some(),
             vouched: Some(&self.origin),
-            source: self.source.map(|address| address.to_string()),
+            source: self.source.map(|address| address.to_compact_string()),
             address: self.source,
             peer: Peer::default(),
             given: self.evidence.as_ref(),

@@ -23,7 +23,7 @@ use attache_core::{
 use attache_credentials::Credential;
 use attache_policy::{Compiled, Context, Decision, Withheld};
 use attache_trust::NotAttested;
-use compact_str::CompactString;
+use compact_str::{CompactString, ToCompactString as _};
 use tokio::time::{Instant, timeout};
 use tracing::{error, info};
 
@@ -96,7 +96,7 @@ pub enum NotHandedOut {
 impl Edge {
     /// Decides about a token for the workload itself, records it, and gives it.
     pub async fn hand_out(&self, wanted: &Wanted) -> HandedOut {
-        let source = wanted.source.map(|source| source.to_string());
+        let source = wanted.source.map(|source| source.to_compact_string());
         let target = wanted.target.as_ref().map(|target| target.host.as_str());
         let question = Question {
             method: "POST",

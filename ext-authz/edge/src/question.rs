@@ -1,7 +1,7 @@
 //! One request as a listener understood it, whichever protocol asked. All of it is what the client
 //! says, except `vouched`, which is the route's word.
 
-use std::{fmt::Write as _, net::IpAddr};
+use std::net::IpAddr;
 
 use attache_core::{
     decision::DenyReason,
@@ -14,6 +14,8 @@ use attache_core::{
         is_method, overrides_request,
     },
 };
+
+use compact_str::{CompactString, ToCompactString as _};
 
 use crate::{
     peer::Peer,
@@ -39,7 +41,7 @@ pub struct Question<'a> {
     /// The origin that Envoy's route says it leads to.
     pub vouched: Option<&'a str>,
     /// The connection's peer, `address:port`.
-    pub source: Option<String>,
+    pub source: Option<CompactString>,
     /// The caller's address, by the listener's rule; `None` if it is not known for certain.
     pub address: Option<IpAddr>,
     /// What Envoy says of the connection's peer.
@@ -224,23 +226,21 @@ impl Asked<'_> {
     }
 
     /// The destination as an origin, with its port: `https://api.example.com:443`.
-    pub(crate) fn origin(&self) -> String {
+    pub(crate) fn origin(&self) -> CompactString {
         let scheme = match self.transport {
             Transport::Tls => "https",
             Transport::Plaintext => "http",
         };
         let (host, port) = (self.host.as_str(), self.port);
-        let mut origin = String::with_capacity(scheme.len() + host.len() + "://[]:65535".len());
         let (before, after) = if host.contains(':') {
             ("://[", "]:")
         } else {
             ("://", ":")
         };
-        for part in [scheme, before, host, after] {
-            origin.push_str(part);
-        }
-        // Writing to a String cannot fail.
-        let _ = write!(origin, "{port}");
+        let port = port.to_compact_string();
+        let length = scheme.len() + before.len() + host.len() + after.len() + port.len();
+        let mut origin = CompactString::with_capacity(length);
+        origin.extend([scheme, before, host, after, &port]);
         origin
     }
 

@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use compact_str::{CompactString, ToCompactString as _};
+
 /// The header in which each proxy appends the peer that it saw.
 const FORWARDED: &str = "x-forwarded-for";
 
@@ -26,12 +28,16 @@ pub(crate) fn address(
 }
 
 /// `address:port` for the audit event.
-pub(crate) fn text(address: &str, port: u32) -> String {
-    if address.contains(':') {
-        format!("[{address}]:{port}")
+pub(crate) fn text(address: &str, port: u32) -> CompactString {
+    let (before, after) = if address.contains(':') {
+        ("[", "]:")
     } else {
-        format!("{address}:{port}")
-    }
+        ("", ":")
+    };
+    let port = port.to_compact_string();
+    let mut text = CompactString::default();
+    text.extend([before, address, after, &port]);
+    text
 }
 
 /// One spelling: a listener for both families tells IPv4 addresses as `::ffff:192.0.2.1`.

@@ -211,7 +211,7 @@ impl Trail {
     /// Where the request goes, in its one spelling.
     pub(crate) fn asked(&mut self, asked: &Asked<'_>) {
         self.event.target_service = asked.host().as_str().into();
-        self.event.target_origin = Some(asked.origin().into());
+        self.event.target_origin = Some(asked.origin());
     }
 
     /// A decision begins under a policy set; what an earlier one found is forgotten.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use attache_proto::token::v1 as proto;
+use compact_str::ToCompactString as _;
 use tonic::Status;
 
 use crate::{
@@ -112,7 +113,7 @@ impl Asked {
             headers,
             headers_are_known: self.details.is_some(),
             vouched: Some(&*self.call.target).filter(|target| !target.is_empty()),
-            source: self.source.map(|it| it.to_string()),
+            source: self.source.map(|it| it.to_compact_string()),
             address: caller,
             peer: self
                 .evidence
