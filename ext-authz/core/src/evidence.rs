@@ -27,7 +27,7 @@ pub enum Evidence {
 pub enum EvidenceRef<'e> {
     /// As in [`Evidence::Token`].
     Token(&'e str),
-    /// Any other.
+    /// Any other, and never a token.
     Other(&'e Evidence),
 }
 

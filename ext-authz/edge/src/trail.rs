@@ -240,7 +240,7 @@ impl Trail {
         self.event.workload_type = Some(attestation.kind().workload_type().into());
         self.event.trust_provider = Some(attestation.provider().into());
         let proofs = attestation.proofs();
-        let proofs = proofs.map(|proof| proof.provider.as_str().into());
+        let proofs = proofs.map(|proof| proof.provider.clone());
         self.event.attested_by = proofs.collect();
     }
 

@@ -215,4 +215,4 @@ impl RuleAction {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -92,8 +92,8 @@ impl Shown {
 /// What a piece of evidence proved, and how.
 pub(crate) struct Entry {
     pub(crate) proof: Proof,
-    /// What a token says of itself, so that it need not be read again; `None` of a chain. Those of one issuer mostly
-    /// say the same, in one piece of memory.
+    /// What a token says of itself, so that it need not be read again; `None` of a chain. Those of one issuer
+    /// say the same, in one piece of memory, unless they are JWT-SVIDs.
     pub(crate) claimed: Option<Arc<Claimed>>,
     pub(crate) attestation: Attestation,
     pub(crate) validity: Validity,

@@ -4,7 +4,7 @@ use attache_core::{
     attestation::{Agreement, Attestation, Proven, ProviderKind},
     attributes::Attributes,
     decision::{DenyReason, Fault},
-    evidence::EvidenceRef,
+    evidence::{Evidence, EvidenceRef},
     header::HeaderName,
     spiffe_id::SpiffeId,
     time::Timestamp,
@@ -162,19 +162,57 @@ fn beside(
     rule.offered(&question).unwrap().check_names(proven)
 }
 
-#[test]
-fn a_token_on_a_connection_of_another_name_is_not_its_callers() {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "names are held against a proof here, not the proving"
-    )]
-    let web = Attestation::attested(Proven {
-        provider: "mesh".into(),
+#[expect(
+    clippy::disallowed_methods,
+    reason = "names are held against a proof here, not the proving"
+)]
+fn proven(provider: &str, spiffe_id: &str) -> Attestation {
+    Attestation::attested(Proven {
+        provider: provider.into(),
         kind: ProviderKind::SpiffeJwt,
-        spiffe_id: id(WEB),
+        spiffe_id: id(spiffe_id),
         attributes: Attributes::new(),
         expires_at: NOW,
-    });
+    })
+}
+
+#[test]
+fn of_a_token_beside_a_certificate_the_certificate_alone_must_prove_the_name_of_the_connection() {
+    let rule = RequestEvidence {
+        peer: Some(PeerRule::default()),
+        agreement: Agreement::NamedByPolicy,
+        ..RequestEvidence::header(HeaderName::parse_evidence("x-attache-evidence").unwrap())
+    };
+    let certificate = certificate(&[1; 40]);
+    let question = Question {
+        peer: Peer {
+            principal: WEB,
+            certificate: &certificate,
+        },
+        ..question(&[("x-attache-evidence", b"e.y.J")])
+    };
+    let offered = rule.offered(&question).unwrap();
+    let Some(EvidenceRef::Other(Evidence::Several(several))) = offered.evidence() else {
+        panic!("both");
+    };
+    let [Evidence::Token(token), Evidence::Certificate(_)] = several.pieces() else {
+        panic!("the token first");
+    };
+    assert_eq!(token.expose(), "e.y.J");
+    let by_both = |token: &str, certificate: &str| {
+        let (token, certificate) = (proven("issuer", token), proven("mesh", certificate));
+        token
+            .together([&certificate], Agreement::NamedByPolicy)
+            .unwrap()
+    };
+    assert_eq!(offered.check_names(&by_both(THIEF, WEB)), Ok(()));
+    let mismatch = Err(DenyReason::PeerMismatch);
+    assert_eq!(offered.check_names(&by_both(WEB, THIEF)), mismatch);
+}
+
+#[test]
+fn a_token_on_a_connection_of_another_name_is_not_its_callers() {
+    let web = proven("mesh", WEB);
     let one = Agreement::OneWorkload;
     let conflict = Err(DenyReason::EvidenceConflict);
     let (of_web, of_thief) = (format!("URI={WEB}"), format!("URI={THIEF}"));

@@ -47,7 +47,7 @@ fn answer(disposition: Disposition) -> Answer {
         decision_id: "evt_1".into(),
         policy: Some("allow:a:b:read".into()),
         workload: None,
-        policy_revision: String::new().into(),
+        policy_revision: "".into(),
         valid_until: None,
         retry_after: None,
         observed: false,

@@ -109,3 +109,6 @@ impl RuleIndex {
             .map(|(client, bound)| (client, bound.target, &bound.rule))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,5 @@
 //! A key that lies in the table itself if it is short, so that a lookup reads it where it finds it.
 
-use std::{
-    borrow::Borrow,
-    hash::{Hash, Hasher},
-};
-
 /// Longest text kept in place. With its length and a few bytes of what it leads to, an entry fills one line of a
 /// cache.
 const IN_PLACE: usize = 46;
@@ -37,24 +32,3 @@ impl Short {
         }
     }
 }
-
-impl Borrow<[u8]> for Short {
-    fn borrow(&self) -> &[u8] {
-        self.bytes()
-    }
-}
-
-// INVARIANT: as `[u8]` is hashed and compared, by which entries are looked up.
-impl Hash for Short {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.bytes().hash(state);
-    }
-}
-
-impl PartialEq for Short {
-    fn eq(&self, other: &Self) -> bool {
-        self.bytes() == other.bytes()
-    }
-}
-
-impl Eq for Short {}

@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 use super::short::Short;
 use crate::hash::State;
 
+/// INVARIANT: an entry stands where the hash of its text's bytes puts it, and each text has one.
 #[derive(Debug)]
 pub(super) struct Table<V> {
     entries: HashTable<Entry<V>>,

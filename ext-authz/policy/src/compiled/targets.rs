@@ -37,7 +37,8 @@ pub(super) struct Covering {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gate {
     pub(super) id: TargetId,
-    /// In [`TargetIndex::injectable`].
+    /// In [`TargetIndex::injectable`]. SECURITY: told to each gate once all are in their tables; one without it would let
+    /// through what a client sent in place of a credential.
     injectable: u32,
     /// Whether an enforced policy is about it.
     pub(super) enforced: bool,
@@ -185,6 +186,7 @@ fn hosts_by_port(targets: &[HostPort], said: &[Said<'_>]) -> Map<u16, Hosts> {
         if let Some(hosts) = by_port.get_mut(port) {
             let gate = Gate {
                 id,
+                // Told by `injectable_by_set`, which goes through the same targets.
                 injectable: u32::MAX,
                 enforced: said.enforced,
                 rehearsed: said.rehearsed,

@@ -1,8 +1,8 @@
 use super::*;
 
-#[test]
-fn names_are_told_as_they_were_given_also_where_they_do_not_stand_in_the_rule() {
-    let terms = Arc::new(Terms {
+/// A rule that says nothing, with these names.
+pub(crate) fn named(names: &str) -> Rule {
+    let terms = Terms {
         effect: Effect::Deny,
         mode: PolicyMode::Enforce,
         tls: TlsRule::Required,
@@ -11,10 +11,15 @@ fn names_are_told_as_they_were_given_also_where_they_do_not_stand_in_the_rule() 
         credential: None,
         placements: Arc::default(),
         actions: Box::default(),
-    });
-    for length in [1, 40, 52, 53, 253] {
+    };
+    Rule::new(Arc::new(terms), names.to_owned())
+}
+
+#[test]
+fn names_are_told_as_they_were_given_also_where_they_do_not_stand_in_the_rule() {
+    for length in [1, 40, 48, 49, 50, 253] {
         let (policy, matched) = ("p".repeat(length), "m".repeat(length));
-        let rule = Rule::new(Arc::clone(&terms), format!("{policy}\nother\n{matched}"));
+        let rule = named(&format!("{policy}\nother\n{matched}"));
         assert_eq!(rule.policy(), policy);
         assert_eq!(rule.matched(0), "other");
         assert_eq!(rule.matched(1), matched);
