@@ -27,8 +27,10 @@ pub enum Evidence {
 pub enum EvidenceRef<'e> {
     /// As in [`Evidence::Token`].
     Token(&'e str),
-    /// Any other, and never a token.
-    Other(&'e Evidence),
+    /// As in [`Evidence::Certificate`].
+    Certificate(&'e CertificateChain),
+    /// As in [`Evidence::Several`].
+    Several(&'e Several),
 }
 
 /// Two or more pieces of evidence of one call.
@@ -67,7 +69,8 @@ impl EvidenceRef<'_> {
     pub fn to_evidence(self) -> Evidence {
         match self {
             Self::Token(token) => Evidence::Token(Secret::new(token.to_owned())),
-            Self::Other(evidence) => evidence.clone(),
+            Self::Certificate(chain) => Evidence::Certificate(chain.clone()),
+            Self::Several(several) => Evidence::Several(several.clone()),
         }
     }
 }
@@ -76,7 +79,8 @@ impl<'e> From<&'e Evidence> for EvidenceRef<'e> {
     fn from(evidence: &'e Evidence) -> Self {
         match evidence {
             Evidence::Token(token) => Self::Token(token.expose()),
-            Evidence::Certificate(_) | Evidence::Several(_) => Self::Other(evidence),
+            Evidence::Certificate(chain) => Self::Certificate(chain),
+            Evidence::Several(several) => Self::Several(several),
         }
     }
 }

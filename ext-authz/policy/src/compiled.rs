@@ -12,7 +12,7 @@ mod table;
 mod targets;
 mod unproven;
 
-use std::{collections::BTreeSet, panic::resume_unwind, sync::Arc, thread};
+use std::{panic::resume_unwind, sync::Arc, thread};
 
 use attache_core::{
     attestation::Attestation,
@@ -60,7 +60,6 @@ pub struct Compiled {
     credential_providers: Vec<Arc<CredentialProvider>>,
     /// Those of whom something is said and nothing is proven.
     unproven_clients: Vec<ClientId>,
-    injectable: Vec<Carrier>,
     asked_about: Set<Box<str>>,
     /// Where tokens are used, by audience.
     audiences: exchange::Audiences,
@@ -126,13 +125,11 @@ impl Compiled {
             let clients = clients.join().unwrap_or_else(|panic| resume_unwind(panic));
             (clients, (targets, audiences, rules))
         });
-        let injectable = targets.injectable().collect::<BTreeSet<_>>();
         Self {
             revision,
             warnings,
             trust_providers,
             policy_count,
-            injectable: injectable.into_iter().cloned().collect(),
             credential_providers,
             rules,
             clients,
@@ -170,7 +167,7 @@ impl Compiled {
 
     /// Every place that any policy could inject into: headers by name, then parameters of the query.
     pub fn injectable(&self) -> &[Carrier] {
-        &self.injectable
+        self.targets.injectable()
     }
 
     /// The credential providers that policies name, dry-run ones included, each once.

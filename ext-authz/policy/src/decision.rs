@@ -176,7 +176,7 @@ impl<'a> Grant<'a> {
         if self.counted.is_none() {
             return Some(shown.to_evidence());
         }
-        let EvidenceRef::Other(Evidence::Several(several)) = shown else {
+        let EvidenceRef::Several(several) = shown else {
             return None;
         };
         let proofs = self.ground.attestation.proofs();

@@ -12,7 +12,7 @@ use attache_core::{
     attributes::Attributes,
     certificate::{CertificateChain, RejectedCertificate},
     decision::{DenyReason, Fault},
-    evidence::{Evidence, EvidenceRef},
+    evidence::EvidenceRef,
     jwt::{Claimed, RejectedToken, Unverified, Verified},
     secret::Secret,
     spiffe_id::SpiffeId,
@@ -262,7 +262,7 @@ impl Trust {
         evidence: EvidenceRef<'_>,
         now: Timestamp,
     ) -> Result<Attestation, NotAttested> {
-        let EvidenceRef::Other(Evidence::Several(several)) = evidence else {
+        let EvidenceRef::Several(several) = evidence else {
             return self.prove_piece(evidence, now).await;
         };
         let mut attested = Vec::with_capacity(several.pieces().len());
@@ -294,16 +294,9 @@ impl Trust {
     ) -> Result<Attestation, NotAttested> {
         match evidence {
             EvidenceRef::Token(token) => self.prove_token(token, now).await,
-            EvidenceRef::Other(Evidence::Token(token)) => {
-                self.prove_token(token.expose(), now).await
-            }
-            EvidenceRef::Other(Evidence::Certificate(chain)) => {
-                self.attest_certificate(chain, now).await
-            }
+            EvidenceRef::Certificate(chain) => self.attest_certificate(chain, now).await,
             // Pieces are flat.
-            EvidenceRef::Other(Evidence::Several(_)) => {
-                Err(NotAttested::Denied(DenyReason::EvidenceAmbiguous))
-            }
+            EvidenceRef::Several(_) => Err(NotAttested::Denied(DenyReason::EvidenceAmbiguous)),
         }
     }
 

@@ -192,7 +192,7 @@ fn of_a_token_beside_a_certificate_the_certificate_alone_must_prove_the_name_of_
         ..question(&[("x-attache-evidence", b"e.y.J")])
     };
     let offered = rule.offered(&question).unwrap();
-    let Some(EvidenceRef::Other(Evidence::Several(several))) = offered.evidence() else {
+    let Some(EvidenceRef::Several(several)) = offered.evidence() else {
         panic!("both");
     };
     let [Evidence::Token(token), Evidence::Certificate(_)] = several.pieces() else {

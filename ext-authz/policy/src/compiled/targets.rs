@@ -1,6 +1,6 @@
 //! Which targets a host and port are: the exact host by hash, then its suffixes, the longest first.
 
-use std::iter;
+use std::{collections::BTreeSet, iter};
 
 use attache_core::request::Host;
 use smallvec::SmallVec;
@@ -37,8 +37,7 @@ pub(super) struct Covering {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gate {
     pub(super) id: TargetId,
-    /// In [`TargetIndex::injectable`]. SECURITY: told to each gate once all are in their tables; one without it would let
-    /// through what a client sent in place of a credential.
+    /// In [`TargetIndex::injectable`].
     injectable: u32,
     /// Whether an enforced policy is about it.
     pub(super) enforced: bool,
@@ -61,8 +60,8 @@ pub(super) struct TargetIndex {
     by_port: Map<u16, Hosts>,
     /// By [`TargetId`].
     entries: Box<[TargetEntry]>,
-    /// What any enforced policy could inject into a target, those for its wider suffixes included, each such set
-    /// once: whichever target is the nearest to a host knows them all.
+    /// What any enforced policy could inject, [`ANYWHERE`] and into a target, those for its wider suffixes included,
+    /// each such set once: whichever target is the nearest to a host knows them all.
     injectable: Box<[Box<[Carrier]>]>,
 }
 
@@ -71,6 +70,10 @@ struct Hosts {
     exact: Table<Gate>,
     suffixes: Table<Gate>,
 }
+
+/// The place of what could be injected into any target at all. SECURITY: a target that was not told its own has all of
+/// it taken out, and lets nothing through that a client sent in place of a credential.
+const ANYWHERE: u32 = 0;
 
 type Carriers<'b> = SmallVec<[&'b Carrier; 2]>;
 
@@ -126,14 +129,18 @@ impl TargetIndex {
         self.entries.get(target.index())
     }
 
-    /// Every place that something could be injected into anywhere.
-    pub(super) fn injectable(&self) -> impl Iterator<Item = &Carrier> {
-        self.injectable.iter().flatten()
+    /// Every place that something could be injected into anywhere, in order.
+    pub(super) fn injectable(&self) -> &[Carrier] {
+        self.injectable_by(ANYWHERE)
     }
 
     /// What any enforced policy could inject where `covering` is the nearest target.
     pub(super) fn injectable_at(&self, covering: &Covering) -> &[Carrier] {
-        let carriers = self.injectable.get(covering.gate.injectable as usize);
+        self.injectable_by(covering.gate.injectable)
+    }
+
+    fn injectable_by(&self, place: u32) -> &[Carrier] {
+        let carriers = self.injectable.get(place as usize);
         carriers.map_or(&[], |carriers| carriers)
     }
 
@@ -186,8 +193,7 @@ fn hosts_by_port(targets: &[HostPort], said: &[Said<'_>]) -> Map<u16, Hosts> {
         if let Some(hosts) = by_port.get_mut(port) {
             let gate = Gate {
                 id,
-                // Told by `injectable_by_set`, which goes through the same targets.
-                injectable: u32::MAX,
+                injectable: ANYWHERE,
                 enforced: said.enforced,
                 rehearsed: said.rehearsed,
             };
@@ -206,7 +212,12 @@ fn injectable_by_set(
     said: &[Said<'_>],
     by_port: &mut Map<u16, Hosts>,
 ) -> Box<[Box<[Carrier]>]> {
-    let mut sets: Vec<Box<[Carrier]>> = Vec::new();
+    let anywhere: BTreeSet<&Carrier> = said
+        .iter()
+        .flat_map(|said| &said.carriers)
+        .copied()
+        .collect();
+    let mut sets: Vec<Box<[Carrier]>> = vec![anywhere.into_iter().cloned().collect()];
     let mut places: Map<Carriers<'_>, u32> = Map::default();
     for ((host, port), own) in targets.iter().zip(said) {
         let Some(hosts) = by_port.get_mut(port) else {
@@ -220,7 +231,7 @@ fn injectable_by_set(
         all.dedup();
         let place = *places.entry(all).or_insert_with_key(|all| {
             sets.push(all.iter().copied().cloned().collect());
-            u32::try_from(sets.len().saturating_sub(1)).unwrap_or(u32::MAX)
+            u32::try_from(sets.len().saturating_sub(1)).unwrap_or(ANYWHERE)
         });
         if let Some(gate) = hosts.by_kind_of(host).get_mut(host.as_str().as_bytes()) {
             gate.injectable = place;

@@ -319,10 +319,9 @@ fn attributes(at: &At<'_>) -> Option<Attributes> {
     let entries = at.entries(|key, at| {
         let name = attribute_name(key)?;
         let texts = at.one_or_some(|at| at.text_or_empty().map(ToOwned::to_owned))?;
-        let value = match <[String; 1]>::try_from(texts) {
-            Ok([text]) if !at.is_list() => AttributeValue::one(text),
-            Ok(texts) => AttributeValue::many(texts),
-            Err(texts) => AttributeValue::many(texts),
+        let value = match texts.as_slice() {
+            [text] if !at.is_list() => AttributeValue::one(text),
+            _list => AttributeValue::many(texts),
         };
         Some((name.to_owned(), value))
     })?;
