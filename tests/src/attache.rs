@@ -44,6 +44,8 @@ pub enum Port {
 /// One edge, as the configuration file describes it.
 #[derive(Clone, Debug)]
 pub struct EdgePlan {
+    /// The program, if not the one that all run.
+    pub binary: Option<PathBuf>,
     /// Who may call.
     pub port: Port,
     /// The pod's token file: the listener is then a `sidecar-outbound` one.
@@ -67,6 +69,7 @@ pub struct EdgePlan {
 impl Default for EdgePlan {
     fn default() -> Self {
         Self {
+            binary: None,
             port: Port::Unix,
             token_file: None,
             unmatched: "deny",
@@ -110,7 +113,10 @@ impl Installation {
             directory,
             issuer,
             audit,
-            binary: binary().await?,
+            binary: match &plan.binary {
+                Some(binary) => binary.clone(),
+                None => binary().await?,
+            },
         }))
     }
 

@@ -64,6 +64,8 @@ pub struct Plan {
     /// Of the group, `check` or `envoy`, these variants alone, beside those that they are compared with; all, if none
     /// is named.
     pub variants: Vec<String>,
+    /// Another build of Attaché, measured in turn with this one in the group `check`.
+    pub beside: Option<PathBuf>,
     /// How often each variant is measured.
     pub rounds: NonZeroUsize,
     /// How long each measurement takes.
@@ -86,6 +88,7 @@ impl Plan {
         Self {
             groups: Group::ALL.to_vec(),
             variants: Vec::new(),
+            beside: None,
             rounds: const { NonZeroUsize::new(7).unwrap() },
             span: Duration::from_secs(3),
             sizes: vec![10, 1_000, 100_000],
@@ -101,6 +104,7 @@ impl Plan {
         Self {
             groups: Group::ALL.to_vec(),
             variants: Vec::new(),
+            beside: None,
             rounds: const { NonZeroUsize::new(2).unwrap() },
             span: Duration::from_millis(300),
             sizes: vec![10, 1_000],

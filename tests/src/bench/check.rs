@@ -9,8 +9,8 @@ use std::{
     },
 };
 
-use anyhow::{Context as _, Result, ensure};
-use envoy_types::ext_authz::v3::pb::CheckRequest;
+use anyhow::{Context as _, Result};
+use envoy_types::ext_authz::v3::pb::{CheckRequest, CheckResponse};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
@@ -34,36 +34,34 @@ use crate::{
     wait::until,
 };
 
+mod loads;
+
+use loads::{COLD, FLOOR, Load, Server};
+
 const GROUP: &str = "check";
-const FLOOR: &str = "empty";
-const COLD: &str = "cold";
 
 /// One server under one kind of load.
 struct Variant {
     name: String,
+    /// What it is compared with; the floor itself with nothing.
+    floor: Option<String>,
     /// Whose processor time counts, if it is ours to know.
     process: Option<u32>,
     askers: Vec<Asker>,
 }
 
 impl Variant {
-    fn new(
-        name: &str,
-        process: Option<u32>,
-        (channels, answered): (&[Channel], &Arc<AtomicU64>),
-        calls: &Arc<Vec<CheckRequest>>,
-        expected: Expected,
-    ) -> Self {
+    fn new((name, floor): (&str, Option<&str>), process: Option<u32>, askers: Vec<Asker>) -> Self {
         Self {
             name: name.to_owned(),
+            floor: floor.map(str::to_owned),
             process,
-            askers: askers(channels, answered, calls, expected),
+            askers,
         }
     }
 
     fn tag(&self) -> (&'static str, &str, Option<&str>) {
-        let floor = (self.name != FLOOR).then_some(FLOOR);
-        (GROUP, &self.name, floor)
+        (GROUP, &self.name, self.floor.as_deref())
     }
 
     /// Measures it under as many calls as it can answer; how many that are in a second.
@@ -85,6 +83,7 @@ impl Variant {
 
 /// A running Attaché with a set of its own.
 struct Served {
+    server: Server,
     attache: Attache,
     installation: Arc<Installation>,
     channels: Vec<Channel>,
@@ -92,19 +91,21 @@ struct Served {
 }
 
 impl Served {
-    async fn start(
-        authority: &Authority,
-        cluster: &Cluster,
-        size: usize,
-        environment: &[&str],
-    ) -> Result<Self> {
-        let installation = install(authority, cluster, &EdgePlan::default(), (size, "")).await?;
+    async fn start(authority: &Authority, cluster: &Cluster, server: &Server) -> Result<Self> {
+        let edge = EdgePlan {
+            binary: server.binary.clone(),
+            ..EdgePlan::default()
+        };
+        let installation = install(authority, cluster, &edge, (server.size, "")).await?;
         let mut wrapper = Command::new("env");
-        wrapper.args(environment);
+        if server.background {
+            wrapper.arg("ATTACHE_AUDIT_DURABILITY=background");
+        }
         let mut attache = installation.launch_under(wrapper)?;
         attache.ready().await?;
         let channels = connect(&installation.socket()).await?;
         Ok(Self {
+            server: server.clone(),
             attache,
             installation,
             channels,
@@ -125,15 +126,49 @@ impl Served {
         Ok(events.sum::<Result<u64, _>>()?)
     }
 
-    fn variant(&self, name: &str, calls: &Arc<Vec<CheckRequest>>, expected: Expected) -> Variant {
-        Variant::new(
-            name,
-            Some(self.attache.process.id()),
-            (&self.channels, &self.answered),
-            calls,
-            expected,
-        )
+    fn variant(&self, load: &Load, calls: &Arc<Vec<CheckRequest>>) -> Variant {
+        let process = Some(self.attache.process.id());
+        let callers = askers(&self.channels, &self.answered, calls, load.expected);
+        Variant::new((&load.name, Some(&load.floor)), process, callers)
     }
+}
+
+/// Starts what `loads` ask, each once.
+async fn serve(
+    authority: &Authority,
+    cluster: &Cluster,
+    loads: &[Load],
+) -> Result<(Vec<Served>, Vec<Variant>)> {
+    let (mut served, mut variants): (Vec<Served>, _) = (Vec::new(), Vec::new());
+    for load in loads {
+        let server = &load.server;
+        if !served.iter().any(|known| known.server == *server) {
+            tell(&format!("starting a server for {}", load.name));
+            served.push(Served::start(authority, cluster, server).await?);
+        }
+        let mut all = served.iter();
+        let known = all.find(|known| known.server == *server);
+        let calls = sets::calls(cluster, server.size, load.workloads, load.target)?;
+        let known = known.context("no server was started")?;
+        variants.push(known.variant(load, &Arc::new(calls)));
+    }
+    Ok((served, variants))
+}
+
+/// What Attaché answers.
+async fn answer(authority: &Authority, cluster: &Cluster) -> Result<CheckResponse> {
+    let server = Server {
+        binary: None,
+        size: 1,
+        background: false,
+    };
+    let served = Served::start(authority, cluster, &server).await?;
+    let channel = served.channels.first().context("no connection")?.clone();
+    let calls = sets::calls(cluster, server.size, 1, Target::Own)?;
+    let call = calls.into_iter().next().context("no call")?;
+    let answer = authorize::check(channel, call).await?;
+    Expected::Token.hold(&answer)?;
+    Ok(answer)
 }
 
 /// The stage of the group: who vouches, and who serves.
@@ -154,50 +189,23 @@ impl Bench {
         let authority = Authority::new("the benchmark's own authority")?;
         let cluster = Cluster::start(&authority).await?;
         let directory = tempfile::tempdir()?;
-        let (mut served, mut variants) = (Vec::new(), Vec::new());
-        for &size in &plan.sizes {
-            tell(&format!("starting Attaché with {size} policies"));
-            let attache = Served::start(&authority, &cluster, size, &[]).await?;
-            let calls = |workloads, target| {
-                let calls = sets::calls(&cluster, size, workloads, target)?;
-                anyhow::Ok(Arc::new(calls))
-            };
-            let own = calls(plan.workloads, Target::Own)?;
-            variants.push(attache.variant(&format!("attache-{size}"), &own, Expected::Token));
-            let one = calls(1, Target::Own)?;
-            let name = format!("attache-{size}-one-workload");
-            variants.push(attache.variant(&name, &one, Expected::Token));
-            if size == plan.sizes.get(1).copied().unwrap_or(size) {
-                let others = calls(plan.workloads, Target::Others)?;
-                variants.push(attache.variant("denied", &others, Expected::Denial));
-            }
-            served.push(attache);
-        }
+        let (loads, cold) = Load::all(plan)?;
+        let (served, mut variants) = serve(&authority, &cluster, &loads).await?;
         let greatest = plan.sizes.last().copied().context("no size is measured")?;
-        tell("starting Attaché with audit in background batches");
-        let background = ["ATTACHE_AUDIT_DURABILITY=background"];
-        let background = Served::start(&authority, &cluster, greatest, &background).await?;
-        let own = Arc::new(sets::calls(
-            &cluster,
-            greatest,
-            plan.workloads,
-            Target::Own,
-        )?);
-        let name = format!("attache-{greatest}-background");
-        variants.push(background.variant(&name, &own, Expected::Token));
-        served.push(background);
-        let floor = Self::floor(directory.path(), &served, &own, &mut variants).await?;
+        let own = sets::calls(&cluster, greatest, plan.workloads, Target::Own)?;
+        let own = Arc::new(own);
+        let answer = answer(&authority, &cluster).await?;
+        let socket = directory.path().join("empty.sock");
+        let floor = floor::start(&socket, &answer, floor::Work::Nothing, directory.path()).await?;
+        let process = Some(floor.id());
+        let channels = connect(&socket).await?;
+        let callers = askers(&channels, &Arc::default(), &own, Expected::Token);
+        variants.insert(0, Variant::new((FLOOR, None), process, callers));
         for (name, address) in &plan.external {
             let channels = vec![dial(address).await?; CONNECTIONS];
-            variants.push(Variant::new(
-                name,
-                None,
-                (&channels, &Arc::default()),
-                &own,
-                Expected::Permit,
-            ));
+            let callers = askers(&channels, &Arc::default(), &own, Expected::Permit);
+            variants.push(Variant::new((name, Some(FLOOR)), None, callers));
         }
-        let cold = only(&plan.variants, &mut variants)?;
         let mut bench = Self {
             authority,
             cluster,
@@ -209,32 +217,6 @@ impl Bench {
         };
         bench.warm(plan).await?;
         Ok(bench)
-    }
-
-    /// The floor answers what Attaché answered.
-    async fn floor(
-        directory: &Path,
-        served: &[Served],
-        calls: &Arc<Vec<CheckRequest>>,
-        variants: &mut Vec<Variant>,
-    ) -> Result<Process> {
-        let last = served.last().context("nobody serves")?;
-        let channel = last.channels.first().context("no connection")?.clone();
-        let call = calls.first().context("no call")?.clone();
-        let answer = authorize::check(channel, call).await?;
-        Expected::Token.hold(&answer)?;
-        let socket = directory.join("empty.sock");
-        let process = floor::start(&socket, &answer, floor::Work::Nothing, directory).await?;
-        let channels = connect(&socket).await?;
-        let variant = Variant::new(
-            FLOOR,
-            Some(process.id()),
-            (&channels, &Arc::default()),
-            calls,
-            Expected::Token,
-        );
-        variants.insert(0, variant);
-        Ok(process)
     }
 
     async fn warm(&mut self, plan: &Plan) -> Result<()> {
@@ -277,14 +259,11 @@ impl Bench {
     /// token minted.
     async fn cold(&self, plan: &Plan, samples: &mut Samples) -> Result<()> {
         let size = plan.sizes.first().copied().context("no size is measured")?;
-        let served = Served::start(&self.authority, &self.cluster, size, &[]).await?;
-        let calls = Arc::new(sets::calls(
-            &self.cluster,
-            size,
-            plan.workloads,
-            Target::Own,
-        )?);
-        let mut variant = served.variant(COLD, &calls, Expected::Token);
+        let load = Load::of(COLD.to_owned(), size, plan.workloads);
+        let served = Served::start(&self.authority, &self.cluster, &load.server).await?;
+        let calls = sets::calls(&self.cluster, size, plan.workloads, Target::Own)?;
+        let calls = Arc::new(calls);
+        let mut variant = served.variant(&load, &calls);
         let since = Since::now(served.attache.process.id())?;
         // As many at a time as there are processors: waiting for one another is not what is measured.
         let askers = variant
@@ -310,24 +289,6 @@ impl Bench {
         }
         Ok(())
     }
-}
-
-/// Leaves those of `wanted` and the floor, or all if none is wanted; whether `cold` is among them.
-fn only(wanted: &[String], variants: &mut Vec<Variant>) -> Result<bool> {
-    if wanted.is_empty() {
-        return Ok(true);
-    }
-    let names: Vec<_> = variants
-        .iter()
-        .map(|variant| variant.name.as_str())
-        .collect();
-    for name in wanted {
-        let known = name == COLD || names.contains(&name.as_str());
-        let all = names.join(", ");
-        ensure!(known, "{name}: no such variant; there are {all}, {COLD}");
-    }
-    variants.retain(|variant| variant.name == FLOOR || wanted.contains(&variant.name));
-    Ok(wanted.iter().any(|name| name == COLD))
 }
 
 /// Another server: a path is a unix socket, anything else an address.

@@ -4,9 +4,10 @@
 use std::{
     env, fs,
     io::{self, Write as _},
-    num::NonZeroUsize,
+    num::{NonZeroU64, NonZeroUsize},
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -16,12 +17,16 @@ use attache_tests::{
 };
 
 const USAGE: &str = "\
-Usage: bench [--quick] [--group GROUP] [--variant NAME]... [--rounds N] [--external NAME=ADDRESS]... [--output DIR]
+Usage: bench [--quick] [--group GROUP] [--variant NAME]... [--rounds N] [--span MS]
+             [--beside PROGRAM] [--external NAME=ADDRESS]... [--output DIR]
 
   --quick                  few and short measurements: every answer is checked, figures say little
   --group GROUP            check, envoy, inside or memory alone
   --variant NAME           of the group (check, envoy), this variant alone, beside what it is compared with
   --rounds N               how often each variant is measured
+  --span MS                how long each measurement takes, in milliseconds
+  --beside PROGRAM         another build of attache: in the group check, each variant of this one has one of
+                           that in turn with it, NAME-beside, whose ratio is to NAME
   --external NAME=ADDRESS  another ext_authz server to measure with the same calls: HOST:PORT, or the
                            path of a unix socket. It must permit them
   --output DIR             where results.json and results.svg go (target/bench)
@@ -113,6 +118,15 @@ fn plan(arguments: &[String]) -> Result<Option<Plan>> {
             "--group" => plan.groups = vec![value()?.parse()?],
             "--variant" => plan.variants.push(value()?.clone()),
             "--rounds" => plan.rounds = value()?.parse::<NonZeroUsize>().context("--rounds")?,
+            "--span" => {
+                let span = value()?.parse::<NonZeroU64>().context("--span")?;
+                plan.span = Duration::from_millis(span.get());
+            }
+            "--beside" => {
+                let program = value()?;
+                let found = fs::canonicalize(program);
+                plan.beside = Some(found.with_context(|| format!("--beside {program}"))?);
+            }
             "--output" => plan.output = PathBuf::from(value()?),
             "--external" => {
                 let value = value()?;
