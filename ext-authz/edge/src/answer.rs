@@ -49,8 +49,8 @@ pub enum Disposition {
 /// How a request goes on.
 pub struct Forward {
     credential: Option<Arc<Credential>>,
-    remove: Vec<String>,
-    remove_parameters: Vec<String>,
+    remove: Vec<CompactString>,
+    remove_parameters: Vec<CompactString>,
 }
 
 /// What of a request must not reach its target as the client sent it.
@@ -100,8 +100,11 @@ impl Forward {
         let is_set = |name: &&&str| parameters.iter().any(|(set, _)| set.as_str() == **name);
         let remove_parameters = removal.parameters.iter().filter(|name| !is_set(name));
         Self {
-            remove: remove.map(|name| (*name).to_owned()).collect(),
-            remove_parameters: remove_parameters.map(|name| (*name).to_owned()).collect(),
+            remove: remove.copied().map(CompactString::from).collect(),
+            remove_parameters: remove_parameters
+                .copied()
+                .map(CompactString::from)
+                .collect(),
             credential,
         }
     }
@@ -110,7 +113,7 @@ impl Forward {
     pub(crate) fn removing<'n>(headers: impl Iterator<Item = &'n str>) -> Self {
         Self {
             credential: None,
-            remove: headers.map(str::to_owned).collect(),
+            remove: headers.map(CompactString::from).collect(),
             remove_parameters: Vec::new(),
         }
     }
@@ -121,12 +124,12 @@ impl Forward {
     }
 
     /// The headers that are taken out, in lower case.
-    pub fn remove(&self) -> &[String] {
+    pub fn remove(&self) -> &[CompactString] {
         &self.remove
     }
 
     /// The parameters of the query that are taken out, by their names as they were sent.
-    pub fn remove_parameters(&self) -> &[String] {
+    pub fn remove_parameters(&self) -> &[CompactString] {
         &self.remove_parameters
     }
 }

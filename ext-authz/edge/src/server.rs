@@ -24,6 +24,7 @@ use crate::{
 };
 
 use self::connection::Services;
+pub(crate) use self::unary::Framed;
 
 mod connection;
 mod unary;

@@ -1,7 +1,6 @@
 use attache_core::decision::{DenyReason, Fault};
-use bytes::Bytes;
 use envoy_types::{
-    ext_authz::v3::pb::{CheckResponse, DeniedHttpResponse, HttpResponse},
+    ext_authz::v3::pb::{CheckRequest, CheckResponse, DeniedHttpResponse, HttpResponse},
     pb::envoy::{
         config::core::v3::{
             Address, HeaderMap, HeaderValue, Pipe, SocketAddress, address,
@@ -12,23 +11,38 @@ use envoy_types::{
 };
 use prost::Message as _;
 
-use super::{TARGET_EXTENSION, question, wire};
+use super::{
+    TARGET_EXTENSION,
+    answered::Answered,
+    asked::{Asked, Entry, Socket},
+};
 use crate::{
     answer::{Answer, Disposition, Forward, Removal},
+    question::Question,
     refusal::Refusal,
     server::DESCRIPTORS,
     source,
 };
 
-/// What Envoy sends, as it is read here.
-fn sent(attributes: &AttributeContext) -> wire::AttributeContext {
-    wire::AttributeContext::decode(attributes.encode_to_vec().as_slice()).unwrap()
+/// What Envoy sends.
+fn sent(attributes: &AttributeContext) -> Vec<u8> {
+    let attributes = Some(attributes.clone());
+    CheckRequest { attributes }.encode_to_vec()
+}
+
+/// How it is read here.
+fn question(sent: &[u8]) -> Option<Question<'_>> {
+    super::question(Asked::read(sent).unwrap(), 0).unwrap()
 }
 
 /// What is answered, as Envoy reads it.
 fn response(answer: &Answer, is_grpc: bool) -> CheckResponse {
-    let response = super::response(answer, is_grpc);
-    CheckResponse::decode(response.encode_to_vec().as_slice()).unwrap()
+    let framed = Answered::new(answer, is_grpc).framed().unwrap();
+    let (prefix, message) = framed.bytes().split_first_chunk::<5>().unwrap();
+    assert_eq!(prefix[0], 0);
+    let told = u32::from_be_bytes(prefix[1..].try_into().unwrap());
+    assert_eq!(usize::try_from(told).unwrap(), message.len());
+    CheckResponse::decode(message).unwrap()
 }
 
 fn asked(http: attribute_context::HttpRequest) -> AttributeContext {
@@ -89,7 +103,7 @@ fn raw_headers_keep_duplicates_and_bytes_apart() {
         header_map: Some(map),
         ..Default::default()
     }));
-    let question = question(&attributes, 0).unwrap().unwrap();
+    let question = question(&attributes).unwrap();
     assert_eq!(question.headers, [("a", &b"1"[..]), ("a", b"\xff")]);
 }
 
@@ -101,7 +115,7 @@ fn joined_headers_are_read_where_envoy_sends_no_raw_ones() {
         ..Default::default()
     }));
     assert_eq!(
-        question(&attributes, 0).unwrap().unwrap().headers,
+        question(&attributes).unwrap().headers,
         [("x-attache-evidence", &b"t"[..])]
     );
 }
@@ -109,7 +123,7 @@ fn joined_headers_are_read_where_envoy_sends_no_raw_ones() {
 #[test]
 fn what_is_no_http_request_is_no_question() {
     let nothing = sent(&AttributeContext::default());
-    assert!(question(&nothing, 0).unwrap().is_none());
+    assert!(question(&nothing).is_none());
 }
 
 fn socket(port_specifier: Option<PortSpecifier>) -> address::Address {
@@ -167,7 +181,7 @@ fn everything_that_envoy_says_of_a_request_is_read_where_it_stands() {
     for (port, told) in ports {
         attributes.source = Some(peer(socket(port)));
         let attributes = sent(&attributes);
-        let question = question(&attributes, 0).unwrap().unwrap();
+        let question = question(&attributes).unwrap();
         assert_eq!(question.method, "PATCH");
         assert_eq!(question.target, "/a?b");
         assert_eq!(question.authority, "api.example:8443");
@@ -180,25 +194,25 @@ fn everything_that_envoy_says_of_a_request_is_read_where_it_stands() {
     // An address of another kind is none that could be told.
     attributes.source = Some(peer(address::Address::Pipe(Pipe::default())));
     let attributes = sent(&attributes);
-    let question = question(&attributes, 0).unwrap().unwrap();
+    let question = question(&attributes).unwrap();
     assert_eq!(question.source, None);
 }
 
 #[test]
 fn of_two_entries_with_one_name_the_last_counts_as_in_any_map() {
-    let entry = |key: &'static str, value: &'static str| wire::Entry {
-        key: key.into(),
-        value: value.into(),
+    let attributes = sent(&asked(attribute_context::HttpRequest::default()));
+    let mut asked = Asked::read(&attributes).unwrap();
+    let entry = |key: &'static str, value: &'static str| Entry {
+        key: key.as_bytes(),
+        value: value.as_bytes(),
     };
-    let mut attributes = sent(&asked(attribute_context::HttpRequest::default()));
-    attributes.context_extensions = vec![
+    asked.extensions = vec![
         entry(TARGET_EXTENSION, "https://one.example"),
         entry(TARGET_EXTENSION, "https://two.example"),
         entry("attache.other", "https://three.example"),
     ];
-    let http = attributes.request.as_mut().unwrap().http.as_mut().unwrap();
-    http.headers = vec![entry("a", "1"), entry("b", "2"), entry("a", "3")];
-    let question = question(&attributes, 0).unwrap().unwrap();
+    asked.http.as_mut().unwrap().joined = vec![entry("a", "1"), entry("b", "2"), entry("a", "3")];
+    let question = super::question(asked, 0).unwrap().unwrap();
     assert_eq!(question.vouched, Some("https://two.example"));
     let mut headers = question.headers;
     headers.sort_unstable();
@@ -207,39 +221,37 @@ fn of_two_entries_with_one_name_the_last_counts_as_in_any_map() {
 
 #[test]
 fn what_must_be_a_text_and_is_none_is_no_question() {
-    type Spoil = fn(&mut wire::AttributeContext, Bytes);
-    let spoil: [Spoil; 6] = [
-        |all, bytes| http(all).method = bytes,
-        |all, bytes| http(all).path = bytes,
-        |all, bytes| http(all).host = bytes,
-        |all, bytes| {
-            let value = Bytes::new();
-            http(all).headers = vec![wire::Entry { key: bytes, value }];
+    type Spoil = fn(&mut Asked<'_>, &'static [u8]);
+    let spoil: [Spoil; 8] = [
+        |asked, bytes| asked.http.as_mut().unwrap().method = bytes,
+        |asked, bytes| asked.http.as_mut().unwrap().path = bytes,
+        |asked, bytes| asked.http.as_mut().unwrap().host = bytes,
+        |asked, bytes| {
+            let (key, value) = (bytes, &b"v"[..]);
+            asked.http.as_mut().unwrap().joined = vec![Entry { key, value }];
         },
-        |all, bytes| {
-            let header = wire::HeaderValue {
-                key: bytes,
-                ..Default::default()
-            };
-            let headers = vec![header];
-            http(all).header_map = Some(wire::HeaderMap { headers });
+        |asked, bytes| {
+            let (key, value) = (TARGET_EXTENSION.as_bytes(), bytes);
+            asked.extensions = vec![Entry { key, value }];
         },
-        |all, bytes| {
-            let key = Bytes::from(TARGET_EXTENSION);
-            all.context_extensions = vec![wire::Entry { key, value: bytes }];
+        |asked, bytes| asked.source.principal = bytes,
+        |asked, bytes| asked.source.certificate = bytes,
+        |asked, bytes| {
+            asked.source.socket = Some(Socket {
+                address: bytes,
+                port: 1,
+            })
         },
     ];
+    let attributes = sent(&asked(attribute_context::HttpRequest::default()));
     for (number, spoil) in spoil.into_iter().enumerate() {
-        let mut attributes = sent(&asked(attribute_context::HttpRequest::default()));
-        spoil(&mut attributes, Bytes::from_static(b"text"));
-        assert!(question(&attributes, 0).is_ok(), "{number}");
-        spoil(&mut attributes, Bytes::from_static(b"\xc3"));
-        assert!(question(&attributes, 0).is_err(), "{number}");
+        let mut asked = Asked::read(&attributes).unwrap();
+        spoil(&mut asked, b"text");
+        assert!(super::question(asked, 0).is_ok(), "{number}");
+        let mut asked = Asked::read(&attributes).unwrap();
+        spoil(&mut asked, b"\xc3");
+        assert!(super::question(asked, 0).is_err(), "{number}");
     }
-}
-
-fn http(attributes: &mut wire::AttributeContext) -> &mut wire::HttpRequest {
-    attributes.request.as_mut().unwrap().http.as_mut().unwrap()
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tracing::debug;
 
 use super::{
     MAX_QUESTION_BYTES,
-    unary::{self, Reply},
+    unary::{self, Framed, Reply},
 };
 use crate::{ext_authz::ExtAuthz, listener::Connection};
 
@@ -48,10 +48,7 @@ impl Service<Request<Incoming>> for Services {
     }
 }
 
-async fn check(
-    ext_authz: &ExtAuthz,
-    request: Request<Incoming>,
-) -> Result<impl prost::Message, Status> {
+async fn check(ext_authz: &ExtAuthz, request: Request<Incoming>) -> Result<Framed, Status> {
     let (head, body) = request.into_parts();
     let message = unary::message(body, MAX_QUESTION_BYTES).await?;
     ext_authz.check(&head.headers, message).await

@@ -13,7 +13,6 @@ use hyper::{
     body::{Body, Frame, SizeHint},
     header::{CONTENT_TYPE, HeaderValue},
 };
-use prost::Message;
 use tonic::{Code, Status};
 
 #[cfg(test)]
@@ -113,10 +112,10 @@ impl Arrived {
     }
 }
 
-/// The answer with `message`, or the status of a call that gives none.
-pub(super) fn answer(answered: Result<impl Message, Status>) -> Response<Reply> {
-    match answered.and_then(|message| framed(&message)) {
-        Ok(bytes) => {
+/// The answer with `answered`, or the status of a call that gives none.
+pub(super) fn answer(answered: Result<Framed, Status>) -> Response<Reply> {
+    match answered {
+        Ok(Framed(bytes)) => {
             let mut response = Response::new(Reply::Message(bytes));
             let grpc = HeaderValue::from_static("application/grpc");
             response.headers_mut().insert(CONTENT_TYPE, grpc);
@@ -126,15 +125,27 @@ pub(super) fn answer(answered: Result<impl Message, Status>) -> Response<Reply> 
     }
 }
 
-fn framed(message: &impl Message) -> Result<Bytes, Status> {
-    let length = message.encoded_len();
-    let told = u32::try_from(length).map_err(|_too_long| Status::internal("too long an answer"))?;
-    let mut bytes = BytesMut::with_capacity(PREFIX + length);
-    bytes.put_u8(0);
-    bytes.put_u32(told);
-    let encoded = message.encode(&mut bytes);
-    encoded.map_err(|error| Status::internal(error.to_string()))?;
-    Ok(bytes.freeze())
+/// A message as it stands in a call, with its length before it.
+#[derive(Debug)]
+pub(crate) struct Framed(Bytes);
+
+impl Framed {
+    /// The message of `length` bytes that `write` appends.
+    pub(crate) fn new(length: usize, write: impl FnOnce(&mut BytesMut)) -> Result<Self, Status> {
+        let told = u32::try_from(length);
+        let told = told.map_err(|_too_long| Status::internal("too long an answer"))?;
+        let mut bytes = BytesMut::with_capacity(PREFIX + length);
+        bytes.put_u8(0);
+        bytes.put_u32(told);
+        write(&mut bytes);
+        Ok(Self(bytes.freeze()))
+    }
+
+    /// Its bytes.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// What a call is answered.

@@ -128,11 +128,12 @@ const fn decision(refusal: &crate::refusal::Refusal) -> proto::Decision {
 
 fn attach(response: &mut proto::FetchResponse, forward: &Forward) {
     for name in forward.remove() {
-        if !response.remove.contains(name) {
-            response.remove.push(name.clone());
+        if !response.remove.iter().any(|known| known == name) {
+            response.remove.push(name.to_string());
         }
     }
-    response.remove_parameters = forward.remove_parameters().to_vec();
+    let parameters = forward.remove_parameters().iter();
+    response.remove_parameters = parameters.map(ToString::to_string).collect();
     let Some(credential) = forward.credential() else {
         return;
     };

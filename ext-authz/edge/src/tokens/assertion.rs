@@ -64,7 +64,7 @@ fn asserted(answer: Answer) -> proto::AssertionResponse {
     match &answer.disposition {
         Disposition::Forward(forward) => {
             response.decision = i32::from(proto::Decision::Allowed);
-            response.remove = forward.remove().to_vec();
+            response.remove = forward.remove().iter().map(ToString::to_string).collect();
             if let Some(credential) = forward.credential() {
                 credential.token().clone_into(&mut response.assertion);
                 ASSERTION_TYPE.clone_into(&mut response.assertion_type);
