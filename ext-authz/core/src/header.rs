@@ -1,7 +1,8 @@
 //! Header names and values as they may be injected (RFC 9110 §5), and which names never may.
 
-use alloc::string::{String, ToString};
+use alloc::string::{String, ToString as _};
 
+use compact_str::CompactString;
 use thiserror::Error;
 
 #[cfg(test)]
@@ -12,7 +13,7 @@ pub const MAX_NAME_BYTES: usize = 128;
 
 /// A lower-case header name that a credential may be put into.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HeaderName(String);
+pub struct HeaderName(CompactString);
 
 /// Why a name cannot carry a credential.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -64,7 +65,7 @@ impl HeaderName {
                 .iter()
                 .any(|prefix| lower.starts_with(prefix));
         if reserved {
-            return Err(InvalidHeaderName::Reserved(lower));
+            return Err(InvalidHeaderName::Reserved(lower.into()));
         }
         Ok(Self(lower))
     }
@@ -73,7 +74,7 @@ impl HeaderName {
     pub fn parse_evidence(name: &str) -> Result<Self, InvalidHeaderName> {
         let lower = Self::syntax(name)?.0;
         if RESERVED.contains(&lower.as_str()) {
-            return Err(InvalidHeaderName::Reserved(lower));
+            return Err(InvalidHeaderName::Reserved(lower.into()));
         }
         Ok(Self(lower))
     }
@@ -90,7 +91,9 @@ impl HeaderName {
         if !well_formed {
             return Err(InvalidHeaderName::Malformed(name.to_string()));
         }
-        Ok(Self(name.to_ascii_lowercase()))
+        let mut lower = CompactString::from(name);
+        lower.make_ascii_lowercase();
+        Ok(Self(lower))
     }
 
     /// The lower-case name.

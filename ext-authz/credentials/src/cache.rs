@@ -9,6 +9,7 @@ pub(crate) mod pause;
 use std::{
     collections::HashMap,
     future::Future,
+    ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
@@ -62,7 +63,7 @@ pub(crate) struct Cache<V> {
 }
 
 struct Shared<V> {
-    kept: Bounded<Key, Arc<Kept<V>>, InBytes, RandomState>,
+    kept: Bounded<Key, Held<V>, InBytes, RandomState>,
     flights: Mutex<HashMap<Key, Flight<V>>>,
     /// Of which the last fetch failed.
     failing: Bounded<Key, Failing, UnitWeighter, RandomState>,
@@ -73,23 +74,40 @@ struct Shared<V> {
 #[derive(Clone)]
 struct InBytes;
 
-impl<V> Weighter<Key, Arc<Kept<V>>> for InBytes {
-    fn weight(&self, _key: &Key, kept: &Arc<Kept<V>>) -> u64 {
-        kept.weight
+impl<V> Weighter<Key, Held<V>> for InBytes {
+    fn weight(&self, _key: &Key, held: &Held<V>) -> u64 {
+        held.0.weight
+    }
+}
+
+/// A value that several may hold, in one piece of memory with what its cache knows of it.
+pub struct Held<V>(Arc<Kept<V>>);
+
+impl<V> Clone for Held<V> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<V> Deref for Held<V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        &self.0.value
     }
 }
 
 struct Kept<V> {
-    value: Arc<V>,
     weight: u64,
     /// When it was last asked for, in seconds.
     used_at: AtomicI64,
     /// When its successor is fetched: at 80 % of its life, or a little before, so that a fleet does not call in
     /// step.
     refresh_at: Option<Timestamp>,
+    value: V,
 }
 
-type Outcome<V> = Result<Arc<V>, NotObtained>;
+type Outcome<V> = Result<Held<V>, NotObtained>;
 
 /// Why something is fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,9 +190,9 @@ impl<V: Perishable> Cache<V> {
     }
 
     /// What is kept, if it is good and its successor is not due yet.
-    pub(crate) fn fresh(&self, key: &[u8], now: Timestamp) -> Option<Arc<V>> {
-        let kept = self.shared.kept.get(key)?;
-        (kept.at(now) == Freshness::Fresh).then(|| kept.used(now))
+    pub(crate) fn fresh(&self, key: &[u8], now: Timestamp) -> Option<Held<V>> {
+        let held = self.shared.kept.get(key)?;
+        (held.0.at(now) == Freshness::Fresh).then(|| held.used(now))
     }
 
     /// What is kept, if it is good; begins to fetch its successor when that is due.
@@ -184,22 +202,22 @@ impl<V: Perishable> Cache<V> {
         now: Timestamp,
         late: Fault,
         fetch: &impl Fn(Occasion) -> F,
-    ) -> Option<Arc<V>>
+    ) -> Option<Held<V>>
     where
         F: Future<Output = Result<V, NotObtained>> + Send + 'static,
     {
-        let kept = self.shared.kept.get(key)?;
-        match kept.at(now) {
+        let held = self.shared.kept.get(key)?;
+        match held.0.at(now) {
             Freshness::Fresh => {}
             Freshness::Expired => return None,
             Freshness::RefreshDue => self.shared.refresh(key, now, late, fetch),
         }
-        Some(kept.used(now))
+        Some(held.used(now))
     }
 
     /// Frees what expired, and what nobody asked for in a long time.
     pub(crate) fn sweep(&self, now: Timestamp) {
-        self.shared.kept.retain(|_, kept| kept.serves(now));
+        self.shared.kept.retain(|_, held| held.0.serves(now));
         self.shared.failing.retain(|_, failing| failing.is_recent());
     }
 
@@ -226,30 +244,33 @@ impl<V: Perishable> Cache<V> {
 }
 
 /// INVARIANT: nothing leaves that is expired for this caller, whoever fetched it.
-fn still_good<V: Perishable>(value: Arc<V>, now: Timestamp) -> Outcome<V> {
+fn still_good<V: Perishable>(value: Held<V>, now: Timestamp) -> Outcome<V> {
     match value.lifetime().map(|lifetime| lifetime.at(now)) {
         None | Some(Freshness::Fresh | Freshness::RefreshDue) => Ok(value),
         Some(Freshness::Expired) => Err(NotObtained::broken(Fault::CredentialUnavailable)),
     }
 }
 
+/// `value`, which is put into a cache under `key`, or into none.
+pub(crate) fn held<V: Perishable>(key: &[u8], value: V, now: Timestamp) -> Held<V> {
+    let bytes = key.len().saturating_add(value.weight());
+    Held(Arc::new(Kept {
+        weight: u64::try_from(bytes).unwrap_or(u64::MAX),
+        used_at: AtomicI64::new(now.as_seconds()),
+        refresh_at: value.lifetime().map(pause::refresh_at),
+        value,
+    }))
+}
+
+impl<V> Held<V> {
+    /// For whoever asks for it.
+    fn used(self, now: Timestamp) -> Self {
+        self.0.used_at.store(now.as_seconds(), Ordering::Relaxed);
+        self
+    }
+}
+
 impl<V: Perishable> Kept<V> {
-    fn new(key: &[u8], value: Arc<V>, now: Timestamp) -> Self {
-        let bytes = key.len().saturating_add(value.weight());
-        Self {
-            weight: u64::try_from(bytes).unwrap_or(u64::MAX),
-            used_at: AtomicI64::new(now.as_seconds()),
-            refresh_at: value.lifetime().map(pause::refresh_at),
-            value,
-        }
-    }
-
-    /// The value, which somebody asks for.
-    fn used(&self, now: Timestamp) -> Arc<V> {
-        self.used_at.store(now.as_seconds(), Ordering::Relaxed);
-        Arc::clone(&self.value)
-    }
-
     /// Whether it is worth its memory.
     fn serves(&self, now: Timestamp) -> bool {
         // A clock that was ahead must not keep it.
@@ -290,7 +311,7 @@ impl<V: Perishable> Shared<V> {
         let mut flights = self.flights();
         // Looked at again under the lock: a flight that landed meanwhile kept its value before it was
         // struck off.
-        let is_due = |kept: Arc<Kept<V>>| kept.at(now) == Freshness::RefreshDue;
+        let is_due = |held: Held<V>| held.0.at(now) == Freshness::RefreshDue;
         if self.kept.get(key).is_some_and(is_due) {
             self.begin(&mut flights, key, now, late, || fetch(Occasion::Ahead));
         }
@@ -313,10 +334,10 @@ impl<V: Perishable> Shared<V> {
         }
         // INVARIANT: a flight keeps its value before it is struck off, so that whoever finds neither
         // flight nor good value under this lock is the only one to begin.
-        if let Some(kept) = self.kept.get(key)
-            && kept.at(now) != Freshness::Expired
+        if let Some(held) = self.kept.get(key)
+            && held.0.at(now) != Freshness::Expired
         {
-            let landed = Some(Ok(Arc::clone(&kept.value)));
+            let landed = Some(Ok(held));
             return (watch::channel(landed).1, Seat::Joined);
         }
         let flight = self.begin(&mut flights, key, now, late, || fetch(Occasion::Awaited));
@@ -351,7 +372,7 @@ impl<V: Perishable> Shared<V> {
         };
         tokio::spawn(async move {
             match timeout(patience, fetch).await {
-                Ok(fetched) => landing.land(fetched.map(Arc::new)),
+                Ok(fetched) => landing.land(fetched),
                 Err(_elapsed) => landing.land(Err(NotObtained::broken(late))),
             }
         });
@@ -365,11 +386,10 @@ impl<V: Perishable> Shared<V> {
     }
 
     /// Notes how a fetch ended, for those who come next; those who waited are told when to come again.
-    fn note(&self, key: &Key, outcome: Outcome<V>, now: Timestamp) -> Outcome<V> {
+    fn note(&self, key: &Key, outcome: Outcome<V>) -> Outcome<V> {
         match &outcome {
-            Ok(value) => {
-                let kept = Kept::new(key, Arc::clone(value), now);
-                self.kept.insert(Arc::clone(key), Arc::new(kept));
+            Ok(held) => {
+                self.kept.insert(Arc::clone(key), held.clone());
                 self.failing.remove(key);
                 outcome
             }
@@ -399,8 +419,9 @@ struct Landing<V: Perishable> {
 }
 
 impl<V: Perishable> Landing<V> {
-    fn land(mut self, outcome: Outcome<V>) {
-        self.outcome = Some(outcome);
+    fn land(mut self, fetched: Result<V, NotObtained>) {
+        let held = |value| held(&self.key, value, self.asked_at);
+        self.outcome = Some(fetched.map(held));
     }
 }
 
@@ -408,7 +429,7 @@ impl<V: Perishable> Drop for Landing<V> {
     fn drop(&mut self) {
         let broken = NotObtained::broken(Fault::CredentialUnavailable);
         let outcome = self.outcome.take().unwrap_or(Err(broken));
-        let outcome = self.shared.note(&self.key, outcome, self.asked_at);
+        let outcome = self.shared.note(&self.key, outcome);
         self.shared.flights().remove(&self.key);
         self.sender.send_replace(Some(outcome));
     }

@@ -18,7 +18,7 @@ use attache_policy::{
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    cache::{Cache, Occasion, Patience, Perishable},
+    cache::{Cache, Held, Occasion, Patience, Perishable, held},
     counts::{Counts, ProviderCounts},
     credential::Credential,
     mint::Mint,
@@ -121,7 +121,7 @@ impl Credentials {
         evidence: impl Into<EvidenceRef<'_>>,
         now: Timestamp,
         until: Instant,
-    ) -> Result<Option<Arc<Credential>>, Unobtained> {
+    ) -> Result<Option<Held<Credential>>, Unobtained> {
         let evidence = evidence.into();
         let Some(provider) = grant.credential() else {
             return Ok(None);
@@ -146,7 +146,7 @@ impl Credentials {
         grant: &Grant<'_>,
         evidence: EvidenceRef<'_>,
         now: Timestamp,
-    ) -> Option<Arc<Credential>> {
+    ) -> Option<Held<Credential>> {
         if !grant.rests_on(evidence) {
             return None;
         }
@@ -181,7 +181,7 @@ impl Credentials {
         evidence: EvidenceRef<'_>,
         now: Timestamp,
         until: Instant,
-    ) -> Result<Option<Arc<Credential>>, Unobtained> {
+    ) -> Result<Option<Held<Credential>>, Unobtained> {
         let evidence = grant.evidence(evidence);
         let evidence = evidence.ok_or(Fault::CredentialUnavailable)?;
         let wanting = self.wanted(provider, grant, evidence, now);
@@ -220,7 +220,7 @@ impl Credentials {
         grant: &Grant<'_>,
         evidence: EvidenceRef<'_>,
         now: Timestamp,
-    ) -> Result<Option<Arc<Credential>>, Unobtained> {
+    ) -> Result<Option<Held<Credential>>, Unobtained> {
         let provider = grant.credential().filter(|_| Self::is_assertion(grant));
         let Some(provider) = provider else {
             return Ok(None);
@@ -235,7 +235,7 @@ impl Credentials {
         grant: &Grant<'_>,
         evidence: EvidenceRef<'_>,
         now: Timestamp,
-    ) -> Result<Option<Arc<Credential>>, Unobtained> {
+    ) -> Result<Option<Held<Credential>>, Unobtained> {
         let evidence = grant.evidence(evidence);
         let evidence = evidence.ok_or(Fault::CredentialUnavailable)?;
         let wanted = self.wanted(provider, grant, evidence, now);
@@ -249,7 +249,7 @@ impl Credentials {
         if source.generation() != generation {
             return Err(Fault::CredentialUnavailable.into());
         }
-        Ok(Some(Arc::new(fetched)))
+        Ok(Some(held(&[], fetched, now)))
     }
 
     fn key(

@@ -9,13 +9,15 @@ use attache_core::{
 };
 use attache_policy::document::{Carrier, Form, Placement};
 use base64ct::{Base64, Encoding as _};
+use smallvec::SmallVec;
 
 use crate::material::Material;
 
 /// What is put into a request, replacing whatever the client sent in the same places.
 #[derive(Default)]
 pub struct Injection {
-    headers: Vec<(HeaderName, Secret)>,
+    /// Nearly always one, which stands in the credential itself.
+    headers: SmallVec<[(HeaderName, Secret); 1]>,
     parameters: Vec<(ParameterName, Secret)>,
 }
 

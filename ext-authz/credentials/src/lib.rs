@@ -23,6 +23,7 @@ mod providers;
 pub use attache_outbound::Reach;
 
 pub use crate::{
+    cache::Held,
     counts::{Fetches, ProviderCounts},
     credential::Credential,
     credentials::{Credentials, Settings, Unobtained},

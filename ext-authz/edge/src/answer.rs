@@ -1,9 +1,9 @@
 //! What a listener tells its caller, in the words of no protocol.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use attache_core::{decision::Fault, event::Outcome, time::Timestamp};
-use attache_credentials::{Credential, Injection};
+use attache_credentials::{Credential, Held, Injection};
 use compact_str::CompactString;
 
 use crate::{
@@ -48,7 +48,7 @@ pub enum Disposition {
 
 /// How a request goes on.
 pub struct Forward {
-    credential: Option<Arc<Credential>>,
+    credential: Option<Held<Credential>>,
     remove: Vec<CompactString>,
     remove_parameters: Vec<CompactString>,
 }
@@ -89,7 +89,7 @@ impl Answer {
 
 impl Forward {
     /// With a credential, and without `removal` as the client sent it.
-    pub(crate) fn with(credential: Option<Arc<Credential>>, removal: &Removal<'_>) -> Self {
+    pub(crate) fn with(credential: Option<Held<Credential>>, removal: &Removal<'_>) -> Self {
         let injection = credential.as_ref().map(|credential| credential.injection());
         let headers = injection.map_or(&[][..], Injection::headers);
         let parameters = injection.map_or(&[][..], Injection::parameters);

@@ -8,7 +8,6 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
     time::Duration,
 };
 
@@ -20,7 +19,7 @@ use attache_core::{
     time::Timestamp,
     token::TokenTarget,
 };
-use attache_credentials::Credential;
+use attache_credentials::{Credential, Held};
 use attache_policy::{Compiled, Context, Decision, Withheld};
 use attache_trust::NotAttested;
 use compact_str::{CompactString, ToCompactString as _};
@@ -140,7 +139,7 @@ impl Edge {
         &self,
         wanted: &Wanted,
         trail: &mut Trail,
-    ) -> Result<Arc<Credential>, NotHandedOut> {
+    ) -> Result<Held<Credential>, NotHandedOut> {
         for _ in 0..MAX_DECISIONS {
             let policies = self.live.in_force();
             let verdict = self.obtain_under(&policies, wanted, trail).await;
@@ -160,7 +159,7 @@ impl Edge {
         policies: &Compiled,
         wanted: &Wanted,
         trail: &mut Trail,
-    ) -> Result<Arc<Credential>, NotHandedOut> {
+    ) -> Result<Held<Credential>, NotHandedOut> {
         trail.under(policies, Revision::default());
         let now: Timestamp = trail.asked_at();
         trail.enter(Stage::Evidence);
@@ -207,7 +206,7 @@ impl Edge {
     async fn hand_over(
         &self,
         mut trail: Trail,
-        verdict: Result<Arc<Credential>, NotHandedOut>,
+        verdict: Result<Held<Credential>, NotHandedOut>,
     ) -> HandedOut {
         trail.enter(Stage::Audit);
         if let Err(refusal) = &verdict {

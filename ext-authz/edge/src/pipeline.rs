@@ -10,7 +10,7 @@ use attache_core::{
     attestation::Attestation, attributes::Attributes, decision::Fault, event::Event,
     evidence::EvidenceRef,
 };
-use attache_credentials::{Credential, Credentials};
+use attache_credentials::{Credential, Credentials, Held};
 use attache_policy::{Compiled, Context, Decided, Decision, Geography, Grant};
 use attache_trust::Trust;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -267,7 +267,7 @@ impl Edge {
         grant: &Grant<'_>,
         evidence: EvidenceRef<'_>,
         trail: &mut Trail,
-    ) -> Result<Option<Arc<Credential>>, Refusal> {
+    ) -> Result<Option<Held<Credential>>, Refusal> {
         trail.enter(Stage::Credential);
         let (now, until) = (trail.asked_at(), trail.answered_by());
         let credentials = &self.credentials;

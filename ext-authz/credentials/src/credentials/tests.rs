@@ -286,7 +286,7 @@ async fn call(
     (provider, caller): (&str, &str),
     host: &str,
     now: Timestamp,
-) -> Result<Option<Arc<Credential>>, Fault> {
+) -> Result<Option<Held<Credential>>, Fault> {
     let attestation = attestation(provider, workload(caller));
     call_of(
         credentials,
@@ -307,7 +307,7 @@ async fn call_of(
     evidence: &Evidence,
     host: &str,
     now: Timestamp,
-) -> Result<Option<Arc<Credential>>, Fault> {
+) -> Result<Option<Held<Credential>>, Fault> {
     let host = Host::parse(host).unwrap();
     let request = Request {
         host: &host,

@@ -1,7 +1,5 @@
 //! A provider under traffic: how often it is asked, and who waits for it. The clock is the test's.
 
-use std::sync::Arc;
-
 use super::*;
 
 const HOST: &str = "bearer.example.com";
@@ -11,7 +9,7 @@ async fn timed(
     credentials: &Credentials,
     policies: &attache_policy::Compiled,
     began: Instant,
-) -> Result<Arc<Credential>, Fault> {
+) -> Result<Held<Credential>, Fault> {
     let now = NOW.plus(began.elapsed());
     let before = Instant::now();
     let given = call(credentials, policies, PAYMENTS, HOST, now).await;
