@@ -32,6 +32,7 @@ pub mod tokens;
 pub mod traces;
 pub mod xfcc;
 
+mod deadline;
 mod entrance;
 mod evidence;
 mod last_good;

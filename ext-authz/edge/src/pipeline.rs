@@ -13,13 +13,13 @@ use attache_core::{
 use attache_credentials::{Credential, Credentials, Held};
 use attache_policy::{Compiled, Context, Decided, Decision, Geography, Grant};
 use attache_trust::Trust;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use crate::{
     admission::Calls,
     answer::{Answer, Disposition, Forward, Removal},
-    clock,
+    clock, deadline,
     entrance::{Entered, enter},
     journal::Journal,
     keeping::{Keeping, Kept, Revision},
@@ -130,7 +130,7 @@ impl Edge {
         let answered_by = began + patience;
         trail.answers_by(answered_by);
         let decision = self.decide(wanted, listener, question, &mut trail);
-        let verdict = match timeout_at(answered_by, decision).await {
+        let verdict = match deadline::by(answered_by, decision).await {
             Ok(verdict) => verdict,
             // What was waited for goes on without this request, for the next one.
             Err(_elapsed) if trail.is_granted() => Err(Fault::CredentialUnavailable.into()),
@@ -371,7 +371,7 @@ impl Edge {
         let (event, mut answer) = self.answer_of(listener, trail, verdict);
         let code = event.code.clone();
         // A journal that hangs, on a dying disk, is one that cannot be written.
-        match timeout_at(until, self.journal.record(event)).await {
+        match deadline::by(until, self.journal.record(event)).await {
             Ok(Ok(recorded)) => answer.recorded_as(recorded.event_id),
             // The journal tells of it once, and readiness; each call is not worth a line.
             Ok(Err(error)) => {

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 
 use futures::FutureExt as _;
 use http_body_util::{BodyExt as _, StreamBody};
+use tonic::Code;
 
 use super::*;
 
@@ -104,6 +105,7 @@ fn framed(text: &str) -> Result<Framed, Status> {
 fn an_answer_is_one_message_and_then_that_all_went_well() {
     let response = answer(framed("granted"));
     assert_eq!(response.headers()[CONTENT_TYPE], "application/grpc");
+    assert_eq!(response.body().size_hint().exact(), None);
     let collected = response
         .into_body()
         .collect()
