@@ -33,7 +33,7 @@ use self::{
     promised::{Given, Promises},
     queued::Queued,
     store::Store,
-    writer::{Closing, Message, Writer, write_line},
+    writer::{Closing, Message, Writer},
 };
 use crate::clock;
 
@@ -54,6 +54,7 @@ mod failure;
 mod family;
 mod flood;
 mod follow;
+mod line;
 mod lines;
 mod lock;
 mod pen;
@@ -339,7 +340,7 @@ impl Journal {
             Admission::Coalesced(event_id) => return Ok(self.coalesced(event_id)),
         };
         let mut line = Vec::with_capacity(USUAL_LINE);
-        write_line(&mut line, &event)
+        line::write(&mut line, &event)
             .map_err(|error| AuditUnavailable::NotWritten(self.counters.failed(&error)))?;
         match self.promises.give(family, line, place) {
             // A thread that just ended took what was promised along.

@@ -21,6 +21,7 @@ use super::{
     desk::Bells,
     family::{Family, PerFamily},
     flood::{Admission, Floodgates},
+    line,
     promised::{Lines, Promises},
     queued::Queued,
     store::Store,
@@ -221,7 +222,7 @@ impl Writer {
     fn enqueue(&mut self, queued: Queued, family: Family, now: Timestamp) {
         let pending = self.pending.of(family);
         let before = pending.lines.len();
-        if let Err(error) = write_line(&mut pending.lines, &queued.event) {
+        if let Err(error) = line::write(&mut pending.lines, &queued.event) {
             pending.lines.truncate(before);
             let refused = Err(self.unavailable(&error));
             return queued.caller.answer(refused, &mut self.bells);
@@ -271,7 +272,7 @@ impl Writer {
         }
         for summary in &pending.summaries {
             // An event that could be read from JSON or built by us can be written as JSON.
-            let _ = write_line(&mut lines, summary);
+            let _ = line::write(&mut lines, summary);
         }
         let written = if lines.is_empty() {
             Ok(())
@@ -412,11 +413,4 @@ impl Writer {
                 .iter()
                 .all(|pending| pending.summaries.is_empty())
     }
-}
-
-/// One event, one line.
-pub(super) fn write_line(lines: &mut Vec<u8>, event: &Event) -> io::Result<()> {
-    serde_json::to_writer(&mut *lines, event)?;
-    lines.push(b'\n');
-    Ok(())
 }
