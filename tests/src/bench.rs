@@ -114,4 +114,13 @@ impl Plan {
             output,
         }
     }
+
+    /// What the release build is profiled by: every kind of call, and no figures.
+    pub fn training(output: PathBuf) -> Self {
+        Self {
+            groups: vec![Group::Check],
+            workloads: 200,
+            ..Self::quick(output)
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use envoy_types::ext_authz::v3::pb::{CheckRequest, CheckResponse};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
@@ -126,6 +126,14 @@ impl Served {
         Ok(events.sum::<Result<u64, _>>()?)
     }
 
+    /// Asks it to end, and waits until it did.
+    async fn end(&mut self) -> Result<()> {
+        self.channels.clear();
+        let ended = self.attache.process.stop().await?;
+        ensure!(ended.success(), "Attaché ended with {ended}");
+        Ok(())
+    }
+
     fn variant(&self, load: &Load, calls: &Arc<Vec<CheckRequest>>) -> Variant {
         let process = Some(self.attache.process.id());
         let callers = askers(&self.channels, &self.answered, calls, load.expected);
@@ -180,7 +188,7 @@ pub struct Bench {
     variants: Vec<Variant>,
     /// Whether the first call of each workload is measured too.
     cold: bool,
-    _floor: Process,
+    floor: Process,
 }
 
 impl Bench {
@@ -213,7 +221,7 @@ impl Bench {
             served,
             variants,
             cold,
-            _floor: floor,
+            floor,
         };
         bench.warm(plan).await?;
         Ok(bench)
@@ -260,7 +268,7 @@ impl Bench {
     async fn cold(&self, plan: &Plan, samples: &mut Samples) -> Result<()> {
         let size = plan.sizes.first().copied().context("no size is measured")?;
         let load = Load::of(COLD.to_owned(), size, plan.workloads);
-        let served = Served::start(&self.authority, &self.cluster, &load.server).await?;
+        let mut served = Served::start(&self.authority, &self.cluster, &load.server).await?;
         let calls = sets::calls(&self.cluster, size, plan.workloads, Target::Own)?;
         let calls = Arc::new(calls);
         let mut variant = served.variant(&load, &calls);
@@ -276,7 +284,8 @@ impl Bench {
         samples.note(variant.tag(), Metric::P50, measured.percentile(50.0));
         samples.note(variant.tag(), Metric::P99, measured.percentile(99.0));
         samples.note(variant.tag(), Metric::Throughput, measured.throughput());
-        Ok(())
+        drop(variant);
+        served.end().await
     }
 
     /// Whether the servers recorded what they answered: each call is an event, or counted in one.
@@ -287,6 +296,17 @@ impl Bench {
             let recorded = async || (served.recorded().await.ok()? >= answered).then_some(());
             until(&format!("{answered} calls to be recorded"), recorded).await?;
         }
+        Ok(())
+    }
+
+    /// Asks everything that was started to end, and waits until it did.
+    pub async fn close(mut self) -> Result<()> {
+        self.variants.clear();
+        for served in &mut self.served {
+            served.end().await?;
+        }
+        let ended = self.floor.stop().await?;
+        ensure!(ended.success(), "the floor ended with {ended}");
         Ok(())
     }
 }

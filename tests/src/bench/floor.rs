@@ -9,7 +9,10 @@ use envoy_types::ext_authz::v3::pb::{
     Authorization, AuthorizationServer, CheckRequest, CheckResponse,
 };
 use prost::Message as _;
-use tokio::net::UnixListener;
+use tokio::{
+    net::UnixListener,
+    signal::unix::{SignalKind, signal},
+};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status, async_trait, transport::Server};
 
@@ -58,7 +61,7 @@ pub async fn start(
     Ok(process)
 }
 
-/// Serves on `socket` until the process is ended.
+/// Serves on `socket` until the process is asked to end (SIGTERM).
 pub async fn serve(socket: &Path) -> Result<()> {
     let encoded = std::env::var(ANSWER).with_context(|| format!("{ANSWER} is not set"))?;
     let answer = CheckResponse::decode(Base64::decode_vec(&encoded)?.as_slice())?;
@@ -69,7 +72,11 @@ pub async fn serve(socket: &Path) -> Result<()> {
         key: signs.then(|| RsaKey::generate("floor")).transpose()?,
     });
     let server = Server::builder().add_service(service);
-    Ok(server.serve_with_incoming(connections).await?)
+    let mut asked_to_end = signal(SignalKind::terminate())?;
+    tokio::select! {
+        served = server.serve_with_incoming(connections) => Ok(served?),
+        _ = asked_to_end.recv() => Ok(()),
+    }
 }
 
 struct Empty {

@@ -17,9 +17,11 @@ use attache_tests::{
 };
 
 const USAGE: &str = "\
-Usage: bench [--quick] [--group GROUP] [--variant NAME]... [--rounds N] [--span MS]
+Usage: bench --train | [--quick] [--group GROUP] [--variant NAME]... [--rounds N] [--span MS]
              [--beside PROGRAM] [--external NAME=ADDRESS]... [--output DIR]
 
+  --train                  measures nothing: starts, asks and ends servers as the group check does, several times over,
+                           for builds that are instrumented to find out what they go through
   --quick                  few and short measurements: every answer is checked, figures say little
   --group GROUP            check, envoy, inside or memory alone
   --variant NAME           of the group (check, envoy), this variant alone, beside what it is compared with
@@ -54,6 +56,9 @@ async fn run() -> Result<()> {
         if first == inside::HOLD {
             return inside::hold(argument);
         }
+    }
+    if matches!(arguments.as_slice(), [only] if only == "--train") {
+        return train().await;
     }
     let Some(plan) = plan(&arguments)? else {
         return Ok(io::stdout().write_all(USAGE.as_bytes())?);
@@ -94,6 +99,25 @@ async fn run() -> Result<()> {
     results::write(&figures, &plan.output.join("results.json"))?;
     chart::draw(&figures, &plan.output.join("results.svg"))?;
     io::stdout().write_all(results::table(&figures).as_bytes())?;
+    Ok(())
+}
+
+/// How often everything is started: what a start goes through must not look as if it were never needed.
+const STARTS: usize = 4;
+
+/// Has servers do all that a profile should know of.
+async fn train() -> Result<()> {
+    let plan = Plan::training(workspace::target().join("bench"));
+    let mut unread = results::Samples::default();
+    for start in 1..=STARTS {
+        tell(&format!("start {start} of {STARTS}"));
+        let mut check = check::Bench::open(&plan).await?;
+        for _round in 0..plan.rounds.get() {
+            check.round(&plan, &mut unread).await?;
+        }
+        check.recorded().await?;
+        check.close().await?;
+    }
     Ok(())
 }
 
