@@ -42,16 +42,4 @@ impl Material {
             (Self::Token(_) | Self::Pair { .. } | Self::Headers(_), _) => None,
         }
     }
-
-    /// How many bytes its texts take.
-    pub(crate) fn bytes(&self) -> usize {
-        let length = |secret: &Secret| secret.expose().len();
-        match self {
-            Self::Token(token) => length(token),
-            Self::Pair { username, password } => length(username).saturating_add(length(password)),
-            Self::Headers(headers) => headers.iter().fold(0, |sum: usize, (_, value)| {
-                sum.saturating_add(length(value))
-            }),
-        }
-    }
 }

@@ -43,8 +43,10 @@ pub(crate) fn sign(claims: &Claims, key: &SigningKey) -> Result<Secret, SigningF
     let claims = serde_json::to_vec(claims).map_err(|_unwritable| SigningFailed)?;
     let claims = Base64UrlUnpadded::encode_string(&claims);
     let mut token = format!("{}.{claims}", key.header);
-    let signature = key.signer.sign(token.as_bytes())?;
+    let signature = Base64UrlUnpadded::encode_string(&key.signer.sign(token.as_bytes())?);
+    // No more than it takes, for many are kept.
+    token.reserve_exact(signature.len() + 1);
     token.push('.');
-    token.push_str(&Base64UrlUnpadded::encode_string(&signature));
+    token.push_str(&signature);
     Ok(Secret::new(token))
 }
