@@ -13,8 +13,7 @@ use attache_core::{
     certificate::{CertificateChain, RejectedCertificate},
     decision::{DenyReason, Fault},
     evidence::EvidenceRef,
-    jwt::{Claimed, RejectedToken, Unverified, Verified},
-    secret::Secret,
+    jwt::{Claimed, MAX_TOKEN_BYTES, RejectedToken, Unverified, Verified},
     spiffe_id::SpiffeId,
     time::Timestamp,
 };
@@ -24,7 +23,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tracing::debug;
 
 use crate::{
-    cache::{Entry, Looked, Proof, Shown, VerifiedTokens},
+    cache::{Entry, Proof, Shown, VerifiedTokens},
     keyring::{Keyring, Keys, Newer},
     provider::{self, InvalidProviders, ProviderConfig},
     sequences::Sequences,
@@ -252,7 +251,11 @@ impl Trust {
         let EvidenceRef::Token(token) = evidence else {
             return None;
         };
-        self.verified.find(&Looked(token), now, |entry| {
+        // What is longer was never verified.
+        if token.len() > MAX_TOKEN_BYTES {
+            return None;
+        }
+        self.verified.find(&Shown::token(token), now, |entry| {
             self.proof_today(entry.claimed.as_deref(), now)
         })
     }
@@ -320,7 +323,7 @@ impl Trust {
             revision: provider.revision,
             key: keys.authorities_since,
         };
-        let presented = Shown::Chain(chain.clone());
+        let presented = Shown::chain(chain);
         if let Some(attestation) = self.verified.find(&presented, now, |_| Some(proof)) {
             return Ok(attestation);
         }
@@ -375,8 +378,7 @@ impl Trust {
                 attestation: attestation.clone(),
                 validity: verified.validity(),
             };
-            let shown = Shown::Token(Secret::new(token.to_owned()));
-            self.verified.keep(shown, entry, now);
+            self.verified.keep(Shown::token(token), entry, now);
         }
         Ok(attestation)
     }

@@ -1,8 +1,7 @@
-//! Tokens that were verified, so that the next request with the same one costs no signature. Bounded
-//! in bytes; tokens are compared whole and wiped when they are dropped.
+//! What evidence proved that was verified, so that the next request with the same one costs no signature. Bounded
+//! in bytes; nothing of the evidence itself is kept, but its digest.
 
 use std::{
-    hash::{Hash, Hasher},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -15,12 +14,12 @@ use attache_core::{
     attributes::AttributeValue,
     certificate::CertificateChain,
     jwt::{Claimed, Validity},
-    secret::Secret,
     time::Timestamp,
 };
+use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use foldhash::quality::RandomState;
 use quick_cache::{
-    Equivalent, Weighter,
+    Weighter,
     sync::{Cache, DefaultLifecycle},
 };
 
@@ -32,7 +31,7 @@ const ENTRY_BYTES: usize = 512;
 /// What an attribute weighs beside its texts, in bytes.
 const ATTRIBUTE_BYTES: usize = 128;
 /// As how large entries are counted when the cache is divided into parts with a lock each: of at least 32 entries, so
-/// that the largest evidence fits into each.
+/// that what the largest evidence proves fits into each.
 const ENTRIES_OF: u64 = 32 * 1024;
 /// A token that nobody shows any more is not kept for its whole life.
 const IDLE: Duration = Duration::from_hours(1);
@@ -46,46 +45,39 @@ pub(crate) struct Proof {
     pub(crate) key: u64,
 }
 
-/// One piece of evidence.
-// SECURITY: no `Debug`. It is compared whole; its hash only finds it.
-#[derive(PartialEq, Eq)]
-pub(crate) enum Shown {
-    Token(Secret),
-    Chain(CertificateChain),
-}
-
-impl Hash for Shown {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        match self {
-            Self::Token(token) => token.expose().hash(state),
-            Self::Chain(chain) => chain.hash(state),
-        }
-    }
-}
-
-/// A token that is looked for, where it stands.
-pub(crate) struct Looked<'a>(pub(crate) &'a str);
-
-impl Hash for Looked<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        // As `Shown` does, by which it is found.
-        self.0.hash(state);
-    }
-}
-
-impl Equivalent<Shown> for Looked<'_> {
-    fn equivalent(&self, shown: &Shown) -> bool {
-        matches!(shown, Shown::Token(token) if *token == *self.0)
-    }
-}
+/// One piece of evidence, by its digest.
+///
+/// SECURITY: two pieces of one digest would be taken for one another, and nobody can find two of SHA-256 (FIPS 180-4).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Shown([u8; SHA256_OUTPUT_LEN]);
 
 impl Shown {
-    /// In bytes.
-    fn length(&self) -> usize {
-        match self {
-            Self::Token(token) => token.expose().len(),
-            Self::Chain(chain) => chain.certificates().map(<[u8]>::len).sum(),
+    pub(crate) fn token(token: &str) -> Self {
+        let mut digest = Context::new(&SHA256);
+        digest.update(b"token");
+        digest.update(token.as_bytes());
+        Self::of(digest)
+    }
+
+    pub(crate) fn chain(chain: &CertificateChain) -> Self {
+        let mut digest = Context::new(&SHA256);
+        digest.update(b"chain");
+        for certificate in chain.certificates() {
+            // So that it cannot be told otherwise where one ends.
+            digest.update(&certificate.len().to_be_bytes());
+            digest.update(certificate);
         }
+        Self::of(digest)
+    }
+
+    fn of(digest: Context) -> Self {
+        let mut bytes = [0; SHA256_OUTPUT_LEN];
+        let digest = digest.finish();
+        bytes
+            .iter_mut()
+            .zip(digest.as_ref())
+            .for_each(|(byte, of_digest)| *byte = *of_digest);
+        Self(bytes)
     }
 }
 
@@ -129,7 +121,7 @@ impl VerifiedTokens {
     /// which `today` says.
     pub(crate) fn find(
         &self,
-        shown: &(impl Equivalent<Shown> + Hash),
+        shown: &Shown,
         now: Timestamp,
         today: impl FnOnce(&Entry) -> Option<Proof>,
     ) -> Option<Attestation> {
@@ -147,7 +139,7 @@ impl VerifiedTokens {
 
     pub(crate) fn keep(&self, shown: Shown, entry: Entry, now: Timestamp) {
         let kept = Kept {
-            weight: weight(&shown, &entry),
+            weight: weight(&entry),
             entry,
             used: AtomicI64::new(now.as_seconds()),
         };
@@ -171,7 +163,7 @@ impl VerifiedTokens {
     }
 }
 
-fn weight(shown: &Shown, entry: &Entry) -> u64 {
+fn weight(entry: &Entry) -> u64 {
     let attestation = &entry.attestation;
     let attributes = attestation.attributes().iter().map(|(name, value)| {
         let value = match value {
@@ -187,7 +179,6 @@ fn weight(shown: &Shown, entry: &Entry) -> u64 {
     });
     let bytes = attributes
         .fold(ENTRY_BYTES, usize::saturating_add)
-        .saturating_add(shown.length())
         .saturating_add(entry.claimed.as_ref().map_or(0, |claimed| claimed.length()))
         .saturating_add(attestation.spiffe_id().as_str().len());
     u64::try_from(bytes).unwrap_or(u64::MAX)
