@@ -23,8 +23,9 @@ use self::{
     asked::{Asked, Entry},
 };
 
+pub mod asked;
+
 mod answered;
-mod asked;
 
 /// The key of `context_extensions` by which a route says where it leads.
 pub const TARGET_EXTENSION: &str = "attache.target";

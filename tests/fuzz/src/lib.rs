@@ -2,6 +2,7 @@
 //! targets call them with what the fuzzer invents, `tests/tests/suite/fuzz_corpus.rs` with the corpus.
 
 pub mod bundle;
+pub mod check_request;
 pub mod jwks;
 pub mod jwt;
 pub mod policy;

@@ -17,8 +17,9 @@ mod fuzz;
 type Holds = fn(&[u8]);
 
 /// Each target with what must hold for its inputs.
-const TARGETS: [(&str, Holds); 7] = [
+const TARGETS: [(&str, Holds); 8] = [
     ("bundle", fuzz::bundle::holds),
+    ("check_request", fuzz::check_request::holds),
     ("jwks", fuzz::jwks::holds),
     ("jwt", fuzz::jwt::holds),
     ("policy", fuzz::policy::holds),

@@ -12,7 +12,7 @@ use prost::{
 
 /// Why a message is none.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Malformed {
+pub enum Malformed {
     /// It is not written as messages are.
     #[error(transparent)]
     Wire(#[from] DecodeError),
@@ -30,54 +30,62 @@ pub(super) enum Malformed {
 /// `CheckRequest.attributes`, of which the levels that hold one thing are left out. A field that stands there twice
 /// counts as protobuf has it: of messages all fields are taken together, of anything else the last.
 #[derive(Debug, Default)]
-pub(super) struct Asked<'a> {
+pub struct Asked<'a> {
     /// `source`.
-    pub(super) source: Peer<'a>,
+    pub source: Peer<'a>,
     /// `request.http`.
-    pub(super) http: Option<Http<'a>>,
+    pub http: Option<Http<'a>>,
     /// `context_extensions`.
-    pub(super) extensions: Vec<Entry<'a>>,
+    pub extensions: Vec<Entry<'a>>,
 }
 
 /// `AttributeContext.Peer`.
 #[derive(Debug, Default)]
-pub(super) struct Peer<'a> {
+pub struct Peer<'a> {
     /// `address.socket_address`; `None` for another kind of address.
-    pub(super) socket: Option<Socket<'a>>,
-    pub(super) principal: &'a [u8],
-    pub(super) certificate: &'a [u8],
+    pub socket: Option<Socket<'a>>,
+    /// `principal`.
+    pub principal: &'a [u8],
+    /// `certificate`.
+    pub certificate: &'a [u8],
 }
 
 /// `envoy.config.core.v3.SocketAddress`.
 #[derive(Debug, Default)]
-pub(super) struct Socket<'a> {
-    pub(super) address: &'a [u8],
-    /// 0 if it has a name.
-    pub(super) port: u32,
+pub struct Socket<'a> {
+    /// `address`.
+    pub address: &'a [u8],
+    /// `port_value`; 0 if it has a name.
+    pub port: u32,
 }
 
 /// `AttributeContext.HttpRequest`.
 #[derive(Debug, Default)]
-pub(super) struct Http<'a> {
-    pub(super) method: &'a [u8],
-    pub(super) path: &'a [u8],
-    pub(super) host: &'a [u8],
+pub struct Http<'a> {
+    /// `method`.
+    pub method: &'a [u8],
+    /// `path`.
+    pub path: &'a [u8],
+    /// `host`.
+    pub host: &'a [u8],
     /// `headers`, where Envoy joined those of one name.
-    pub(super) joined: Vec<Entry<'a>>,
+    pub joined: Vec<Entry<'a>>,
     /// `header_map`, with duplicates apart and bytes as sent, from an Envoy with `encode_raw_headers`.
-    pub(super) raw: Option<Vec<(&'a str, &'a [u8])>>,
+    pub raw: Option<Vec<(&'a str, &'a [u8])>>,
 }
 
 /// An entry of a map: of two with one key the last counts.
 #[derive(Debug, Default)]
-pub(super) struct Entry<'a> {
-    pub(super) key: &'a [u8],
-    pub(super) value: &'a [u8],
+pub struct Entry<'a> {
+    /// `key`.
+    pub key: &'a [u8],
+    /// `value`.
+    pub value: &'a [u8],
 }
 
 impl<'a> Asked<'a> {
     /// Reads a `CheckRequest`.
-    pub(super) fn read(message: &'a [u8]) -> Result<Self, Malformed> {
+    pub fn read(message: &'a [u8]) -> Result<Self, Malformed> {
         let mut asked = Self::default();
         each(message, |field| match field.number {
             1 => each(field.bytes()?, |field| asked.attribute(&field)),
