@@ -9,7 +9,7 @@ use std::{
 use tokio::time::{Instant, error::Elapsed, timeout_at};
 
 /// What comes of `work`, unless that takes longer than `until`. What is done at once, as nearly every call is, costs no
-/// timer.
+/// timer; anything else is polled once more with one.
 pub(crate) async fn by<F: Future>(until: Instant, work: F) -> Result<F::Output, Elapsed> {
     let mut work = pin!(work);
     let at_once = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;

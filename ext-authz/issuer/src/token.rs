@@ -44,7 +44,6 @@ pub(crate) fn sign(claims: &Claims, key: &SigningKey) -> Result<Secret, SigningF
     let claims = Base64UrlUnpadded::encode_string(&claims);
     let mut token = format!("{}.{claims}", key.header);
     let signature = Base64UrlUnpadded::encode_string(&key.signer.sign(token.as_bytes())?);
-    // No more than it takes, for many are kept.
     token.reserve_exact(signature.len() + 1);
     token.push('.');
     token.push_str(&signature);

@@ -1,12 +1,15 @@
 use attache_core::decision::{DenyReason, Fault};
 use envoy_types::{
     ext_authz::v3::pb::{CheckRequest, CheckResponse, DeniedHttpResponse, HttpResponse},
-    pb::envoy::{
-        config::core::v3::{
-            Address, HeaderMap, HeaderValue, Pipe, SocketAddress, address,
-            socket_address::PortSpecifier,
+    pb::{
+        envoy::{
+            config::core::v3::{
+                Address, HeaderMap, HeaderValue, Pipe, SocketAddress, address,
+                socket_address::PortSpecifier,
+            },
+            service::auth::v3::{AttributeContext, attribute_context},
         },
-        service::auth::v3::{AttributeContext, attribute_context},
+        google::protobuf::value::Kind,
     },
 };
 use prost::Message as _;
@@ -331,6 +334,34 @@ fn headers_are_removed_from_a_request_that_goes_on() {
     );
     assert_eq!(ok.query_parameters_to_remove, ["key", "%6bey"]);
     assert!(ok.headers.is_empty() && ok.query_parameters_to_set.is_empty());
+}
+
+#[test]
+fn the_proxys_access_log_is_told_what_was_decided() {
+    let told = |disposition: Disposition| {
+        let metadata = response(&answer(disposition), false).dynamic_metadata;
+        let fields = metadata.unwrap().fields.into_iter();
+        let texts = fields.map(|(name, value)| match value.kind {
+            Some(Kind::StringValue(text)) => format!("{name}={text}"),
+            other => panic!("{name} is {other:?}"),
+        });
+        let mut texts: Vec<_> = texts.collect();
+        texts.sort_unstable();
+        texts
+    };
+    let removal = Removal::default();
+    let permitted = told(Disposition::Forward(Forward::with(None, &removal)));
+    let policy = "policy=allow:a:b:read";
+    assert_eq!(
+        permitted,
+        ["decision_id=evt_1", "outcome=permitted", policy]
+    );
+    let denied = told(Disposition::Refuse(DenyReason::NoPolicy.into()));
+    let code = "code=no-policy";
+    assert_eq!(
+        denied,
+        [code, "decision_id=evt_1", "outcome=denied", policy]
+    );
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub(super) async fn serve(connection: Connection, services: Services, stop: Canc
     let (every, patience) = KEEPALIVE;
     let serving = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        // As other servers of gRPC: whoever asks has a clock.
+        // Nothing of gRPC reads it.
         .auto_date_header(false)
         .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
         .keep_alive_interval(every)

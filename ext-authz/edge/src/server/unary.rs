@@ -126,7 +126,7 @@ pub(super) fn answer(answered: Result<Framed, Status>) -> Response<Reply> {
 }
 
 /// A message as it stands in a call, with its length before it.
-#[derive(Debug)]
+// SECURITY: no `Debug`. It holds a token.
 pub(crate) struct Framed(Bytes);
 
 impl Framed {
@@ -138,6 +138,10 @@ impl Framed {
         bytes.put_u8(0);
         bytes.put_u32(told);
         write(&mut bytes);
+        // What is longer or shorter than it says would be read as the beginning of something else.
+        if bytes.len() != PREFIX + length {
+            return Err(Status::internal("the answer is not as long as it says"));
+        }
         Ok(Self(bytes.freeze()))
     }
 
