@@ -170,12 +170,13 @@ async fn answer(authority: &Authority, cluster: &Cluster) -> Result<CheckRespons
         size: 1,
         background: false,
     };
-    let served = Served::start(authority, cluster, &server).await?;
+    let mut served = Served::start(authority, cluster, &server).await?;
     let channel = served.channels.first().context("no connection")?.clone();
     let calls = sets::calls(cluster, server.size, 1, Target::Own)?;
     let call = calls.into_iter().next().context("no call")?;
     let answer = authorize::check(channel, call).await?;
     Expected::Token.hold(&answer)?;
+    served.end().await?;
     Ok(answer)
 }
 
@@ -210,6 +211,9 @@ impl Bench {
         let callers = askers(&channels, &Arc::default(), &own, Expected::Token);
         variants.insert(0, Variant::new((FLOOR, None), process, callers));
         for (name, address) in &plan.external {
+            if !plan.variants.is_empty() && !plan.variants.contains(name) {
+                continue;
+            }
             let channels = vec![dial(address).await?; CONNECTIONS];
             let callers = askers(&channels, &Arc::default(), &own, Expected::Permit);
             variants.push(Variant::new((name, Some(FLOOR)), None, callers));

@@ -161,7 +161,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 /// The figures as a table for a terminal.
 pub fn table(figures: &[Figure]) -> String {
     let mut text = format!(
-        "{:<8}{:<32}{:<12}{:>12} {:<5}{:>8}  {:<18}{:>8}\n",
+        "{:<8}{:<36}{:<12}{:>12} {:<5}{:>8}  {:<26}{:>8}\n",
         "group", "variant", "metric", "median", "unit", "ratio", "to", "spread"
     );
     for figure in figures {
@@ -173,7 +173,7 @@ pub fn table(figures: &[Figure]) -> String {
         // Writing to a text does not fail.
         let _ = writeln!(
             text,
-            "{:<8}{:<32}{:<12}{:>12.3} {:<5}{ratio:>8}  {floor:<18}{spread:>7.0}%",
+            "{:<8}{:<36}{:<12}{:>12.3} {:<5}{ratio:>8}  {floor:<26}{spread:>7.0}%",
             figure.group,
             figure.variant,
             figure.metric.name(),

@@ -27,8 +27,8 @@ Usage: bench --train | [--quick] [--group GROUP] [--variant NAME]... [--rounds N
   --variant NAME           of the group (check, envoy), this variant alone, beside what it is compared with
   --rounds N               how often each variant is measured
   --span MS                how long each measurement takes, in milliseconds
-  --beside PROGRAM         another build of attache: in the group check, each variant of this one has one of
-                           that in turn with it, NAME-beside, whose ratio is to NAME
+  --beside PROGRAM         another build of attache: in the group check, each variant of this one but cold has one
+                           of that in turn with it, NAME-beside, whose ratio is to NAME
   --external NAME=ADDRESS  another ext_authz server to measure with the same calls: HOST:PORT, or the
                            path of a unix socket. It must permit them
   --output DIR             where results.json and results.svg go (target/bench)
@@ -72,6 +72,9 @@ async fn run() -> Result<()> {
             check.round(&plan, &mut samples).await?;
         }
         check.recorded().await?;
+        if let Err(error) = check.close().await {
+            tell(&format!("check: {error:#}"));
+        }
     }
     if plan.groups.contains(&Group::Envoy) {
         let mut envoy = envoy::Bench::open(&plan).await?;
@@ -165,5 +168,7 @@ fn plan(arguments: &[String]) -> Result<Option<Plan>> {
     let one = matches!(plan.groups.as_slice(), [Group::Check | Group::Envoy]);
     let named = plan.variants.is_empty() || one;
     ensure!(named, "--variant: needs --group check or --group envoy");
+    let asks = plan.beside.is_none() || plan.groups.contains(&Group::Check);
+    ensure!(asks, "--beside: needs the group check");
     Ok(Some(plan))
 }

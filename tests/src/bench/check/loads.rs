@@ -82,7 +82,7 @@ impl Load {
         if !plan.variants.is_empty() {
             let names = loads.iter().map(|load| load.name.as_str());
             let external = plan.external.iter().map(|(name, _)| name.as_str());
-            let known: Vec<_> = names.chain(external).chain([COLD]).collect();
+            let known: Vec<_> = names.chain(external).chain([FLOOR, COLD]).collect();
             for name in &plan.variants {
                 let all = known.join(", ");
                 let known = known.contains(&name.as_str());
@@ -92,8 +92,12 @@ impl Load {
             cold = plan.variants.iter().any(|name| name == COLD);
         }
         if let Some(binary) = &plan.beside {
-            let beside: Vec<_> = loads.iter().map(|load| load.beside(binary)).collect();
-            loads.extend(beside);
+            // Each next to the one that it is compared with.
+            let pair = |load: Self| {
+                let beside = load.beside(binary);
+                [load, beside]
+            };
+            loads = loads.into_iter().flat_map(pair).collect();
         }
         Ok((loads, cold))
     }
