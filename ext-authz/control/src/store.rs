@@ -20,8 +20,9 @@ use tokio::time::sleep;
 
 /// How long a call waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections at once: the store is asked at start and by the administration, not for requests.
-const MAX_CONNECTIONS: u32 = 4;
+/// Connections at once, each with a thread and a cache of its own: the store is asked at start and by the administration,
+/// not for requests.
+const MAX_CONNECTIONS: u32 = 2;
 /// How often, and with what pause, opening is tried again while another process switches the journal.
 const OPEN_ATTEMPTS: u32 = 50;
 const OPEN_PAUSE: Duration = Duration::from_millis(100);

@@ -19,7 +19,7 @@ use attache_core::{
 use attache_trust::{NotAttested, Trust};
 use aws_lc_rs::rand;
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::{runtime::Handle, sync::Semaphore};
 
 mod own;
 
@@ -44,6 +44,8 @@ pub struct Issuer {
     discovery_document: Arc<[u8]>,
     /// One signature at a time on each processor: more would only take time from the calls in flight.
     signing: Arc<Semaphore>,
+    /// Whose blocking threads sign, whichever runtime asks: each has its own, and keeps them for a while.
+    signers: Handle,
 }
 
 /// What to mint.
@@ -163,6 +165,7 @@ impl Issuer {
             keys,
             discovery_document,
             signing: Arc::new(Semaphore::new(slots)),
+            signers: Handle::current(),
         })
     }
 
@@ -356,7 +359,7 @@ impl Issuer {
         let slot = slot.map_err(|_closed| NotMinted::Signing)?;
         // Chosen after the wait: a key that retired meanwhile signs no more.
         let key = self.signing_key(algorithm)?;
-        let signing = tokio::task::spawn_blocking(move || {
+        let signing = self.signers.spawn_blocking(move || {
             // Held until the signature is made, also when the caller is gone by then.
             let _slot = slot;
             token::sign(&claims, &key)
