@@ -30,10 +30,28 @@ FUZZ := $(FUZZ_ROOT)/bin/cargo-fuzz
 TARGET ?= jwt
 FOR ?= 600
 
+# The release build by a profile (rustc book, "Profile-guided Optimization"). What never ran is kept apart from what did,
+# of which the linker is told by name where it is LLVM's.
+HOST := $(shell rustc --print host-tuple)
+PROFDATA = $(shell rustc --print sysroot)/lib/rustlib/$(HOST)/bin/llvm-profdata
+PGO := target/pgo
+PROFILE := $(PGO)/attache.profdata
+RAN := $(PGO)/ran.txt
+INSTRUMENTED := $(PGO)/instrumented/$(HOST)/release
+APART := -Wl,-z,keep-text-section-prefix
+ifeq ($(HOST),x86_64-unknown-linux-gnu)
+APART := $(APART),--symbol-ordering-file=$(CURDIR)/$(RAN),--no-warn-symbol-ordering
+endif
+# Instead of flags of the user's own, under which there would be nothing to count.
+TO_PROFILE = RUSTFLAGS="-Cprofile-generate=$(CURDIR)/$(PGO)/counts" \
+	$(CARGO) build --release --target $(HOST) --target-dir $(PGO)/instrumented
+BY_PROFILE = RUSTFLAGS="-Cprofile-use=$(CURDIR)/$(PROFILE) -Clink-arg=$(APART)" \
+	$(CARGO) build --release --target $(HOST) --target-dir $(PGO)/built
+
 # Arguments of `make bench`: `make bench BENCH="--quick"`, `make bench BENCH="--external other=127.0.0.1:9000"`.
 BENCH ?=
 
-.PHONY: help fuzz soak bench measure demo test format lint kernel filter dependencies check properties doc envoy peers advisories
+.PHONY: help fuzz soak release bench measure demo test format lint kernel filter dependencies check properties doc envoy peers advisories
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -93,11 +111,37 @@ measure: envoy filter
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
-# What Attaché costs beside floors of the same run: a table, target/bench/results.json and results.svg. Half an hour
-# on a machine that does nothing else. docs/performance.md
-bench: envoy filter
-	$(CARGO) build --release --package attache
-	ATTACHE=$(CURDIR)/target/release/attache $(CARGO) run --release --package attache-tests --bin bench -- $(BENCH)
+# target/attache, the program as it is meant to run: built once to note what servers go through, and again by that
+# profile. Twenty minutes on two cores. `cargo build --release` takes eight, and what it builds a quarter more processor
+# time a call. docs/serve.md, docs/performance.md
+release: $(PROFILE)
+	$(BY_PROFILE) --package attache
+	cp $(PGO)/built/$(HOST)/release/attache target/attache
+
+# What that costs beside floors of the same run, which are built by the same profile: a table,
+# target/bench/results.json and results.svg. An hour, the second half on a machine that does nothing else. docs/performance.md
+bench: envoy filter release
+	$(BY_PROFILE) --package attache-tests --bin bench
+	ATTACHE=$(CURDIR)/target/attache $(PGO)/built/$(HOST)/release/bench $(BENCH)
+
+# Of functions and how often they ran, and of those that ran at all.
+$(PROFILE): $(INSTRUMENTED)/attache $(INSTRUMENTED)/bench
+	@rustup component list --installed | grep -q ^llvm-tools || rustup component add llvm-tools
+	rm -rf $(PGO)/counts
+	ATTACHE=$(CURDIR)/$(INSTRUMENTED)/attache $(INSTRUMENTED)/bench --train
+	$(PROFDATA) merge --output=$@.new $(PGO)/counts
+	$(PROFDATA) show --all-functions --value-cutoff=1 $@.new | sed -n 's/^  \([^ ].*\):$$/\1/p' | sed 's/.*;//' > $(RAN)
+	mv $@.new $@
+
+# cargo knows whether there is something to do; if not, the profile stays. One by one: with what tests use of it, the
+# program would be another.
+$(INSTRUMENTED)/attache: FORCE
+	$(TO_PROFILE) --package attache
+
+$(INSTRUMENTED)/bench: FORCE
+	$(TO_PROFILE) --package attache-tests --bin bench
+
+FORCE:
 
 # A million calls, and then as much memory as after the first ten thousand; a thousand cold requests at once; ten
 # minutes of traffic over refreshes. More than ten minutes on two cores that do nothing else; `make test` makes some.
