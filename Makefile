@@ -132,7 +132,8 @@ bench: envoy filter release
 	ATTACHE=$(CURDIR)/target/attache $(PGO)/built/$(HOST)/release/bench $(BENCH)
 endif
 
-# Of functions and how often they ran, and of those that ran at all.
+# Of functions and how often they ran, and of those that ran at all. What was built by another one is thrown away: cargo
+# does not look into it.
 $(PROFILE): $(INSTRUMENTED)/attache $(INSTRUMENTED)/bench
 	@rustup component list --installed | grep -q ^llvm-tools || rustup component add llvm-tools
 	rm -rf $(PGO)/counts
@@ -140,6 +141,7 @@ $(PROFILE): $(INSTRUMENTED)/attache $(INSTRUMENTED)/bench
 	$(PROFDATA) merge --output=$@.new $(PGO)/counts
 	$(PROFDATA) show --all-functions --value-cutoff=1 $@.new | sed -n 's/^  \([^ ].*\):$$/\1/p' | sed 's/.*;//' > $(RAN)
 	mv $@.new $@
+	rm -rf $(PGO)/built
 
 # cargo knows whether there is something to do; if not, the profile stays. One by one: with what tests use of it, the
 # program would be another.

@@ -190,6 +190,7 @@ pub struct Bench {
     /// Whether the first call of each workload is measured too.
     cold: bool,
     floor: Process,
+    answered_by_floor: Arc<AtomicU64>,
 }
 
 impl Bench {
@@ -208,7 +209,8 @@ impl Bench {
         let floor = floor::start(&socket, &answer, floor::Work::Nothing, directory.path()).await?;
         let process = Some(floor.id());
         let channels = connect(&socket).await?;
-        let callers = askers(&channels, &Arc::default(), &own, Expected::Token);
+        let answered_by_floor = Arc::default();
+        let callers = askers(&channels, &answered_by_floor, &own, Expected::Token);
         variants.insert(0, Variant::new((FLOOR, None), process, callers));
         for (name, address) in &plan.external {
             if !plan.variants.is_empty() && !plan.variants.contains(name) {
@@ -226,6 +228,7 @@ impl Bench {
             variants,
             cold,
             floor,
+            answered_by_floor,
         };
         bench.warm(plan).await?;
         Ok(bench)
@@ -290,6 +293,21 @@ impl Bench {
         samples.note(variant.tag(), Metric::Throughput, measured.throughput());
         drop(variant);
         served.end().await
+    }
+
+    /// Asks the floor what all others together were asked more. A profile tells what runs often by comparison: a floor
+    /// that was asked seldom would be built as if it mattered little.
+    pub async fn even_out(&mut self) -> Result<()> {
+        let answered = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let theirs = self.served.iter().map(|served| answered(&served.answered));
+        let more = theirs
+            .sum::<u64>()
+            .saturating_sub(answered(&self.answered_by_floor));
+        let mut variants = self.variants.iter_mut();
+        let floor = variants.find(|variant| variant.name == FLOOR);
+        let floor = floor.context("there is no floor")?;
+        load::each_once(&mut floor.askers, more).await?;
+        Ok(())
     }
 
     /// Whether the servers recorded what they answered: each call is an event, or counted in one.

@@ -118,6 +118,7 @@ async fn train() -> Result<()> {
         for _round in 0..plan.rounds.get() {
             check.round(&plan, &mut unread).await?;
         }
+        check.even_out().await?;
         check.recorded().await?;
         check.close().await?;
     }
