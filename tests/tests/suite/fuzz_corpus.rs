@@ -5,6 +5,8 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 use attache_tests::workspace;
+use envoy_types::ext_authz::v3::pb::CheckRequest;
+use prost::Message as _;
 
 #[path = "../../fuzz/src/lib.rs"]
 #[expect(
@@ -27,6 +29,28 @@ const TARGETS: [(&str, Holds); 8] = [
     ("x509", fuzz::x509::holds),
     ("xfcc", fuzz::xfcc::holds),
 ];
+
+#[test]
+fn what_envoy_asks_is_read_as_its_own_definitions_read_it_with_any_bit_changed() -> Result<()> {
+    let folder = workspace::root().join("tests/fuzz/corpus/check_request");
+    let mut accepted = 0;
+    for input in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+        let input = fs::read(input?.path())?;
+        for index in 0..input.len() {
+            for bit in 0..8 {
+                let mut changed = input.clone();
+                if let Some(byte) = changed.get_mut(index) {
+                    *byte ^= 1 << bit;
+                }
+                fuzz::check_request::holds(&changed);
+                // Those that are held against what is read here.
+                accepted += usize::from(CheckRequest::decode(changed.as_slice()).is_ok());
+            }
+        }
+    }
+    assert!(accepted > 10_000, "{accepted}");
+    Ok(())
+}
 
 #[test]
 fn everything_holds_for_every_input_of_the_corpus() -> Result<()> {

@@ -7,6 +7,8 @@ use attache_core::event::{Event, Mode, Outcome, Record};
 use compact_str::CompactString;
 use serde::Serialize;
 
+use super::text::every;
+
 /// Appends `event` and the end of its line.
 #[expect(clippy::too_many_lines, reason = "a list of fields, one a line")]
 pub(super) fn write(line: &mut Vec<u8>, event: &Event) -> io::Result<()> {
@@ -152,13 +154,11 @@ impl Line<'_> {
     }
 }
 
-/// Whether nothing of a text has to be escaped in JSON. Looked at in pieces of as many bytes as a processor takes at once.
+/// Whether nothing of a text has to be escaped in JSON.
 fn stands_as_itself(text: &[u8]) -> bool {
-    let plain = |byte: &u8| matches!(byte, b' '..=b'~') & (*byte != b'"') & (*byte != b'\\');
-    let (pieces, rest) = text.as_chunks::<16>();
-    let mut pieces = pieces.iter();
-    pieces.all(|piece| piece.iter().fold(true, |all, byte| all & plain(byte)))
-        && rest.iter().all(plain)
+    every(text, |byte| {
+        matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\')
+    })
 }
 
 #[cfg(test)]

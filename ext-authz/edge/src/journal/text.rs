@@ -49,14 +49,18 @@ pub fn printable(bytes: &[u8], max: usize) -> CompactString {
     text
 }
 
-/// Whether every byte is a character that is shown as itself: nearly every text is so, and looked at in pieces of as many
-/// bytes as a processor takes at once, it costs least.
+/// Whether every byte is a character that is shown as itself.
 fn is_plain(bytes: &[u8]) -> bool {
-    let plain = |byte: &u8| matches!(byte, b' '..=b'~');
+    every(bytes, |byte| matches!(byte, b' '..=b'~'))
+}
+
+/// Whether `plain` holds for every byte: for nearly every text it does, and looked at in pieces of as many bytes as a
+/// processor takes at once, that costs least.
+pub(super) fn every(bytes: &[u8], plain: impl Fn(u8) -> bool) -> bool {
     let (pieces, rest) = bytes.as_chunks::<16>();
     let mut pieces = pieces.iter();
-    pieces.all(|piece| piece.iter().fold(true, |all, byte| all & plain(byte)))
-        && rest.iter().all(plain)
+    pieces.all(|piece| piece.iter().fold(true, |all, byte| all & plain(*byte)))
+        && rest.iter().all(|byte| plain(*byte))
 }
 
 /// Whether a character is shown as itself: no control character (C0, DEL, C1), no line separator, and

@@ -56,77 +56,11 @@ fn request(host: &str, port_specifier: Option<PortSpecifier>) -> CheckRequest {
     }
 }
 
-/// All that is read here, in the words of Envoy's own definitions.
-fn same(asked: &Asked<'_>, request: CheckRequest) {
-    let attributes = request.attributes.unwrap_or_default();
-    let source = attributes.source.unwrap_or_default();
-    assert_eq!(asked.source.principal, source.principal.as_bytes());
-    assert_eq!(asked.source.certificate, source.certificate.as_bytes());
-    let socket = match source.address.and_then(|address| address.address) {
-        Some(address::Address::SocketAddress(socket)) => {
-            let port = match socket.port_specifier {
-                Some(PortSpecifier::PortValue(port)) => port,
-                Some(PortSpecifier::NamedPort(_)) | None => 0,
-            };
-            Some((socket.address, port))
-        }
-        _ => None,
-    };
-    let read = asked.source.socket.as_ref();
-    assert_eq!(
-        read.map(|socket| (socket.address, socket.port)),
-        socket
-            .as_ref()
-            .map(|(address, port)| (address.as_bytes(), *port))
-    );
-    let last = |entries: &[Entry<'_>]| {
-        let texts = entries
-            .iter()
-            .map(|entry| (text(entry.key), text(entry.value)));
-        texts.collect::<std::collections::HashMap<_, _>>()
-    };
-    assert_eq!(last(&asked.extensions), attributes.context_extensions);
-    let http = attributes.request.and_then(|request| request.http);
-    assert_eq!(asked.http.is_some(), http.is_some());
-    let (Some(read), Some(http)) = (&asked.http, http) else {
-        return;
-    };
-    assert_eq!(read.method, http.method.as_bytes());
-    assert_eq!(read.path, http.path.as_bytes());
-    assert_eq!(read.host, http.host.as_bytes());
-    assert_eq!(last(&read.joined), http.headers);
-    let headers = http.header_map.map(|map| {
-        let headers = map.headers.into_iter().map(|header| {
-            let raw = header.raw_value;
-            let value = if raw.is_empty() {
-                header.value.into_bytes()
-            } else {
-                raw
-            };
-            (header.key, value)
-        });
-        headers.collect::<Vec<_>>()
-    });
-    let raw = read.raw.as_ref().map(|headers| {
-        let headers = headers.iter();
-        let owned = headers.map(|(key, value)| ((*key).to_owned(), value.to_vec()));
-        owned.collect::<Vec<_>>()
-    });
-    assert_eq!(raw, headers);
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
+// What is read is held against Envoy's own definitions, with every bit changed, by tests/tests/suite/fuzz_corpus.rs.
 #[test]
-fn whatever_is_wrong_with_a_message_it_is_read_as_envoys_own_definitions_read_it() {
+fn a_message_that_is_cut_is_one_where_envoys_own_definitions_say_so() {
     let whole = request("api.example", Some(PortSpecifier::PortValue(4711))).encode_to_vec();
-    same(
-        &Asked::read(&whole).unwrap(),
-        CheckRequest::decode(&*whole).unwrap(),
-    );
-    for end in 0..whole.len() {
+    for end in 0..=whole.len() {
         let cut = &whole[..end];
         assert_eq!(
             Asked::read(cut).is_ok(),
@@ -134,39 +68,28 @@ fn whatever_is_wrong_with_a_message_it_is_read_as_envoys_own_definitions_read_it
             "{end}"
         );
     }
-    // What is not read here need not be right; what is, must.
-    let mut accepted = 0;
-    for index in 0..whole.len() {
-        for bit in 0..8 {
-            let mut changed = whole.clone();
-            changed[index] ^= 1 << bit;
-            let read = Asked::read(&changed);
-            if let Ok(request) = CheckRequest::decode(&*changed) {
-                same(&read.unwrap(), request);
-                accepted += 1;
-            }
-        }
-    }
-    assert!(accepted > 1_000, "{accepted}");
 }
 
 #[test]
 fn what_stands_twice_counts_as_protobuf_has_it() {
+    let number = || Some(PortSpecifier::PortValue(4711));
+    let named = || Some(PortSpecifier::NamedPort("https".to_owned()));
     let ports = [
-        Some(PortSpecifier::PortValue(4711)),
-        Some(PortSpecifier::NamedPort("https".to_owned())),
-        None,
+        (number(), named(), 0),
+        (named(), number(), 4711),
+        // Of two ports the one that is told.
+        (number(), None, 4711),
+        (None, None, 0),
     ];
-    for first in &ports {
-        for second in &ports {
-            let mut twice = request("one.example", first.clone()).encode_to_vec();
-            twice.extend(request("two.example", second.clone()).encode_to_vec());
-            let asked = Asked::read(&twice).unwrap();
-            same(&asked, CheckRequest::decode(&*twice).unwrap());
-            let http = asked.http.unwrap();
-            assert_eq!(http.host, b"two.example");
-            assert_eq!(http.raw.unwrap().len(), 6);
-        }
+    for (first, second, port) in ports {
+        let mut twice = request("one.example", first).encode_to_vec();
+        twice.extend(request("two.example", second).encode_to_vec());
+        let asked = Asked::read(&twice).unwrap();
+        assert_eq!(asked.source.socket.unwrap().port, port);
+        assert_eq!(asked.extensions.len(), 2);
+        let http = asked.http.unwrap();
+        assert_eq!(http.host, b"two.example");
+        assert_eq!(http.raw.unwrap().len(), 6);
     }
 }
 
