@@ -6,9 +6,10 @@ use anyhow::Result;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Each crate and the crates of ours that it may depend on, dev-dependencies apart.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("attache-core", &[]),
     ("attache-two-headers", &[]),
+    ("chrono-tz", &[]),
     ("attache-proto", &[]),
     ("attache-policy", &["attache-core"]),
     ("attache-outbound", &["attache-core"]),

@@ -6,6 +6,7 @@ use attache_core::{
     spiffe_id::SpiffeId,
     time::Timestamp,
 };
+use jiff::tz::TimeZoneDatabase;
 use proptest::prelude::*;
 
 use super::*;
@@ -123,6 +124,28 @@ fn an_expression_reads_the_caller_the_request_and_the_time() {
     ] {
         assert_eq!(cel(expression), outcome, "{expression}");
     }
+}
+
+#[test]
+fn an_expression_has_the_same_clocks_as_a_schedule() {
+    let database = TimeZoneDatabase::bundled();
+    let now: jiff::Timestamp = "2026-07-16T12:30:00Z".parse().unwrap();
+    let mut zones = 0;
+    // Summer and winter, and the same ten years later.
+    for hours in [0, 138 * 24, 3_652 * 24, 3_790 * 24] {
+        for name in database.available() {
+            let zone = database.get(name.as_str()).unwrap();
+            let then = zone.to_datetime(now + jiff::SignedDuration::from_hours(hours));
+            let (hour, minute) = (then.hour(), then.minute());
+            let there = format!(r#"(now + duration("{hours}h"))"#);
+            let expression = format!(
+                r#"{there}.getHours("{name}") == {hour} && {there}.getMinutes("{name}") == {minute}"#
+            );
+            assert_eq!(cel(&expression), Met, "{expression}");
+            zones += 1;
+        }
+    }
+    assert!(zones > 4 * 500, "{zones}");
 }
 
 #[test]
