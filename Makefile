@@ -31,7 +31,7 @@ TARGET ?= jwt
 FOR ?= 600
 
 # The release build by a profile (rustc book, "Profile-guided Optimization"). What never ran is kept apart from what did,
-# of which the linker is told by name where it is LLVM's.
+# of which the linker is told by name where it is LLVM's: Rust's functions from the profile, those of C from a note.
 HOST := $(shell rustc --print host-tuple)
 PROFDATA = $(shell rustc --print sysroot)/lib/rustlib/$(HOST)/bin/llvm-profdata
 PGO := target/pgo
@@ -41,9 +41,17 @@ INSTRUMENTED := $(PGO)/instrumented/$(HOST)/release
 APART := -Wl,-z,keep-text-section-prefix
 ifeq ($(HOST),x86_64-unknown-linux-gnu)
 APART := $(APART),--symbol-ordering-file=$(CURDIR)/$(RAN),--no-warn-symbol-ordering
+NOTE := $(PGO)/note.o
+NOTED = -Clink-arg=$(CURDIR)/$(NOTE)
+TO_NOTE = CFLAGS_$(subst -,_,$(HOST))=-finstrument-functions
+# What is moved when the program is loaded at an address of chance, told in a tenth of the bytes (DT_RELR): the dynamic
+# linker of glibc reads that since 2.36, and an older one refuses the program by name of GLIBC_ABI_DT_RELR.
+ifeq ($(shell printf '2.36\n%s\n' "$$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)" | sort -V | head -1),2.36)
+APART := $(APART),-z,pack-relative-relocs
+endif
 endif
 # Instead of flags of the user's own, under which there would be nothing to count.
-TO_PROFILE = RUSTFLAGS="-Cprofile-generate=$(CURDIR)/$(PGO)/counts" \
+TO_PROFILE = RUSTFLAGS="-Cprofile-generate=$(CURDIR)/$(PGO)/counts $(NOTED)" $(TO_NOTE) \
 	$(CARGO) build --release --target $(HOST) --target-dir $(PGO)/instrumented
 BY_PROFILE = RUSTFLAGS="-Cprofile-use=$(CURDIR)/$(PROFILE) -Clink-arg=$(APART)" \
 	$(CARGO) build --release --target $(HOST) --target-dir $(PGO)/built
@@ -136,20 +144,32 @@ endif
 # does not look into it.
 $(PROFILE): $(INSTRUMENTED)/attache $(INSTRUMENTED)/bench
 	@rustup component list --installed | grep -q ^llvm-tools || rustup component add llvm-tools
-	rm -rf $(PGO)/counts
+	rm -rf $(PGO)/counts $(PGO)/noted
+	mkdir -p $(PGO)/noted
 	ATTACHE=$(CURDIR)/$(INSTRUMENTED)/attache $(INSTRUMENTED)/bench --train
 	$(PROFDATA) merge --output=$@.new $(PGO)/counts
 	$(PROFDATA) show --all-functions --value-cutoff=1 $@.new | sed -n 's/^  \([^ ].*\):$$/\1/p' | sed 's/.*;//' > $(RAN)
+	for program in $(if $(NOTE),attache bench); do \
+		cat $(PGO)/noted/$$program.* | sort -u > $(PGO)/noted.txt && \
+		nm --defined-only $(INSTRUMENTED)/$$program \
+			| awk 'NR == FNR { ran[$$1]; next } \
+				$$1 in ran { print $$3; for (made in of) print $$3 of[made] } \
+				BEGIN { split(".part.0 .constprop.0 .isra.0", of) }' $(PGO)/noted.txt - >> $(RAN) || exit 1; \
+	done
 	mv $@.new $@
 	rm -rf $(PGO)/built
 
 # cargo knows whether there is something to do; if not, the profile stays. One by one: with what tests use of it, the
 # program would be another.
-$(INSTRUMENTED)/attache: FORCE
+$(INSTRUMENTED)/attache: FORCE | $(NOTE)
 	$(TO_PROFILE) --package attache
 
-$(INSTRUMENTED)/bench: FORCE
+$(INSTRUMENTED)/bench: FORCE | $(NOTE)
 	$(TO_PROFILE) --package attache-tests --bin bench
+
+$(PGO)/note.o: tests/profile/ran.c
+	@mkdir -p $(@D)
+	$(CC) -O2 -c -DRAN_DIRECTORY='"$(CURDIR)/$(PGO)/noted"' $< -o $@
 
 FORCE:
 
