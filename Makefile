@@ -59,7 +59,7 @@ BY_PROFILE = RUSTFLAGS="-Cprofile-use=$(CURDIR)/$(PROFILE) -Clink-arg=$(APART)" 
 # Arguments of `make bench`: `make bench BENCH="--quick"`, `make bench BENCH="--external other=127.0.0.1:9000"`.
 BENCH ?=
 
-.PHONY: help fuzz soak release bench measure demo test format lint kernel filter dependencies check properties doc envoy peers advisories
+.PHONY: help fuzz soak release bench measure demo test format lint kernel filter crates dependencies check properties doc envoy peers advisories
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -95,12 +95,17 @@ filter:
 	cp target/wasm32-wasip1/filter/attache_filter.wasm target/attache_filter.wasm
 	@test "$$(wc -c < target/attache_filter.wasm)" -le 409600
 
+# Every crate of Cargo.lock. Those of other systems no build asks for, but what is offline reads them as well: cargo-deny,
+# and the test that holds which crate may depend on which.
+crates:
+	$(CARGO) fetch --locked
+
 # deny.toml says why each rule is there.
-dependencies: $(DENY)
+dependencies: $(DENY) crates
 	$(DENY) --offline check --hide-inclusion-graph licenses bans sources
 
 # The binary is built by itself first, with the features that users get and no test's.
-check: envoy peers filter
+check: envoy peers filter crates
 	$(CARGO) build --package attache
 	$(CARGO) test --workspace
 
