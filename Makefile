@@ -155,11 +155,13 @@ $(PROFILE): $(INSTRUMENTED)/attache $(INSTRUMENTED)/bench
 	$(PROFDATA) merge --output=$@.new $(PGO)/counts
 	$(PROFDATA) show --all-functions --value-cutoff=1 $@.new | sed -n 's/^  \([^ ].*\):$$/\1/p' | sed 's/.*;//' > $(RAN)
 	for program in $(if $(NOTE),attache bench); do \
-		cat $(PGO)/noted/$$program.* | sort -u > $(PGO)/noted.txt && \
-		nm --defined-only $(INSTRUMENTED)/$$program \
-			| awk 'NR == FNR { ran[$$1]; next } \
-				$$1 in ran { print $$3; for (made in of) print $$3 of[made] } \
-				BEGIN { split(".part.0 .constprop.0 .isra.0", of) }' $(PGO)/noted.txt - >> $(RAN) || exit 1; \
+		sort -u $(PGO)/noted/$$program.* > $(PGO)/noted.txt && \
+		nm --defined-only $(INSTRUMENTED)/$$program > $(PGO)/symbols.txt && \
+		awk 'BEGIN { split(".part.0 .constprop.0 .isra.0", of) } \
+			NR == FNR { ran[$$1]; next } \
+			$$1 in ran { found = 1; print $$3; for (made in of) print $$3 of[made] } \
+			END { exit !found }' $(PGO)/noted.txt $(PGO)/symbols.txt >> $(RAN) \
+			|| { echo "of $$program no C function was noted: is $(NOTE) linked into it?" >&2; exit 1; }; \
 	done
 	mv $@.new $@
 	rm -rf $(PGO)/built
