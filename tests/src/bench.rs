@@ -1,7 +1,7 @@
 //! `make bench`: what Attaché costs, each figure beside a floor that was measured in the same run.
 //!
-//! Variants take turns within a round, so that whatever else the machine does meets all of them alike. Every
-//! answer is checked: a call that was not answered as it must be ends the run.
+//! Variants take turns within a round (`turns`), so that whatever else the machine does meets all of them alike.
+//! Every answer is checked: a call that was not answered as it must be ends the run.
 
 use std::{num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
 
@@ -20,6 +20,7 @@ pub mod progress;
 mod proxy;
 pub mod results;
 pub mod sets;
+mod turns;
 pub mod usage;
 
 /// What is measured.

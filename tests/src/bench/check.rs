@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -22,6 +23,7 @@ use super::{
     progress::tell,
     results::{Metric, Samples},
     sets::{self, Target},
+    turns::{TURNS, Turns, in_turn},
     usage::Since,
 };
 use crate::{
@@ -48,36 +50,62 @@ struct Variant {
     /// Whose processor time counts, if it is ours to know.
     process: Option<u32>,
     askers: Vec<Asker>,
+    turns: Turns,
 }
 
 impl Variant {
-    fn new((name, floor): (&str, Option<&str>), process: Option<u32>, askers: Vec<Asker>) -> Self {
-        Self {
+    fn new(
+        (name, floor): (&str, Option<&str>),
+        process: Option<u32>,
+        askers: Vec<Asker>,
+    ) -> Result<Self> {
+        Ok(Self {
             name: name.to_owned(),
             floor: floor.map(str::to_owned),
             process,
             askers,
-        }
+            turns: Turns::new()?,
+        })
     }
 
     fn tag(&self) -> (&'static str, &str, Option<&str>) {
         (GROUP, &self.name, self.floor.as_deref())
     }
 
-    /// Measures it under as many calls as it can answer; how many that are in a second.
-    async fn closed(&mut self, plan: &Plan, samples: &mut Samples) -> Result<f64> {
-        let since = self.process.map(Since::now).transpose()?;
-        let measured = load::closed(&mut self.askers, plan.span).await?;
-        let throughput = measured.throughput();
+    /// Asks as fast as it is answered, or at `rate` calls a second, for one turn.
+    async fn turn(&mut self, rate: Option<f64>, span: Duration) -> Result<()> {
+        let turn = match rate {
+            None => {
+                let askers = &mut self.askers;
+                self.turns.closed(askers, self.process, span).await
+            }
+            Some(rate) => self.turns.open(&mut self.askers, rate, span).await,
+        };
+        turn.with_context(|| self.name.clone())?;
+        Ok(())
+    }
+
+    /// Notes what it did with as many calls as it can answer; how many that are in a second.
+    fn note_closed(&mut self, samples: &mut Samples) -> Result<f64> {
+        let turns = self.turns.take()?;
+        let throughput = turns.measured().throughput();
         samples.note(self.tag(), Metric::Throughput, throughput);
         let mut told = format!("{}: {throughput:.0} calls a second", self.name);
-        if let Some(since) = since {
-            let a_call = since.used()?.as_secs_f64() * 1e6 / per(measured.calls);
-            samples.note(self.tag(), Metric::Cpu, a_call);
-            told.push_str(&format!(", {a_call:.1} µs of processor time each"));
+        if let Some(cpu) = turns.cpu() {
+            samples.note(self.tag(), Metric::Cpu, cpu);
+            told.push_str(&format!(", {cpu:.1} µs of processor time each"));
         }
         tell(&told);
         Ok(throughput)
+    }
+
+    /// Notes how long calls took that came at a fixed rate.
+    fn note_open(&mut self, samples: &mut Samples) -> Result<()> {
+        let turns = self.turns.take()?;
+        for (metric, percent) in [(Metric::P50, 50.0), (Metric::P99, 99.0)] {
+            samples.note(self.tag(), metric, turns.measured().percentile(percent));
+        }
+        Ok(())
     }
 }
 
@@ -134,7 +162,7 @@ impl Served {
         Ok(())
     }
 
-    fn variant(&self, load: &Load, calls: &Arc<Vec<CheckRequest>>) -> Variant {
+    fn variant(&self, load: &Load, calls: &Arc<Vec<CheckRequest>>) -> Result<Variant> {
         let process = Some(self.attache.process.id());
         let callers = askers(&self.channels, &self.answered, calls, load.expected);
         Variant::new((&load.name, Some(&load.floor)), process, callers)
@@ -158,7 +186,7 @@ async fn serve(
         let known = all.find(|known| known.server == *server);
         let calls = sets::calls(cluster, server.size, load.workloads, load.target)?;
         let known = known.context("no server was started")?;
-        variants.push(known.variant(load, &Arc::new(calls)));
+        variants.push(known.variant(load, &Arc::new(calls))?);
     }
     Ok((served, variants))
 }
@@ -211,14 +239,14 @@ impl Bench {
         let channels = connect(&socket).await?;
         let answered_by_floor = Arc::default();
         let callers = askers(&channels, &answered_by_floor, &own, Expected::Token);
-        variants.insert(0, Variant::new((FLOOR, None), process, callers));
+        variants.insert(0, Variant::new((FLOOR, None), process, callers)?);
         for (name, address) in &plan.external {
             if !plan.variants.is_empty() && !plan.variants.contains(name) {
                 continue;
             }
             let channels = vec![dial(address).await?; CONNECTIONS];
             let callers = askers(&channels, &Arc::default(), &own, Expected::Permit);
-            variants.push(Variant::new((name, Some(FLOOR)), None, callers));
+            variants.push(Variant::new((name, Some(FLOOR)), None, callers)?);
         }
         let mut bench = Self {
             authority,
@@ -244,28 +272,32 @@ impl Bench {
         Ok(())
     }
 
-    /// Measures every variant once, in turn. Another one is the first in each round: what a server did before, and
-    /// how long ago, is not the same for all.
+    /// Measures every variant: as fast as it answers, then all at half of what the floor can do.
     pub async fn round(&mut self, plan: &Plan, samples: &mut Samples) -> Result<()> {
+        self.turns(None, plan).await?;
         let mut rate = None;
         for variant in &mut self.variants {
-            let throughput = variant.closed(plan, samples).await;
-            let throughput = throughput.with_context(|| variant.name.clone())?;
+            let throughput = variant.note_closed(samples)?;
             if variant.name == FLOOR {
-                // Half of what the floor can do, for all of them.
                 rate = Some(throughput / 2.0);
             }
         }
         let rate = rate.context("the floor was not measured")?;
+        self.turns(Some(rate), plan).await?;
         for variant in &mut self.variants {
-            let measured = load::open(&mut variant.askers, rate, plan.span).await;
-            let measured = measured.with_context(|| variant.name.clone())?;
-            samples.note(variant.tag(), Metric::P50, measured.percentile(50.0));
-            samples.note(variant.tag(), Metric::P99, measured.percentile(99.0));
+            variant.note_open(samples)?;
         }
-        self.variants.rotate_left(1);
         if self.cold {
             self.cold(plan, samples).await?;
+        }
+        Ok(())
+    }
+
+    async fn turns(&mut self, rate: Option<f64>, plan: &Plan) -> Result<()> {
+        for turn in 0..TURNS {
+            for variant in in_turn(&mut self.variants, turn) {
+                variant.turn(rate, plan.span).await?;
+            }
         }
         Ok(())
     }
@@ -278,7 +310,7 @@ impl Bench {
         let mut served = Served::start(&self.authority, &self.cluster, &load.server).await?;
         let calls = sets::calls(&self.cluster, size, plan.workloads, Target::Own)?;
         let calls = Arc::new(calls);
-        let mut variant = served.variant(&load, &calls);
+        let mut variant = served.variant(&load, &calls)?;
         let since = Since::now(served.attache.process.id())?;
         // As many at a time as there are processors: waiting for one another is not what is measured.
         let askers = variant

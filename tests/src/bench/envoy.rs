@@ -3,7 +3,7 @@
 //! Every request carries a ServiceAccount token as evidence and a JWT-SVID as `authorization`, whoever reads them.
 //! The target says what it got, so that each answer proves that the filter did its work.
 
-use std::{fs, net::SocketAddr, path::PathBuf, process::Command, sync::Arc};
+use std::{fs, net::SocketAddr, path::PathBuf, process::Command, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use super::{
     proxy::{HOST, Proxy, SEEN_AUTHORIZATION, SEEN_ID, Servers},
     results::{Metric, Samples},
     sets,
+    turns::{TURNS, Turns, in_turn},
     usage::Since,
 };
 use crate::{
@@ -119,6 +120,7 @@ struct Variant {
     asked: Asked,
     proxy: Proxy,
     askers: Vec<Asker>,
+    turns: Turns,
 }
 
 impl Variant {
@@ -156,7 +158,31 @@ impl Variant {
             asked: kind.asked,
             proxy,
             askers,
+            turns: Turns::new()?,
         })
+    }
+
+    /// Asks as fast as it is answered, or at `rate` requests a second, for one turn.
+    async fn turn(&mut self, rate: Option<f64>, span: Duration) -> Result<()> {
+        let turn = match rate {
+            None => {
+                let process = Some(self.proxy.id());
+                self.turns.closed(&mut self.askers, process, span).await
+            }
+            Some(rate) => self.turns.open(&mut self.askers, rate, span).await,
+        };
+        let next = turn.context(self.name)?;
+        // A token that is to be a new one was not shown yet.
+        self.askers
+            .iter_mut()
+            .for_each(|asker| asker.before += next);
+        Ok(())
+    }
+
+    /// What it is compared with, but for processor time that it adds.
+    fn tag(&self) -> (&'static str, &'static str, Option<&'static str>) {
+        let floor = (self.name != NONE).then_some(NONE);
+        (GROUP, self.name, floor)
     }
 
     /// Calls of workloads that its server does not know yet, one after another.
@@ -265,53 +291,55 @@ impl Bench {
         Ok(variants)
     }
 
-    /// Measures every variant once, in turn, each by an Envoy of its own: where a process lies in memory makes as
-    /// much difference as a small filter, and another start is another place.
+    /// Measures every variant, each by an Envoy of its own: where a process lies in memory makes as much difference as
+    /// a small filter, and another start is another place.
     pub async fn round(&mut self, plan: &Plan, samples: &mut Samples) -> Result<()> {
+        let envoys = self.envoys().await?.into_iter();
+        let (first_calls, mut warm): (Vec<_>, Vec<_>) =
+            envoys.partition(|variant| variant.shown == Shown::DifferentWorkloads);
+        turns(&mut warm, None, plan).await?;
         let (mut rate, mut bare) = (None, None);
-        for variant in &mut self.envoys().await? {
-            if variant.shown == Shown::DifferentWorkloads {
-                let (running, installation) = &mut self.started;
-                if variant.asked == Asked::Started {
-                    // One at a time holds the journal.
-                    drop(running.take());
-                    *running = Some(installation.start().await?);
-                }
-                let workloads = plan.workloads as u64;
-                let measured = variant.first_calls(workloads, samples).await;
-                measured.with_context(|| variant.name)?;
-                continue;
-            }
-            let floor = (variant.name != NONE).then_some(NONE);
-            let tag = (GROUP, variant.name, floor);
-            let since = Since::now(variant.proxy.id())?;
-            let measured = load::closed(&mut variant.askers, plan.span).await;
-            let measured = measured.with_context(|| variant.name)?;
-            let used = since.used()?;
-            let cpu = used.as_secs_f64() * 1e6 / per(measured.calls);
-            samples.note(tag, Metric::Throughput, measured.throughput());
-            samples.note(tag, Metric::Cpu, cpu);
-            let bare = *bare.get_or_insert(cpu);
+        for variant in &mut warm {
+            let turns = variant.turns.take()?;
+            let (throughput, cpu) = (turns.measured().throughput(), turns.cpu());
+            let cpu = cpu.context("no processor time was counted")?;
+            samples.note(variant.tag(), Metric::Throughput, throughput);
+            samples.note(variant.tag(), Metric::Cpu, cpu);
+            // A sixth of what Envoy can do without any filter, so that the slowest variant keeps up.
+            rate.get_or_insert(throughput / 6.0);
+            let added = cpu - *bare.get_or_insert(cpu);
             if variant.name != NONE {
-                samples.note(
-                    (GROUP, variant.name, variant.floor),
-                    Metric::Added,
-                    cpu - bare,
-                );
+                samples.note((GROUP, variant.name, variant.floor), Metric::Added, added);
             }
-            // A third of what Envoy can do without any filter, so that the slowest variant keeps up.
-            let rate = *rate.get_or_insert(measured.throughput() / 6.0);
-            // A token that is to be a new one was not shown yet.
-            for asker in &mut variant.askers {
-                asker.before += measured.calls;
+        }
+        turns(&mut warm, rate, plan).await?;
+        for variant in &mut warm {
+            let turns = variant.turns.take()?;
+            for (metric, percent) in [(Metric::P50, 50.0), (Metric::P99, 99.0)] {
+                samples.note(variant.tag(), metric, turns.measured().percentile(percent));
             }
-            let measured = load::open(&mut variant.askers, rate, plan.span).await;
-            let measured = measured.with_context(|| variant.name)?;
-            samples.note(tag, Metric::P50, measured.percentile(50.0));
-            samples.note(tag, Metric::P99, measured.percentile(99.0));
+        }
+        for mut variant in first_calls {
+            let (running, installation) = &mut self.started;
+            if variant.asked == Asked::Started {
+                // One at a time holds the journal.
+                drop(running.take());
+                *running = Some(installation.start().await?);
+            }
+            let measured = variant.first_calls(plan.workloads as u64, samples).await;
+            measured.context(variant.name)?;
         }
         Ok(())
     }
+}
+
+async fn turns(variants: &mut [Variant], rate: Option<f64>, plan: &Plan) -> Result<()> {
+    for turn in 0..TURNS {
+        for variant in in_turn(variants, turn) {
+            variant.turn(rate, plan.span).await?;
+        }
+    }
+    Ok(())
 }
 
 fn tokens(cluster: &Cluster, signer: &SvidSigner, plan: &Plan) -> Result<Tokens> {

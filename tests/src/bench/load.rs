@@ -32,30 +32,42 @@ pub trait Caller: Send {
 pub struct Measured {
     /// Answered calls.
     pub calls: u64,
-    /// From the first call to the last answer.
+    /// The first number that no call had: callers that are answered sooner are ahead of others.
+    pub next: u64,
+    /// From the first call to the last answer; pauses between turns left out.
     pub took: Duration,
     latencies: Histogram<u64>,
 }
 
 impl Measured {
-    fn new() -> Result<Self> {
+    /// Nothing yet.
+    pub(super) fn new() -> Result<Self> {
         Ok(Self {
             calls: 0,
+            next: 0,
             took: Duration::ZERO,
             latencies: Histogram::new_with_bounds(1, nanoseconds(LONGEST), 3)?,
         })
     }
 
-    fn answered(&mut self, latency: Duration) {
+    fn answered(&mut self, number: u64, latency: Duration) {
         self.calls += 1;
+        self.next = self.next.max(number + 1);
         self.latencies
             .saturating_record(nanoseconds(latency).max(1));
     }
 
     fn join(&mut self, other: &Self) -> Result<()> {
         self.calls += other.calls;
+        self.next = self.next.max(other.next);
         self.latencies.add(&other.latencies)?;
         Ok(())
+    }
+
+    /// Adds what was measured after it.
+    pub(super) fn follow(&mut self, next: &Self) -> Result<()> {
+        self.took += next.took;
+        self.join(next)
     }
 
     /// Calls per second.
@@ -99,7 +111,7 @@ pub async fn closed<C: Caller>(callers: &mut [C], span: Duration) -> Result<Meas
             while began.elapsed() < span {
                 let asked = Instant::now();
                 caller.call(number).await?;
-                measured.answered(asked.elapsed());
+                measured.answered(number, asked.elapsed());
                 number += step;
             }
             anyhow::Ok(measured)
@@ -124,7 +136,7 @@ pub async fn each_once<C: Caller>(callers: &mut [C], count: u64) -> Result<Measu
             for number in (first..count).step_by(step) {
                 let asked = Instant::now();
                 caller.call(number).await?;
-                measured.answered(asked.elapsed());
+                measured.answered(number, asked.elapsed());
             }
             anyhow::Ok(measured)
         });
@@ -154,8 +166,8 @@ pub async fn open<C: Caller>(callers: &mut [C], rate: f64, span: Duration) -> Re
                 None => more = false,
             },
             Some(answered) = calling.next(), if !calling.is_empty() => {
-                let (caller, latency): (&mut C, Result<Duration>) = answered;
-                measured.answered(latency?);
+                let (caller, number, latency): (&mut C, u64, Result<Duration>) = answered;
+                measured.answered(number, latency?);
                 idle.push_back(caller);
             }
         }
@@ -166,7 +178,7 @@ pub async fn open<C: Caller>(callers: &mut [C], rate: f64, span: Duration) -> Re
             let due: Instant = waiting.pop_front().context("a call is due")?;
             calling.push(async move {
                 let outcome = caller.call(number).await;
-                (caller, outcome.map(|()| due.elapsed()))
+                (caller, number, outcome.map(|()| due.elapsed()))
             });
             number += 1;
         }

@@ -42,7 +42,20 @@ async fn every_answer_is_counted() -> Result<()> {
     let measured = closed(&mut [sleeper(), sleeper()], Duration::from_millis(50)).await?;
     assert_eq!(measured.calls, calls.load(Ordering::Relaxed));
     let measured = each_once(&mut [sleeper(), sleeper(), sleeper()], 10).await?;
-    assert_eq!(measured.calls, 10);
+    assert_eq!((measured.calls, measured.next), (10, 10));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_next_number_was_given_to_none_of_unequal_callers() -> Result<()> {
+    let calls = AtomicU64::new(0);
+    let sleeper = |milliseconds| Sleeper {
+        pause: Duration::from_millis(milliseconds),
+        calls: &calls,
+    };
+    let measured = closed(&mut [sleeper(1), sleeper(500)], Duration::from_millis(100)).await?;
+    // The second made one call, which is number 1; the first one all others, with numbers that are even.
+    assert_eq!(measured.next, 2 * (measured.calls - 1) - 1);
     Ok(())
 }
 
