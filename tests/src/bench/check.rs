@@ -74,13 +74,8 @@ impl Variant {
 
     /// Asks as fast as it is answered, or at `rate` calls a second, for one turn.
     async fn turn(&mut self, rate: Option<f64>, span: Duration) -> Result<()> {
-        let turn = match rate {
-            None => {
-                let askers = &mut self.askers;
-                self.turns.closed(askers, self.process, span).await
-            }
-            Some(rate) => self.turns.open(&mut self.askers, rate, span).await,
-        };
+        let (askers, process) = (&mut self.askers, self.process);
+        let turn = self.turns.ask(askers, process, rate, span).await;
         turn.with_context(|| self.name.clone())?;
         Ok(())
     }
@@ -102,9 +97,7 @@ impl Variant {
     /// Notes how long calls took that came at a fixed rate.
     fn note_open(&mut self, samples: &mut Samples) -> Result<()> {
         let turns = self.turns.take()?;
-        for (metric, percent) in [(Metric::P50, 50.0), (Metric::P99, 99.0)] {
-            samples.note(self.tag(), metric, turns.measured().percentile(percent));
-        }
+        samples.note_latencies(self.tag(), turns.measured());
         Ok(())
     }
 }
@@ -320,8 +313,7 @@ impl Bench {
         let measured = load::each_once(askers, calls.len() as u64).await?;
         let a_call = since.used()?.as_secs_f64() * 1e6 / per(measured.calls);
         samples.note(variant.tag(), Metric::Cpu, a_call);
-        samples.note(variant.tag(), Metric::P50, measured.percentile(50.0));
-        samples.note(variant.tag(), Metric::P99, measured.percentile(99.0));
+        samples.note_latencies(variant.tag(), &measured);
         samples.note(variant.tag(), Metric::Throughput, measured.throughput());
         drop(variant);
         served.end().await

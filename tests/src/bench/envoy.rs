@@ -164,13 +164,8 @@ impl Variant {
 
     /// Asks as fast as it is answered, or at `rate` requests a second, for one turn.
     async fn turn(&mut self, rate: Option<f64>, span: Duration) -> Result<()> {
-        let turn = match rate {
-            None => {
-                let process = Some(self.proxy.id());
-                self.turns.closed(&mut self.askers, process, span).await
-            }
-            Some(rate) => self.turns.open(&mut self.askers, rate, span).await,
-        };
+        let (askers, process) = (&mut self.askers, Some(self.proxy.id()));
+        let turn = self.turns.ask(askers, process, rate, span).await;
         let next = turn.context(self.name)?;
         // A token that is to be a new one was not shown yet.
         self.askers
@@ -205,8 +200,7 @@ impl Variant {
         let tag = (GROUP, self.name, self.floor);
         let cpu = used.as_secs_f64() * 1e6 / per(measured.calls);
         samples.note(tag, Metric::Cpu, cpu);
-        samples.note(tag, Metric::P50, measured.percentile(50.0));
-        samples.note(tag, Metric::P99, measured.percentile(99.0));
+        samples.note_latencies(tag, &measured);
         Ok(())
     }
 }
@@ -312,12 +306,11 @@ impl Bench {
                 samples.note((GROUP, variant.name, variant.floor), Metric::Added, added);
             }
         }
-        turns(&mut warm, rate, plan).await?;
+        let rate = rate.context("nothing was measured")?;
+        turns(&mut warm, Some(rate), plan).await?;
         for variant in &mut warm {
             let turns = variant.turns.take()?;
-            for (metric, percent) in [(Metric::P50, 50.0), (Metric::P99, 99.0)] {
-                samples.note(variant.tag(), metric, turns.measured().percentile(percent));
-            }
+            samples.note_latencies(variant.tag(), turns.measured());
         }
         for mut variant in first_calls {
             let (running, installation) = &mut self.started;

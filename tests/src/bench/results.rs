@@ -5,6 +5,8 @@ use std::{fmt::Write as _, fs, path::Path};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use super::load::Measured;
+
 /// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -112,6 +114,12 @@ impl Samples {
             floor: floor.map(str::to_owned),
             values: vec![value],
         });
+    }
+
+    /// Notes how long the calls of one round took.
+    pub fn note_latencies(&mut self, tag: (&'static str, &str, Option<&str>), measured: &Measured) {
+        self.note(tag, Metric::P50, measured.percentile(50.0));
+        self.note(tag, Metric::P99, measured.percentile(99.0));
     }
 
     /// What they come to, in the order in which they were first noted.

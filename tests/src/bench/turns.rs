@@ -37,31 +37,24 @@ impl Turns {
         })
     }
 
-    /// A turn of callers that ask as fast as they are answered, of `span` in all turns; the first number that no
-    /// call had. What `process` takes for them counts.
-    pub(super) async fn closed<C: Caller>(
+    /// A turn, of `span` in all turns; the first number that no call had. Callers ask at `rate` calls a second or, if
+    /// none is given, as fast as they are answered. What `process` takes for them counts.
+    pub(super) async fn ask<C: Caller>(
         &mut self,
         callers: &mut [C],
         process: Option<u32>,
+        rate: Option<f64>,
         span: Duration,
     ) -> Result<u64> {
+        let span = span / TURNS;
         let since = process.map(Since::now).transpose()?;
-        let measured = load::closed(callers, span / TURNS).await?;
+        let measured = match rate {
+            None => load::closed(callers, span).await?,
+            Some(rate) => load::open(callers, rate, span).await?,
+        };
         if let Some(since) = since {
             *self.used.get_or_insert_default() += since.used()?;
         }
-        self.measured.follow(&measured)?;
-        Ok(measured.next)
-    }
-
-    /// A turn at `rate` calls a second; the first number that no call had.
-    pub(super) async fn open<C: Caller>(
-        &mut self,
-        callers: &mut [C],
-        rate: f64,
-        span: Duration,
-    ) -> Result<u64> {
-        let measured = load::open(callers, rate, span / TURNS).await?;
         self.measured.follow(&measured)?;
         Ok(measured.next)
     }

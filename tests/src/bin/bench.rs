@@ -26,7 +26,7 @@ Usage: bench --train | [--quick] [--group GROUP] [--variant NAME]... [--rounds N
   --group GROUP            check, envoy, inside or memory alone
   --variant NAME           of the group (check, envoy), this variant alone, beside what it is compared with
   --rounds N               how often each variant is measured
-  --span MS                how long each measurement takes, in milliseconds
+  --span MS                how long each measurement takes, in milliseconds; of check and envoy in ten turns
   --beside PROGRAM         another build of attache: in the group check, each variant of this one but cold has one
                            of that in turn with it, NAME-beside, whose ratio is to NAME
   --external NAME=ADDRESS  another ext_authz server to measure with the same calls: HOST:PORT, or the

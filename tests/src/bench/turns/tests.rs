@@ -1,10 +1,9 @@
 use super::*;
 
-struct Silent;
+struct AnsweredAtOnce;
 
-impl Caller for Silent {
+impl Caller for AnsweredAtOnce {
     async fn call(&mut self, _number: u64) -> Result<()> {
-        tokio::time::sleep(Duration::from_millis(1)).await;
         Ok(())
     }
 }
@@ -26,8 +25,12 @@ async fn turns_add_up_until_they_are_taken() -> Result<()> {
     let (span, own) = (Duration::from_millis(200), std::process::id());
     let mut turns = Turns::new()?;
     // One caller, whose calls are numbered in a row.
-    let first = turns.closed(&mut [Silent], Some(own), span).await?;
-    let second = turns.closed(&mut [Silent], Some(own), span).await?;
+    let first = turns
+        .ask(&mut [AnsweredAtOnce], Some(own), None, span)
+        .await?;
+    let second = turns
+        .ask(&mut [AnsweredAtOnce], Some(own), Some(1e3), span)
+        .await?;
     let both = turns.take()?;
     assert_eq!(both.measured().calls, first + second);
     assert!(both.cpu().is_some());
@@ -40,7 +43,7 @@ async fn turns_add_up_until_they_are_taken() -> Result<()> {
 async fn the_processor_time_of_a_stranger_is_not_told() -> Result<()> {
     let mut turns = Turns::new()?;
     let span = Duration::from_millis(20);
-    turns.closed(&mut [Silent], None, span).await?;
+    turns.ask(&mut [AnsweredAtOnce], None, None, span).await?;
     assert_eq!(turns.cpu(), None);
     Ok(())
 }
