@@ -1,6 +1,6 @@
 //! Tokens: verified, by key sets of any size, and minted; beside the bare signatures of aws-lc-rs.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use attache_control::Store;
@@ -14,7 +14,7 @@ use attache_core::{
     time::Timestamp,
     token::{TokenForm, TokenPlan},
 };
-use attache_issuer::{Issuer, IssuerConfig, MintOrder, SealingKey, config};
+use attache_issuer::{Issuer, IssuerConfig, MintOrder, SealingKey, config, rotation};
 use attache_trust::{KeySource, ProviderConfig, Trust, TrustSettings};
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -26,10 +26,14 @@ use aws_lc_rs::{
 };
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use serde_json::{Value, json};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::interval};
 
 use super::{Told, Work, wait};
-use crate::{bench::sets, forgery::RsaKey, svid::SvidSigner};
+use crate::{
+    bench::{progress::tell, sets},
+    forgery::RsaKey,
+    svid::SvidSigner,
+};
 
 const ISSUER: &str = "https://issuer.example";
 /// Sizes of key sets.
@@ -216,6 +220,7 @@ async fn minting(directory: &Path) -> Result<Vec<Work>> {
     let config = IssuerConfig::new(url, environment, TrustDomain::parse("cluster.local")?);
     let issuer = Issuer::open(Arc::new(store), sealing_key, config, Arc::new(trust), at).await?;
     let issuer = Arc::new(issuer);
+    tokio::spawn(keep_reading(Arc::clone(&issuer)));
     let evidence = Evidence::Token(Secret::new(evidence));
     let mut works = Vec::new();
     for (algorithm, name, floor) in [
@@ -250,11 +255,23 @@ async fn minting(directory: &Path) -> Result<Vec<Work>> {
     Ok(works)
 }
 
+/// Looks into the store of the keys now and then, as a server does: an issuer that has not read it for a minute signs
+/// nothing, and several rounds take longer.
+async fn keep_reading(issuer: Arc<Issuer>) {
+    let mut now_and_then = interval(rotation::PACE);
+    loop {
+        now_and_then.tick().await;
+        if let Err(error) = issuer.turn(now()).await {
+            tell(&format!("inside: {error}"));
+        }
+    }
+}
+
 fn plan(algorithm: Algorithm) -> TokenPlan {
     TokenPlan {
         form: TokenForm::OidcToken,
         audiences: vec!["https://svc.example.com".to_owned()],
-        ttl: std::time::Duration::from_secs(900),
+        ttl: Duration::from_secs(900),
         algorithm,
         claims: CustomClaims::default(),
     }
